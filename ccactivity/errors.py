@@ -1,0 +1,278 @@
+"""The errors of the library; knows nothing of HTTP libraries, sessions or time.
+
+One tree for everything the world can do to a caller. Wrong arguments are not in it: they are `ValueError` and
+`TypeError`, raised at the call.
+
+    CCActivityError
+    ├── TransportError                  no usable answer came: refused, reset, timed out, bad certificate
+    ├── ResponseError                   the vendor answered, and it was a refusal
+    │   ├── BadRequestError             400
+    │   ├── AuthenticationError         401, after the token source was told
+    │   ├── PermissionDeniedError       403, names the scope and the privilege that the call needs
+    │   ├── NotFoundError               404
+    │   ├── ThrottledError              429 that outlived its retries
+    │   └── ServerError                 5xx that outlived its retries
+    ├── QuotaExceededError              the day's requests are spent, by the vendor's word or by our own ledger
+    ├── DecodeError                     a 2xx that is not what the API documents, or any 3xx
+    ├── UnsafeLinkError                 a next link that leads away from the collection; nothing was sent
+    ├── PagingError                     next links that lead in a circle
+    ├── ActivityFailedError             the activity ended in another state than completed
+    ├── ActivityExpiredError            404 for an activity that had been seen: older than the 10 days it is kept
+    ├── WatchTimeoutError               the caller's time for a watch is over (also a TimeoutError)
+    ├── BatchError                      some ids of a batch could not be followed (also an ExceptionGroup)
+    ├── TokenError                      no access token could be had
+    │   └── ReauthorizationRequiredError    only a person can help: she must log in again
+    └── SessionClosedError              the session was closed meanwhile, or before
+
+Data are attributes, so that nobody has to parse a message. Every error can be pickled and copied. No error, no
+message and no chain holds a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from .models import Activity
+
+__all__ = [
+    "ActivityExpiredError",
+    "ActivityFailedError",
+    "AuthenticationError",
+    "BadRequestError",
+    "BatchError",
+    "CCActivityError",
+    "DecodeError",
+    "NotFoundError",
+    "PagingError",
+    "PermissionDeniedError",
+    "QuotaExceededError",
+    "ReauthorizationRequiredError",
+    "ResponseError",
+    "ServerError",
+    "SessionClosedError",
+    "ThrottledError",
+    "TokenError",
+    "TransportError",
+    "UnsafeLinkError",
+    "WatchTimeoutError",
+]
+
+
+def _rebuild(cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
+    error = cls.__new__(cls, *args)
+    # OSError, a base of TimeoutError, leaves this to an __init__ that is not run here.
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+def _short(text: str) -> str:
+    """What the server sent, escaped and cut."""
+    return ascii(text[:200])
+
+
+class CCActivityError(Exception):
+    """Root of everything this library raises about the world."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default calls the class with `args`, which only fits an __init__ that takes a message alone.
+        return _rebuild, (type(self), self.args, dict(self.__dict__))
+
+
+class TransportError(CCActivityError):
+    """No usable answer came. `method` and `path` say to what; `reason` says why, in a few words."""
+
+    def __init__(self, reason: str, *, method: str, path: str) -> None:
+        super().__init__(f"{method} {path}: {reason}")
+        self.reason = reason
+        self.method = method
+        self.path = path
+
+
+class ResponseError(CCActivityError):
+    """The vendor answered with a refusal.
+
+    `status`: the HTTP status. `error_key`, `error_message`: the vendor's own words, None where it gave none.
+    `request_id`: the gateway's id of the request, which the vendor's support asks for, or None.
+    `method`, `path`: of the request. `hint`: what to do about it, or None.
+    """
+
+    def __init__(
+        self,
+        *,
+        status: int,
+        method: str,
+        path: str,
+        error_key: str | None = None,
+        error_message: str | None = None,
+        request_id: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        said = " ".join(part for part in (error_key, error_message) if part)
+        message = f"{method} {path}: HTTP {status}" + (f", {said}" if said else "")
+        super().__init__(message + (f" ({hint})" if hint else ""))
+        self.status = status
+        self.method = method
+        self.path = path
+        self.error_key = error_key
+        self.error_message = error_message
+        self.request_id = request_id
+        self.hint = hint
+
+
+class BadRequestError(ResponseError):
+    """HTTP 400: the vendor does not accept the request."""
+
+
+class AuthenticationError(ResponseError):
+    """HTTP 401, and the token source had nothing better to offer."""
+
+
+class PermissionDeniedError(ResponseError):
+    """HTTP 403: the token lacks a scope, its user a privilege, or the application is deactivated."""
+
+
+class NotFoundError(ResponseError):
+    """HTTP 404: there is no such activity, or it is older than the ten days that the vendor keeps one."""
+
+
+class ThrottledError(ResponseError):
+    """HTTP 429 that outlived its retries: something else uses up the key's requests a second."""
+
+
+class ServerError(ResponseError):
+    """HTTP 5xx that outlived its retries."""
+
+
+class QuotaExceededError(CCActivityError):
+    """The API key's requests for this UTC day are spent, by the vendor's word or by our own ledger.
+
+    `resets_at`: the aware UTC instant of the next 00:00 UTC. Watches do not raise this: they sleep until then.
+    """
+
+    def __init__(self, message: str, *, resets_at: datetime) -> None:
+        super().__init__(message)
+        self.resets_at = resets_at
+
+
+class DecodeError(CCActivityError):
+    """An answer that says success and is not what the API documents.
+
+    `status`: its HTTP status. `excerpt`: its first characters, escaped. `method`, `path`: of the request, once known.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        status: int = 200,
+        excerpt: str = "",
+        method: str | None = None,
+        path: str | None = None,
+    ) -> None:
+        where = f"{method} {path}: " if method else ""
+        super().__init__(f"{where}{problem}" + (f"; it begins {excerpt}" if excerpt else ""))
+        self.problem = problem
+        self.status = status
+        self.excerpt = excerpt
+        self.method = method
+        self.path = path
+
+
+class UnsafeLinkError(CCActivityError):
+    """A next link that leads away from the collection it belongs to. `link`: the link, escaped and cut."""
+
+    def __init__(self, problem: str, *, link: str) -> None:
+        super().__init__(f"next link refused, {problem}: {link}")
+        self.problem = problem
+        self.link = link
+
+
+class PagingError(CCActivityError):
+    """Next links that lead in a circle. What was good has been delivered before."""
+
+
+class ActivityFailedError(CCActivityError):
+    """The activity ended, and not in `completed`. `activity`: its terminal snapshot."""
+
+    def __init__(self, activity: Activity) -> None:
+        reasons = "; ".join(activity.activity_errors[:3])
+        ended = f"activity {_short(activity.activity_id)} ended as {_short(str(activity.state))}"
+        super().__init__(ended + (f": {_short(reasons)}" if reasons else ""))
+        self.activity = activity
+
+
+class ActivityExpiredError(CCActivityError):
+    """404, twice, for an activity that had been seen. `activity`: its last snapshot.
+
+    The vendor keeps the status of an activity for ten days.
+    """
+
+    def __init__(self, activity: Activity) -> None:
+        last = _short(str(activity.state))
+        super().__init__(
+            f"activity {_short(activity.activity_id)} is gone (the vendor keeps one for 10 days); last seen as {last}"
+        )
+        self.activity = activity
+
+
+class WatchTimeoutError(CCActivityError, TimeoutError):
+    """The time that the caller gave a watch is over.
+
+    `activity_id`: what was watched. `activity`: its last snapshot, None if none was ever seen. `timeout`: seconds.
+    """
+
+    def __init__(self, activity_id: str, activity: Activity | None, timeout: float) -> None:
+        last = "never seen" if activity is None else f"last seen as {_short(str(activity.state))}"
+        super().__init__(f"activity {_short(activity_id)} did not end within {timeout:g} s, {last}")
+        self.activity_id = activity_id
+        self.activity = activity
+        self.timeout = timeout
+
+
+class BatchError(CCActivityError, ExceptionGroup[CCActivityError]):
+    """Some ids of a batch could not be followed; everything else has been delivered.
+
+    `errors`: the error of each such id. It is an `ExceptionGroup` of these too, so `except* NotFoundError` works.
+    """
+
+    errors: Mapping[str, CCActivityError]
+
+    def __new__(cls, message: str, exceptions: Sequence[CCActivityError], /, *_: object) -> Self:
+        return super().__new__(cls, message, exceptions)
+
+    def __init__(
+        self,
+        message: str,
+        exceptions: Sequence[CCActivityError],
+        /,
+        errors: Mapping[str, CCActivityError] | None = None,
+    ) -> None:
+        super().__init__(message, exceptions)
+        self.errors = dict(errors or {})
+
+    @classmethod
+    def of(cls, errors: Mapping[str, CCActivityError]) -> BatchError:
+        """Make the error of a batch from the error of each id."""
+        count = len(errors)
+        return cls(f"{count} {'id' if count == 1 else 'ids'} could not be followed", list(errors.values()), errors)
+
+    def derive(self, exceptions: Sequence[CCActivityError], /) -> BatchError:  # type: ignore[override]  # narrower on purpose: a batch holds nothing from outside the family
+        kept = {key: error for key, error in self.errors.items() if error in exceptions}
+        return BatchError(self.message, exceptions, kept)
+
+
+class TokenError(CCActivityError):
+    """No access token could be had."""
+
+
+class ReauthorizationRequiredError(TokenError):
+    """Only a person can help: the stored authorization is gone, and she must log in again."""
+
+
+class SessionClosedError(CCActivityError):
+    """The session was closed, before the call or while it ran."""

@@ -1,0 +1,264 @@
+"""What the vendor says, turned into values; sends nothing, and does not know what was asked.
+
+Reading is tolerant of values and strict about shape. A field of the wrong type becomes None and is noticed, and its row
+lives. What cannot be understood at all (not JSON, no object, no id, a page without rows) is a `DecodeError`, because
+"nothing there" and "nothing understood" must never look alike.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+import attrs
+import cattrs
+from cattrs.gen import make_dict_structure_fn, override
+
+from .errors import DecodeError
+from .models import Activity, ActivityState, ActivityStatus, SendRecord, SendStatus
+
+__all__ = ["Page", "Reader", "clean", "decode"]
+
+
+def clean(text: str, most: int) -> str:
+    """Escape what could confuse a log or a terminal, and cut."""
+    cut = text[:most] + ("..." if len(text) > most else "")
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
+
+
+@attrs.frozen
+class Page:
+    """One page of the list. `next` is the next link as it came, unchecked; `rows` how many rows the page held."""
+
+    activities: tuple[Activity, ...]
+    next: object
+    rows: int
+
+
+def decode(body: bytes, *, bracketed: bool = False) -> Any:
+    """Return the JSON value of a body, or the array that it is the inside of; DecodeError."""
+    try:
+        return json.loads(b"[%b]" % body if bracketed else body)
+    except (ValueError, RecursionError) as error:
+        extra = isinstance(error, json.JSONDecodeError) and error.msg == "Extra data"
+        problem = "more than one JSON value" if extra else "no JSON" if body.strip() else "an empty body"
+    raise DecodeError(problem, excerpt=_excerpt(body))
+
+
+def _excerpt(body: bytes) -> str:
+    return ascii(body[:80].decode("utf-8", "replace")) if body else ""
+
+
+class Reader:
+    """Reads the bodies of answers. `notice(field, value)` is told of every value that was not what is documented."""
+
+    def __init__(self, notice: Callable[[str, object], None]) -> None:
+        self._notice = notice
+        converter = cattrs.Converter(detailed_validation=False)
+        self._status = self._structure(ActivityStatus, converter, {})
+        self._activity = self._structure(
+            Activity,
+            converter,
+            {
+                "state": self._word(ActivityState, {"time_out": ActivityState.TIMED_OUT}, "state"),
+                "activity_errors": self._messages,
+                "status": self._counters,
+            },
+        )
+        self._send = self._structure(
+            SendRecord,
+            converter,
+            {
+                "send_status": self._word(SendStatus, {}, "send_status"),
+                "contact_list_ids": self._several("contact_list_ids", _string),
+                "segment_ids": self._several("segment_ids", _whole),
+            },
+        )
+
+    def read_activity(self, body: bytes, wanted: str) -> Activity:
+        """Read one activity; `DecodeError` unless it is the wanted one."""
+        row = decode(body)
+        activity = self._row(row)
+        if activity is None:
+            raise DecodeError("no activity", excerpt=_excerpt(body))
+        if activity.activity_id != wanted:
+            raise DecodeError("another activity than the one asked for", excerpt=_excerpt(body))
+        return activity
+
+    def read_page(self, body: bytes, wanted: Collection[str] | None = None) -> Page:
+        """Read one page of the list, of its rows only the wanted ones (None: all).
+
+        A row that is no activity is left out and noticed. If no row is one, the page is a `DecodeError`.
+        """
+        data = decode(body)
+        rows = data.get("activities") if isinstance(data, dict) else None
+        if not isinstance(rows, list):
+            raise DecodeError("a page without activities", excerpt=_excerpt(body))
+        links = data.get("_links")
+        following = links.get("next") if isinstance(links, dict) else None
+        href = following.get("href") if isinstance(following, dict) else following
+        understood = [row for row in rows if _is_activity(row)]
+        if len(understood) < len(rows):
+            if not understood:
+                raise DecodeError("no row of the page is an activity", excerpt=_excerpt(body))
+            self._notice("activities", next(row for row in rows if not _is_activity(row)))
+        chosen = understood if wanted is None else [row for row in understood if row["activity_id"] in wanted]
+        return Page(tuple(self._known(row) for row in chosen), href, len(rows))
+
+    def read_send_history(self, body: bytes) -> list[SendRecord]:
+        """Read a send history. The vendor's page shows it without its brackets, and a single send as bare object."""
+        try:
+            data = decode(body)
+        except DecodeError as error:
+            if error.problem != "more than one JSON value":
+                raise
+            data = decode(body, bracketed=True)
+        rows = [data] if isinstance(data, dict) and "send_id" in data else data
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise DecodeError("no send history", excerpt=_excerpt(body))
+        return [self._record(row) for row in rows]
+
+    def _row(self, row: Any) -> Activity | None:
+        return self._known(row) if _is_activity(row) else None
+
+    def _known(self, row: dict[str, Any]) -> Activity:
+        links = row.get("_links")
+        flat = {**row, "raw": row, "self_url": self._href(links, "self"), "results_url": self._href(links, "results")}
+        activity: Activity = self._activity(flat, Activity)
+        return activity
+
+    def _record(self, row: dict[str, Any]) -> SendRecord:
+        lists = row.get("contact_list_ids", row.get("contact_lists_ids"))
+        record: SendRecord = self._send({**row, "raw": row, "contact_list_ids": lists}, SendRecord)
+        return record
+
+    def _structure(self, cls: type, converter: cattrs.Converter, special: Mapping[str, Any]) -> Callable[..., Any]:
+        """Generate the reader of one class: every field by a hook that never raises."""
+        by_type = {datetime: self._stamp, int: self._number, str: self._text}
+        hooks = dict(special)
+        for name, hint in get_type_hints(cls).items():
+            if name not in hooks and NoneType in get_args(hint):
+                hooks[name] = by_type[get_args(hint)[0]](name)
+        passed: dict[str, Any] = {
+            field.name: override(struct_hook=hooks.get(field.name, lambda value, _: value))
+            for field in attrs.fields(cls)
+        }
+        read: Callable[..., Any] = make_dict_structure_fn(cls, converter, _cattrs_detailed_validation=False, **passed)
+        return read
+
+    def _stamp(self, name: str) -> Callable[[Any, Any], datetime | None]:
+        def read(value: Any, _: Any) -> datetime | None:
+            if value is None:
+                return None
+            # fromisoformat takes more than RFC 3339 (weeks, dates alone, no zone): only what it documents is a time.
+            try:
+                plain = value[4] == value[7] == "-" and value[10] == "T" and value[19] in ".Z+-" and " " not in value
+                if plain and (value[-1] == "Z" or (value[-6] in "+-" and value[-3] == ":")):
+                    return datetime.fromisoformat(value)
+            except (ValueError, TypeError, IndexError, KeyError, OverflowError):
+                pass
+            self._notice(name, value)
+            return None
+
+        return read
+
+    def _number(self, name: str) -> Callable[[Any, Any], int | None]:
+        def read(value: Any, _: Any) -> int | None:
+            if value is None or type(value) is int:
+                return value
+            number = _whole(value)
+            if number is None:
+                self._notice(name, value)
+            return number
+
+        return read
+
+    def _text(self, name: str) -> Callable[[Any, Any], str | None]:
+        def read(value: Any, _: Any) -> str | None:
+            if value is None or type(value) is str:
+                return value
+            self._notice(name, value)
+            return None
+
+        return read
+
+    def _word(self, words: type[ActivityState | SendStatus], also: Mapping[str, Any], name: str) -> Any:
+        known = {str(word): word for word in words} | dict(also)
+
+        def read(value: Any, _: Any) -> Any:
+            try:
+                return known[value]
+            except (KeyError, TypeError):
+                if value is None:
+                    return None
+                self._notice(name, value)
+                return value if isinstance(value, str) else None
+
+        return read
+
+    def _several(self, name: str, one: Callable[[Any], Any]) -> Callable[[Any, Any], tuple[Any, ...]]:
+        def read(value: Any, _: Any) -> tuple[Any, ...]:
+            items = value if isinstance(value, list) else [] if value is None else [value]
+            good = tuple(item for item in map(one, items) if item is not None)
+            if len(good) < len(items):
+                self._notice(name, value)
+            return good
+
+        return read
+
+    def _counters(self, value: Any, _: Any) -> ActivityStatus:
+        if not isinstance(value, dict):
+            if value is not None:
+                self._notice("status", value)
+            value = {}
+        status: ActivityStatus = self._status(value, ActivityStatus)
+        return status
+
+    def _messages(self, value: Any, _: Any) -> tuple[str, ...]:
+        """Errors are strings, or objects with a message (as deleting a tag gives them), or both; a bare one counts."""
+        if not value:
+            return ()
+        items = value if isinstance(value, list) else [value]
+        return tuple(_message(item) for item in items if item is not None)
+
+    @staticmethod
+    def _href(links: Any, name: str) -> str | None:
+        link = links.get(name) if isinstance(links, dict) else None
+        href = link.get("href") if isinstance(link, dict) else link
+        return href if isinstance(href, str) else None
+
+
+def _is_activity(row: Any) -> bool:
+    return isinstance(row, dict) and isinstance(row.get("activity_id"), str) and row["activity_id"] != ""
+
+
+def _message(item: Any) -> str:
+    if isinstance(item, dict):
+        item = item.get("message", item.get("error_message", item))
+    try:
+        return item if isinstance(item, str) else json.dumps(item)
+    except RecursionError:
+        return "(an error message of many nested objects)"
+
+
+def _string(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _whole(value: Any) -> int | None:
+    """Read what is meant as a whole number: 75, 75.0, "75"; a bool is none."""
+    if isinstance(value, bool):
+        return None
+    try:
+        if isinstance(value, int):
+            return value
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+        if isinstance(value, str) and len(value) <= 20:
+            return int(float(value)) if value.strip().endswith(".0") else int(value)
+    except (ValueError, OverflowError):
+        pass
+    return None

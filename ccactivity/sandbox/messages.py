@@ -1,0 +1,94 @@
+"""Values that pass through the simulated vendor; nothing here decides, waits, or knows HTTP machinery.
+
+The error bodies come in the several shapes that the vendor documents: an array of objects in general, a bare
+object for 401, 403 and 429, and the gateway's `{"message": ...}` for paths outside the API.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from attrs import evolve, field, frozen
+
+__all__ = ["Mishap", "Reply", "Request", "error_array", "error_object", "gateway_message", "json_reply"]
+
+
+def _lower_names(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+@frozen(kw_only=True)
+class Request:
+    """One request as it reached the vendor.
+
+    `target` is the raw request target, path and query exactly as sent. `headers` are found by lower-case
+    name. `reused` says that the connection had served a request before.
+    """
+
+    method: str
+    target: str
+    headers: Mapping[str, str] = field(factory=dict, converter=_lower_names, repr=False)
+    body: bytes = field(default=b"", repr=False)
+    reused: bool = False
+
+    @property
+    def path(self) -> str:
+        """The path alone, still percent-encoded."""
+        return urlsplit("http://vendor" + self.target).path if self.target[:1] == "/" else self.target
+
+    @property
+    def query(self) -> str:
+        """The raw query, without its question mark; empty when there is none."""
+        return self.target.partition("?")[2].partition("#")[0]
+
+
+class Mishap(Protocol):
+    """Something that befalls an answer on its way. `silent`: nothing of the answer's head gets through."""
+
+    @property
+    def silent(self) -> bool: ...
+
+
+@frozen(kw_only=True)
+class Reply:
+    """One answer of the vendor.
+
+    `wire` holds what befalls the answer on its way (see `faults`), in the order in which it was scripted; a
+    face that cannot misbehave may ignore it.
+    """
+
+    status: int
+    body: bytes = field(default=b"", repr=False)
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(factory=dict)
+    wire: tuple[Mishap, ...] = ()
+
+    def with_headers(self, headers: Mapping[str, str]) -> Reply:
+        """Return the reply with further headers; those it has already stay."""
+        return evolve(self, headers={**headers, **self.headers})
+
+
+def json_reply(status: int, value: object, headers: Mapping[str, str] | None = None) -> Reply:
+    """Return a reply whose body is `value` as compact JSON, as the vendor's Content-Length of 59 for a 401
+    shows.
+    """
+    body = json.dumps(value, separators=(",", ":")).encode()
+    return Reply(status=status, body=body, headers=headers or {})
+
+
+def error_array(status: int, key: str, message: str) -> Reply:
+    """Return the documented general form of an error: an array of objects (glossary of responses)."""
+    return json_reply(status, [{"error_key": key, "error_message": message}])
+
+
+def error_object(status: int, key: str, message: str, headers: Mapping[str, str] | None = None) -> Reply:
+    """Return the bare object that 401, 403 and 429 really carry (pages on rate limits and privileges)."""
+    return json_reply(status, {"error_key": key, "error_message": message}, headers)
+
+
+def gateway_message(status: int, message: str) -> Reply:
+    """Return the API gateway's own form, seen on paths outside /v3."""
+    return json_reply(status, {"message": message})

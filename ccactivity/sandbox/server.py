@@ -1,0 +1,308 @@
+"""The sandbox as a server on loopback; it decides nothing about the API, which is all in `vendor`.
+
+Theory of operation:
+
+1. The clock is the running loop's, counted from the start of the server, so a loop with virtual time gives
+   virtual dates, limits and job lives.
+2. A request is counted the moment it has arrived. The answer tells the state of things `latency / 2` seconds
+   later, and is sent as much later again.
+3. `async with` serves in the running loop. `with` serves in a thread with a loop of its own, for callers of
+   any kind; every method may then be called from other threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack, ExitStack
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+from weakref import WeakSet
+
+from aiohttp import StreamReader, web
+from attrs import frozen
+
+from . import wire
+from .faults import Faults
+from .gate import Violations
+from .lives import Life, Workload
+from .messages import Request
+from .vendor import Logged, Vendor
+
+__all__ = ["Sandbox", "Truth"]
+
+_MOST_BYTES = 16 << 20
+
+
+@frozen
+class Truth:
+    """How an activity really ended: its state, and when, in the time of the sandbox's loop."""
+
+    state: str
+    ended_at: float
+
+
+class Sandbox:
+    """An offline vendor, served at `base_url` while the block lasts.
+
+    `start`: the vendor's wall time at the start; None takes that of the running loop if it has a `utc_now()`,
+    as loops with virtual time have, and else the real one. `latency`: seconds that a request and its answer
+    take together. `host`, `port`: where to listen; port 0 takes a free one. All else as in `Vendor`.
+    """
+
+    def __init__(
+        self,
+        *,
+        start: datetime | None = None,
+        latency: float = 0.0,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        seed: int = 0,
+        workload: Workload | None = None,
+        speed: float = 1.0,
+        history: int = 0,
+        order: str = "newest",
+        stale_rows: float = 0.0,
+        per_second: int | None = 4,
+        per_day: int | None = 10_000,
+        spent_today: int = 0,
+        token_life: float | None = None,
+    ) -> None:
+        self.vendor = Vendor(
+            start=start or _wall_time(),
+            seed=seed,
+            workload=workload,
+            speed=speed,
+            history=history,
+            order=order,
+            stale_rows=stale_rows,
+            per_second=per_second,
+            per_day=per_day,
+            spent_today=spent_today,
+            token_life=token_life,
+        )
+        self._latency = latency
+        self._host, self._port = host, port
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._origin = 0.0
+        self._base_url: str | None = None
+        self._handlers: set[asyncio.Task[Any]] = set()
+        self._seen: WeakSet[asyncio.BaseTransport] = WeakSet()
+        self._stack = AsyncExitStack()
+        self._threads = ExitStack()
+
+    # --- what a test reads and sets -------------------------------------------------------------------------
+
+    @property
+    def base_url(self) -> str:
+        """Where the API is served, or was, without a slash at the end."""
+        if self._base_url is None:
+            raise RuntimeError("the sandbox has not started: enter it with `with` or `async with`")
+        return self._base_url
+
+    @property
+    def token(self) -> str:
+        """The newest access token."""
+        return self.vendor.token
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment variables that point a client here."""
+        return {"CCACTIVITY_ACCESS_TOKEN": self.token, "CCACTIVITY_BASE_URL": self.base_url}
+
+    @property
+    def faults(self) -> Faults:
+        """The script of faults, to be added to at any time."""
+        return self.vendor.faults
+
+    @property
+    def violations(self) -> Violations:
+        """What callers did wrong so far, counted."""
+        return self.vendor.violations
+
+    @property
+    def requests(self) -> Counter[str]:
+        """How many requests of each kind arrived: "list", "get", "history", "post", "export", "other"."""
+        return self.vendor.requests
+
+    @property
+    def log(self) -> list[Logged]:
+        """Every request so far."""
+        return self.vendor.log
+
+    @property
+    def now(self) -> float:
+        """Seconds since the sandbox started; 0.0 before."""
+        return 0.0 if self._loop is None else self._loop.time() - self._origin
+
+    @property
+    def wall(self) -> datetime:
+        """The vendor's wall time, aware, in UTC."""
+        return self.vendor.wall(self.now)
+
+    def submit(
+        self,
+        life: Life | None = None,
+        *,
+        kind: str = "contacts_json_import",
+        rows: int | None = None,
+        lists: int = 1,
+        file_name: str | None = None,
+    ) -> str:
+        """Create a job without a request and return its activity id; what is None is drawn."""
+        with self._lock:
+            return self.vendor.submit(self.now, life, kind=kind, rows=rows, lists=lists, file_name=file_name)
+
+    def truth(self, activity_id: str) -> Truth | None:
+        """Return how an activity ended, None while it has not; `KeyError` for an unknown id."""
+        with self._lock:
+            job = self.vendor.job(activity_id)
+            return Truth(job.life.end, job.ended + self._origin) if job.ended <= self.now else None
+
+    def issue_token(self) -> str:
+        """Return a new token, which becomes `token`; earlier ones live on until their end."""
+        with self._lock:
+            return self.vendor.issue_token(self.now)
+
+    def expire_token(self) -> None:
+        """End every token issued so far."""
+        with self._lock:
+            self.vendor.tokens.expire(self.now)
+
+    def add_history(self, campaign_activity_id: str, *records: Mapping[str, Any]) -> None:
+        """Add sends to a campaign activity, the oldest first; what a record leaves out is filled in."""
+        with self._lock:
+            self.vendor.add_history(campaign_activity_id, *records)
+
+    # --- running --------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        if self._loop is not None:
+            raise RuntimeError("a sandbox runs once: make a new one")
+        async with AsyncExitStack() as stack:
+            self._loop = asyncio.get_running_loop()
+            self._origin = self._loop.time()
+            server = web.Server(self._serve, access_log=None, handler_cancellation=True)
+            runner = web.ServerRunner(server, shutdown_timeout=1.0)
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            stack.push_async_callback(self._stop_handlers)
+            site = web.TCPSite(runner, self._host, self._port, backlog=4096)
+            await site.start()
+            stack.push_async_callback(site.stop)
+            stack.push_async_callback(_settle)
+            self._base_url = f"http://{self._host}:{runner.addresses[0][1]}/v3"
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def _stop_handlers(self) -> None:
+        while self._handlers:
+            for handler in self._handlers:
+                handler.cancel()
+            await asyncio.wait(self._handlers)
+
+    def __enter__(self) -> Self:
+        thread = _Thread(self)
+        thread.start()
+        self._threads.callback(thread.stop)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._threads.close()
+
+    async def _serve(self, incoming: web.BaseRequest) -> web.StreamResponse:
+        task = asyncio.current_task()
+        assert task is not None
+        self._handlers.add(task)
+        task.add_done_callback(self._handlers.discard)
+        transport = incoming.transport
+        reused = transport in self._seen
+        if transport is not None:
+            self._seen.add(transport)
+        body = await _read(incoming.content)
+        request = Request(
+            method=incoming.method,
+            target=incoming.raw_path,
+            headers=incoming.headers,
+            body=body,
+            reused=reused,
+        )
+        with self._lock:
+            reply = self.vendor.handle(request, self.now, transit=self._latency / 2)
+        if self._latency:
+            await asyncio.sleep(self._latency)
+        return await wire.send(incoming, reply)
+
+
+def _wall_time() -> datetime:
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return datetime.now(UTC)
+    utc_now: Callable[[], datetime] = getattr(loop, "utc_now", lambda: datetime.now(UTC))
+    return utc_now()
+
+
+async def _read(content: StreamReader) -> bytes:
+    body = bytearray()
+    while len(body) < _MOST_BYTES and (piece := await content.readany()):
+        body += piece
+    return bytes(body)
+
+
+async def _settle() -> None:
+    # A connection that is accepted in the very turn in which its server closes makes asyncio fail loudly: let
+    # those that are on their way arrive first.
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+class _Thread:
+    """A thread with a loop of its own, which serves a sandbox until told to stop."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._thread = threading.Thread(target=self._run, name="ccactivity-sandbox", daemon=True)
+        # Never the loop of some policy: a loop with virtual time would race ahead of the caller's thread.
+        self._loop = asyncio.SelectorEventLoop()
+        self._ready = threading.Event()
+        self._done = asyncio.Event()
+        self._failure: BaseException | None = None
+
+    def start(self) -> None:
+        """Return once the sandbox serves; raise what kept it from it."""
+        self._thread.start()
+        self._ready.wait()
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+
+    def stop(self) -> None:
+        """Return once the sandbox has stopped."""
+        self._loop.call_soon_threadsafe(self._done.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_until_complete(self._live())
+        except BaseException as failure:  # noqa: BLE001 -- `start` raises it again, where it can be handled
+            self._failure = failure
+        finally:
+            self._loop.close()
+            self._ready.set()
+
+    async def _live(self) -> None:
+        async with self._sandbox:
+            self._ready.set()
+            await self._done.wait()

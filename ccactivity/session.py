@@ -1,0 +1,343 @@
+"""The face of the library: owns what a session needs and puts it together; asks, reads and schedules nothing itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Final, Self
+
+import aiohttp
+
+from . import __version__
+from .checks import check_number
+from .errors import ActivityFailedError, BatchError, CCActivityError, PagingError, SessionClosedError
+from .exchange import Exchange
+from .models import Activity, SendRecord
+from .monitor import Monitor
+from .planning import Pacing, Planner
+from .quota import Quota
+from .reading import Page, Reader, clean
+from .retrying import Retry
+from .tokens import TokenSource, source_of
+from .transport import Transport
+from .watching import BatchResult, BatchWatch, Watch, subscribe
+from .wire import (
+    MAX_BARREN_PAGES,
+    MAX_PAGE_SIZE,
+    Endpoint,
+    Request,
+    check_id,
+    get_activity,
+    get_send_history,
+    list_activities,
+)
+
+__all__ = ["ActivityList", "ActivitySession"]
+
+_log: Final = logging.getLogger("ccactivity")
+_BASE_URL: Final = "https://api.cc.email/v3"
+# The vendor's filter knows these (its Swagger file); `initialized` is a state that it cannot be asked for.
+_FILTERS: Final = ("processing", "completed", "cancelled", "failed", "timed_out")
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class ActivitySession:
+    """A connection to the vendor's bulk activities and send histories.
+
+    Use it as `async with ActivitySession(token) as session`, or call `aclose` at the end. One session serves any number
+    of tasks of one event loop; watches on one session share their requests.
+
+    `token`: an access token; an async callable that gives one, called again when one was refused; or a `TokenSource`.
+    `base_url`: of the API; https, or http to this machine.
+    `http`: an `aiohttp.ClientSession` of the caller's, which is never closed. None: an own one.
+    `quota`: the key's limits. Share one `Quota` between the sessions that use one key. None: a `Quota()` of its own.
+    `retry`, `pacing`: how failed requests are repeated, and how eagerly watches look. None: `Retry()`, `Pacing()`.
+    `timeout`: seconds for one attempt, from the moment it may be sent; None: no limit. Bound a whole call with
+    `asyncio.timeout`.
+    `now`: gives the aware UTC time, for the day of the quota and nothing else; delays use the event loop's clock.
+
+    Raises ValueError or TypeError for arguments that cannot work. Nothing is sent before the first await.
+    """
+
+    def __init__(
+        self,
+        token: str | Callable[[], Awaitable[str]] | TokenSource,
+        *,
+        base_url: str = _BASE_URL,
+        http: aiohttp.ClientSession | None = None,
+        quota: Quota | None = None,
+        retry: Retry | None = None,
+        pacing: Pacing | None = None,
+        timeout: float | None = 30.0,
+        now: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        if timeout is not None:
+            check_number("timeout", timeout, above=True)
+        for name, value, kind in (
+            ("http", http, aiohttp.ClientSession),
+            ("quota", quota, Quota),
+            ("retry", retry, Retry),
+            ("pacing", pacing, Pacing),
+        ):
+            if value is not None and not isinstance(value, kind):
+                raise TypeError(f"{name} must be a {kind.__name__} or None, not {type(value).__name__}")
+        self._endpoint = Endpoint.parse(base_url)
+        self._quota = Quota() if quota is None else quota
+        self._quota.attach(now)
+        self._noticed: set[tuple[str, str]] = set()
+        self._reader = Reader(self._notice)
+        agent = f"ccactivity/{__version__} aiohttp/{aiohttp.__version__}"
+        self._exchange = Exchange(
+            transport=Transport(self._endpoint.origin, http, timeout, agent),
+            source=source_of(token),
+            quota=self._quota,
+            retry=retry or Retry(),
+            now=now,
+        )
+        self._monitor = Monitor(self._exchange, self._endpoint, self._reader, Planner(pacing or Pacing()))
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @classmethod
+    def from_env(cls, **options: Any) -> Self:
+        """Make a session from CCACTIVITY_ACCESS_TOKEN and, if it is set, CCACTIVITY_BASE_URL.
+
+        `options` are those of the class. Raises ValueError naming the variable that is missing.
+        """
+        token = os.environ.get("CCACTIVITY_ACCESS_TOKEN", "").strip()
+        if not token:
+            raise ValueError("set CCACTIVITY_ACCESS_TOKEN to an access token of the Constant Contact V3 API")
+        base_url = os.environ.get("CCACTIVITY_BASE_URL", "").strip()
+        if base_url:
+            options.setdefault("base_url", base_url)
+        return cls(token, **options)
+
+    def __repr__(self) -> str:
+        return f"<ActivitySession for {self._endpoint.origin}{self._endpoint.prefix}>"
+
+    @property
+    def quota(self) -> Quota:
+        """The limits that this session keeps to."""
+        return self._quota
+
+    async def __aenter__(self) -> Self:
+        self._enter()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the session. What is under way ends with `SessionClosedError`. Closing twice is no error."""
+        self._monitor.abort(SessionClosedError("the session was closed"))
+        await self._exchange.aclose()
+        await self._monitor.settled()
+
+    # --- single questions -------------------------------------------------------------------------------------------
+
+    async def get_activity(self, activity_id: str) -> Activity:
+        """Return the activity as it stands now.
+
+        Raises NotFoundError for an id that does not exist or is older than ten days, and whatever else `errors` names.
+        """
+        request = get_activity(self._endpoint, check_id(activity_id))
+        self._enter()
+        return await self._exchange.ask(request, lambda reply: self._reader.read_activity(reply.body, activity_id))
+
+    async def get_send_history(self, campaign_activity_id: str) -> list[SendRecord]:
+        """Return the sends of an email campaign activity, oldest first; an empty list if it was never sent.
+
+        It works for campaign activities of the roles primary_email and resend (vendor's Swagger file).
+        """
+        request = get_send_history(self._endpoint, check_id(campaign_activity_id, "campaign_activity_id"))
+        self._enter()
+        return await self._exchange.ask(request, lambda reply: self._reader.read_send_history(reply.body))
+
+    def list_activities(self, *, state: str | None = None, page_size: int = 500) -> ActivityList:
+        """Return the activities of the last ten days, in the vendor's undocumented order.
+
+        `state`: only those that are processing, completed, cancelled, failed or timed_out; the vendor cannot be asked
+        for initialized ones. `page_size`: rows a request, 1 to 500.
+
+        Iterate the result for one activity after the other, await it for a list, or use its `pages`.
+        """
+        if state is not None and state not in _FILTERS:
+            raise ValueError(f"state must be one of {', '.join(_FILTERS)}, not {state!r}")
+        if isinstance(page_size, bool) or not isinstance(page_size, int):
+            raise TypeError(f"page_size must be an int, not {type(page_size).__name__}")
+        if not 1 <= page_size <= MAX_PAGE_SIZE:
+            raise ValueError(f"page_size must be from 1 to {MAX_PAGE_SIZE}, not {page_size}")
+        first = list_activities(self._endpoint, limit=page_size, state=None if state is None else str(state))
+        return ActivityList(first, self._endpoint, self._page)
+
+    async def _page(self, request: Request) -> Page:
+        self._enter()
+        return await self._exchange.ask(request, lambda reply: self._reader.read_page(reply.body))
+
+    # --- watches ----------------------------------------------------------------------------------------------------
+
+    def watch(
+        self,
+        activity_id: str,
+        *,
+        timeout: float | None = None,
+        grace: float = 10.0,
+        max_staleness: float | None = None,
+        every_poll: bool = False,
+    ) -> Watch:
+        """Watch an activity until it ends: its first snapshot, one for each change, the terminal one last.
+
+        A change is one of state, percent_done, counters, errors or results link. An activity that fails is data here.
+        `await session.watch(...)` makes the first look, so that what it raises is raised there, and gives the watch.
+
+        `timeout`: seconds for the whole watch, then WatchTimeoutError; None: no limit. `grace`: seconds in which a 404
+        may yet become an activity. `max_staleness`: seconds that it may go unseen at most, because a person is looking;
+        None: whatever is worth its requests. `every_poll`: one snapshot for each look instead of each change.
+
+        Raises NotFoundError; ActivityExpiredError if it was seen and is gone; AuthenticationError,
+        PermissionDeniedError and the like; SessionClosedError. Failures that may pass do not end a watch.
+        """
+        subscription = subscribe(
+            self._watching, timeout=timeout, grace=grace, max_staleness=max_staleness, every_poll=every_poll
+        )
+        return Watch(check_id(activity_id), subscription)
+
+    async def wait(
+        self,
+        activity_id: str,
+        *,
+        timeout: float | None = None,
+        grace: float = 10.0,
+        max_staleness: float | None = None,
+    ) -> Activity:
+        """Wait until an activity has completed, and return its terminal snapshot; see `watch`.
+
+        Raises ActivityFailedError if it ends otherwise, and whatever a watch raises.
+        """
+        watch = self.watch(activity_id, timeout=timeout, grace=grace, max_staleness=max_staleness)
+        async with watch:
+            async for snapshot in watch:
+                if snapshot.done and not snapshot.succeeded:
+                    raise ActivityFailedError(snapshot)
+        return snapshot
+
+    def watch_many(
+        self,
+        ids: Iterable[str] | AsyncIterable[str],
+        *,
+        timeout: float | None = None,
+        grace: float = 10.0,
+        max_staleness: float | None = None,
+    ) -> BatchWatch:
+        """Watch many activities until each has ended: their snapshots as they change, each terminal one exactly once.
+
+        `ids`: an iterable, or an async iterable that hands over ids as they come to be; the watch ends when it is
+        exhausted and every id is accounted for. Duplicates count once. `timeout`: seconds for each id.
+
+        An id that cannot be followed does not disturb the others: it is in `errors`, and a BatchError is raised when
+        all else is delivered. ValueError, at once, names malformed ids.
+        """
+        subscription = subscribe(self._watching, timeout=timeout, grace=grace, max_staleness=max_staleness)
+        return BatchWatch(ids, subscription)
+
+    async def wait_many(
+        self,
+        ids: Iterable[str] | AsyncIterable[str],
+        *,
+        timeout: float | None = None,
+        grace: float = 10.0,
+        max_staleness: float | None = None,
+    ) -> BatchResult:
+        """Wait until each of many activities has ended or cannot be followed; see `watch_many`.
+
+        Raises nothing for single ids: they are in the result. What concerns the session is raised.
+        """
+        ended: dict[str, Activity] = {}
+        errors: Mapping[str, CCActivityError] = {}
+        async with self.watch_many(ids, timeout=timeout, grace=grace, max_staleness=max_staleness) as watch:
+            try:
+                async for snapshot in watch:
+                    if snapshot.done:
+                        ended[snapshot.activity_id] = snapshot
+            except BatchError as error:
+                errors = error.errors
+        return BatchResult(
+            completed={key: activity for key, activity in ended.items() if activity.succeeded},
+            failed={key: activity for key, activity in ended.items() if not activity.succeeded},
+            errors=errors,
+        )
+
+    # --- within -----------------------------------------------------------------------------------------------------
+
+    def _watching(self) -> Monitor:
+        self._enter()
+        return self._monitor
+
+    def _enter(self) -> None:
+        """Bind the session to the loop that uses it first."""
+        if self._exchange.closed:
+            raise SessionClosedError("the session is closed")
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise RuntimeError("this session belongs to another event loop; make one session for each loop")
+
+    def _notice(self, field: str, value: object) -> None:
+        """Warn of a value that is not what the vendor documents, once for each field and kind of value."""
+        key = (field, value if isinstance(value, str) and field in ("state", "send_status") else type(value).__name__)
+        if key not in self._noticed and len(self._noticed) < 100:
+            self._noticed.add(key)
+            _log.warning("the vendor sent an undocumented value of %s: %s", field, clean(repr(value), 80))
+
+
+class ActivityList:
+    """A list of activities that is read page by page, as it is needed; made by `ActivitySession.list_activities`.
+
+    Each iteration reads it anew. An activity that is on two pages, because the list shifted meanwhile, comes once.
+    Raises UnsafeLinkError, PagingError or DecodeError for links that lead astray, after what was good was delivered.
+    """
+
+    def __init__(self, first: Request, endpoint: Endpoint, read: Callable[[Request], Awaitable[Page]]) -> None:
+        self._first = first
+        self._endpoint = endpoint
+        self._read = read
+
+    async def __aiter__(self) -> AsyncIterator[Activity]:
+        async for page in self.pages():
+            for activity in page:
+                yield activity
+
+    def __await__(self) -> Generator[Any, None, list[Activity]]:
+        return self._all().__await__()
+
+    async def _all(self) -> list[Activity]:
+        return [activity async for activity in self]
+
+    async def pages(self) -> AsyncIterator[list[Activity]]:
+        """Yield the activities page by page."""
+        request: Request | None = self._first
+        passed: set[str] = set()
+        known: set[str] = set()
+        barren = 0
+        while request is not None:
+            passed.add(request.target)
+            page = await self._read(request)
+            fresh = []
+            for activity in page.activities:
+                if activity.activity_id not in known:
+                    known.add(activity.activity_id)
+                    fresh.append(activity)
+            yield fresh
+            request = self._endpoint.next_request(page.next, request)
+            barren = 0 if fresh else barren + 1
+            if request is not None and (request.target in passed or barren >= MAX_BARREN_PAGES):
+                raise PagingError(f"{request.path}: the next links lead in a circle")

@@ -1,0 +1,155 @@
+"""The only way to run the checks, for people and for CI alike: `nox`, or `nox -s NAME`, `nox --list`.
+
+Nothing here downloads an interpreter. The sessions that run the suite exist once for each supported Python that
+is found on this machine; those that are missing are named in a warning.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import nox
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+DEPENDENCIES: list[str] = PROJECT["project"]["dependencies"]
+
+os.environ["UV_PYTHON_DOWNLOADS"] = "never"
+
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "types", "arch", "build", "docs", "tests"]
+
+
+def find_python(version: str) -> str | None:
+    """Return the folder of a working interpreter of `version` ("3.12"), None when there is none."""
+    name = f"python{version}"
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+    candidates = [sys.executable, shutil.which(name), *sorted(map(str, pyenv.glob(f"{version}.*/bin/{name}")))]
+    question = "import sys; print('%d.%d' % sys.version_info[:2], sys._base_executable)"
+    for candidate in filter(None, candidates):
+        # A shim of pyenv is on the PATH for versions that it will not run, so asking is the only way to know.
+        answer = subprocess.run([candidate, "-c", question], capture_output=True, text=True, check=False)
+        found, _, executable = answer.stdout.strip().partition(" ")
+        if answer.returncode == 0 and found == version and Path(executable).with_name(name).exists():
+            return str(Path(executable).parent)
+    return None
+
+
+def find_pythons() -> list[str]:
+    """Return the supported versions that are here, oldest first, after putting them on the PATH."""
+    versions = nox.project.python_versions(PROJECT)
+    folders = {version: find_python(version) for version in versions}
+    present = {version: folder for version, folder in folders.items() if folder}
+    os.environ["PATH"] = os.pathsep.join([*dict.fromkeys(present.values()), os.environ["PATH"]])
+    if missing := sorted(folders.keys() - present.keys()):
+        print(f"nox > the suite will not run on Python {', '.join(missing)}: not found", file=sys.stderr)
+    return list(present) or [f"{sys.version_info.major}.{sys.version_info.minor}"]
+
+
+PYTHONS = find_pythons()
+
+
+def group(name: str) -> list[str]:
+    """Return the requirements of a dependency group of pyproject.toml."""
+    return list(nox.project.dependency_groups(PROJECT, name))
+
+
+def run_suite(session: nox.Session, *command: str) -> None:
+    """Run the suite; README.md has its own session."""
+    session.run(*command, "--ignore=tests/test_readme.py", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types of everything, and that the public API is typed completely for those who use it."""
+    session.install(".", *group("types"))
+    session.run("mypy")
+    session.run("pyright", "--verifytypes", "ccactivity", "--ignoreexternal")
+
+
+@nox.session
+def arch(session: nox.Session) -> None:
+    """Check that imports point one way."""
+    session.install(*group("arch"))
+    session.run("lint-imports", "--no-logo")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the suite on each Python, on the oldest of them with the coverage of branches."""
+    session.install("-e", ".", *group("test"))
+    if session.python != PYTHONS[0] or session.posargs:
+        run_suite(session, "pytest")
+        return
+    session.run("coverage", "erase")
+    # Not pytest-cov: pytest loads our plugin, and with it the package, before that would begin to measure.
+    run_suite(session, "coverage", "run", "-m", "pytest")
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Run every Python block of README.md as a program."""
+    session.install("-e", ".", *group("docs"))
+    session.run("pytest", "tests/test_readme.py", *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build sdist and wheel, look into both, and use the wheel in an empty environment."""
+    session.install(*group("build"))
+    place = Path(session.create_tmp())
+    shutil.rmtree(place)
+    place.mkdir()
+    session.run("python", "-m", "build", "--outdir", str(place), silent=True)
+
+    (wheel,), (sdist,) = place.glob("*.whl"), place.glob("*.tar.gz")
+    with zipfile.ZipFile(wheel) as archive:
+        inside = {Path(name).parts[0] for name in archive.namelist()}
+        names = archive.namelist()
+    if inside != {"ccactivity", wheel.name.removesuffix("-py3-none-any.whl") + ".dist-info"}:
+        session.error(f"the wheel holds more or less than the package: {sorted(inside)}")
+    if "ccactivity/py.typed" not in names:
+        session.error("the wheel lacks py.typed")
+    with tarfile.open(sdist) as source:
+        inside = {Path(name).parts[1] for name in source.getnames() if len(Path(name).parts) > 1}
+    if not {"ccactivity", "tests", "noxfile.py", "pyproject.toml", "README.md", "LICENSE"} <= inside:
+        session.error(f"the sdist lacks something: {sorted(inside)}")
+
+    session.run("python", "-m", "venv", str(place / "empty"))
+    python = next(path for path in (place / "empty").glob("*/python*") if path.is_file())
+    session.run(str(python), "-m", "pip", "install", "--quiet", str(wheel), external=True)
+    # -I: what is imported is what was installed, not what lies in this folder.
+    session.run(str(python), "-I", "-c", "import ccactivity.sandbox, ccactivity.testing", external=True)
+    session.run(str(python), "-I", "-m", "ccactivity", "--help", external=True)
+
+
+@nox.session(python=PYTHONS[0])
+def oldest(session: nox.Session) -> None:
+    """Run the suite with the lowest versions of the dependencies that pyproject.toml allows."""
+    session.install("-e", ".", *group("test"), *(lowest.replace(">=", "==") for lowest in DEPENDENCIES))
+    run_suite(session, "pytest")
+
+
+@nox.session(python=PYTHONS[0])
+def backoff_fork(session: nox.Session) -> None:
+    """Run the suite with python-backoff; it and backoff own the same folder, so backoff is not installed at all."""
+    others = [requirement for requirement in DEPENDENCIES if not requirement.startswith("backoff")]
+    session.install(*others, "python-backoff", *group("test"))
+    session.install("--no-deps", "-e", ".")
+    run_suite(session, "pytest")

@@ -1,0 +1,128 @@
+"""How every test runs: `async def` tests on the virtual loop, and no secret in anything that a test makes visible.
+
+- An `async def` test runs by itself, in asyncio's debug mode, on a fresh `VirtualTimeLoop`; marked
+  `@pytest.mark.real_time`, on an ordinary loop. It fails when it leaves behind a task, an error that nobody
+  retrieved, or an object that should have been closed. `@given` works on it: one loop for each example.
+- A string that must stay secret starts with `CANARY`, or is added to `SECRETS` (forgotten after the test).
+  A test fails when one of them shows up in a log record (any logger, DEBUG included: message, arguments,
+  traceback), in what it prints, or in a warning that reaches pytest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import logging
+import os
+import warnings
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from ccactivity import testing
+
+settings.register_profile("ccactivity", deadline=None, derandomize="CI" in os.environ, print_blob=True)
+settings.load_profile("ccactivity")
+
+CANARY = "canary-secret-"
+SECRETS: set[str] = set()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run an `async def` test, or have Hypothesis run it once for each example."""
+    test = pyfuncitem.obj
+    run = asyncio.run if pyfuncitem.get_closest_marker("real_time") else testing.run
+    if hypothesis := getattr(test, "hypothesis", None):
+        if inspect.iscoroutinefunction(hypothesis.inner_test):
+            hypothesis.inner_test = _as_plain_function(hypothesis.inner_test, run)
+        return None
+    if not inspect.iscoroutinefunction(test):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    _as_plain_function(test, run)(**arguments)
+    return True
+
+
+def _as_plain_function(test: Callable[..., Coroutine[Any, Any, None]], run: Callable[..., None]) -> Callable[..., None]:
+    async def tidy(unretrieved: list[str], arguments: dict[str, Any]) -> None:
+        def note(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+            unretrieved.append(f"{context['message']}: {context.get('exception')!r}")
+            loop.default_exception_handler(context)
+
+        asyncio.get_running_loop().set_exception_handler(note)
+        await test(**arguments)
+        for _ in range(5):  # what was cancelled or closed has its turn
+            await asyncio.sleep(0)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, f"tasks left pending: {left}"
+
+    def plain(**arguments: Any) -> None:
+        unretrieved: list[str] = []
+        run(tidy(unretrieved, arguments), debug=True)
+        gc.collect()  # what was not closed or retrieved complains now, not in a later test
+        assert not unretrieved, f"reported to the event loop: {unretrieved}"
+
+    return plain
+
+
+def pytest_collection_finish() -> None:
+    """Hide all that was imported from the collector, so that collecting after each test is cheap."""
+    gc.collect()
+    gc.freeze()
+
+
+class _Canary(logging.Handler):
+    """Looks into each record as it is made, and keeps only what leaked."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.found: list[str] = []
+
+    def look(self, where: str, *texts: object) -> None:
+        text = "\n".join(map(str, texts))
+        secrets = SECRETS | {CANARY}
+        self.found += [f"{secret[:16]}... in {where}: {text[:500]}" for secret in secrets if secret in text]
+
+    def emit(self, record: logging.LogRecord) -> None:
+        trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
+        self.look(
+            f"a record of {record.name}",
+            *(record.getMessage(), repr(record.args), record.exc_text, record.stack_info),
+            *(trace, repr(record.exc_info)),
+        )
+
+
+_canary = _Canary()
+
+
+def pytest_configure() -> None:
+    """Listen at the root; `log_level = DEBUG` in the configuration opens every logger while a test runs."""
+    logging.getLogger().addHandler(_canary)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail the test at its very end, when all that it logged and printed is known."""
+    report = yield
+    if call.when == "teardown":
+        for title, text in report.sections:
+            _canary.look(title, text)
+        if _canary.found:
+            report.outcome = "failed"
+            report.longrepr = "a secret became visible:\n" + "\n".join(_canary.found)
+        _canary.found = []
+        SECRETS.clear()
+    return report
+
+
+def pytest_warning_recorded(warning_message: warnings.WarningMessage, nodeid: str) -> None:
+    """Stop at a warning with a secret: it comes after the report of its test."""
+    _canary.look(f"a warning of {nodeid}", warning_message.message)
+    if _canary.found:
+        pytest.exit("a secret became visible:\n" + "\n".join(_canary.found), returncode=1)

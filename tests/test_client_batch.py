@@ -1,0 +1,390 @@
+"""Watching many activities: each delivered once, single failures apart, and cheaper than one by one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+import ccactivity as cc
+from ccactivity import sandbox as sb
+from ccactivity.testing import utc_now
+
+NEVER = "04fe9a-a579-43c5-bb1a-58ed29bf0a6a"
+BUSY = sb.Workload(median=60, sigma=0.5, shortest=25, longest=180, lanes=50)
+Ids = Iterable[str] | AsyncIterator[str]
+
+
+@asynccontextmanager
+async def vendor(clean: bool = True, **options: Any) -> AsyncIterator[tuple[sb.Sandbox, cc.ActivitySession]]:
+    options = {"latency": 0.06, "workload": BUSY, **options}
+    async with (
+        sb.Sandbox(**options) as sandbox,
+        cc.ActivitySession(sandbox.token, base_url=sandbox.base_url, now=utc_now) as session,
+    ):
+        yield sandbox, session
+    assert not clean or sandbox.violations.total == 0, sandbox.violations
+
+
+async def ends_of(batch: cc.BatchWatch, into: list[str] | None = None) -> dict[str, str]:
+    """Drain a batch; return the end of each id, after checking that it came once, and last."""
+    ends: dict[str, str] = {}
+    async for snapshot in batch:
+        assert snapshot.activity_id not in ends
+        if snapshot.done:
+            ends[snapshot.activity_id] = str(snapshot.state)
+            if into is not None:
+                into.append(snapshot.activity_id)
+    return ends
+
+
+def truth_of(sandbox: sb.Sandbox, ids: Iterable[str]) -> dict[str, str]:
+    truths = {some: sandbox.truth(some) for some in ids}
+    return {some: truth.state for some, truth in truths.items() if truth is not None}
+
+
+async def handed_over(ids: Iterable[str], pause: float = 0.0) -> AsyncIterator[str]:
+    for some in ids:
+        await asyncio.sleep(pause)
+        yield some
+
+
+@pytest.mark.parametrize("form", [list, tuple, set, iter, dict.fromkeys, handed_over, lambda ids: (i for i in ids)])
+async def test_ids_come_in_any_form(form: Callable[[list[str]], Ids]) -> None:
+    """A list, a set, a generator or an async generator of ids: each is followed to its true end."""
+    async with vendor() as (sandbox, session):
+        jobs = [sandbox.submit() for _ in range(12)]
+        ends = await ends_of(session.watch_many(form(jobs)))
+
+        assert set(jobs) == set(ends)
+        assert truth_of(sandbox, jobs) == ends
+        result = await session.wait_many(form(jobs))
+        assert set(jobs) == set(result.completed) | set(result.failed)
+
+
+async def test_ids_are_watched_as_they_are_handed_over() -> None:
+    """Each id is followed from the moment a worker hands it over; the watch ends after the last one's end."""
+    async with vendor() as (sandbox, session):
+        jobs: list[str] = []
+        exhausted = []
+
+        async def worker() -> AsyncIterator[str]:
+            for _ in range(10):
+                await asyncio.sleep(60)
+                jobs.append(sandbox.submit(sb.Life(duration=30)))
+                yield jobs[-1]
+            await asyncio.sleep(500)
+            exhausted.append(sandbox.now)
+
+        lags = []
+        async for snapshot in session.watch_many(worker()):
+            if snapshot.done:
+                truth = sandbox.truth(snapshot.activity_id)
+                assert truth is not None
+                lags.append(sandbox.now - truth.ended_at)
+
+        assert 10 == len(lags) == len(jobs)
+        assert max(lags) < 40
+        assert 1100 <= exhausted[0] <= sandbox.now < 1101
+
+
+async def test_duplicates_count_once() -> None:
+    """An id that is given twice, also by an async source, is delivered once."""
+    async with vendor() as (sandbox, session):
+        jobs = [sandbox.submit() for _ in range(3)]
+
+        assert set(jobs) == set(await ends_of(session.watch_many(jobs * 3)))
+        assert set(jobs) == set(await ends_of(session.watch_many(handed_over(jobs * 3, 1.0))))
+
+
+@pytest.mark.parametrize("wrong", [["a/b"], ["x", "", "../y"], [5], [None], "abc", NEVER, 5, None], ids=repr)
+async def test_wrong_ids_are_refused_at_the_call(wrong: Any) -> None:
+    """Malformed ids are a ValueError that names them, at the call; so is text in the place of many ids."""
+    async with vendor() as (sandbox, session):
+        with pytest.raises((ValueError, TypeError)) as caught:
+            session.watch_many(wrong)
+        with pytest.raises((ValueError, TypeError)):
+            await session.wait_many(wrong)
+
+    assert [] == sandbox.log
+    assert all(repr(some) in str(caught.value) for some in ("a/b", "../y") if isinstance(wrong, list) and some in wrong)
+
+
+@pytest.mark.parametrize("form", [list, iter, handed_over])
+async def test_no_ids_cost_nothing(form: Callable[[list[str]], Ids]) -> None:
+    """Nothing to watch is nothing to ask for."""
+    async with vendor() as (sandbox, session):
+        assert {} == await ends_of(session.watch_many(form([])))
+        assert cc.BatchResult() == await session.wait_many(form([]))
+        assert [] == sandbox.log
+
+
+async def test_an_id_that_cannot_be_followed_disturbs_nobody() -> None:
+    """A 404, an expired one and one out of time are in `errors`; a BatchError comes when all else is delivered."""
+    ends: list[str] = []
+    async with vendor() as (sandbox, session):
+        jobs = [sandbox.submit() for _ in range(10)]
+        slow, gone = sandbox.submit(sb.Life(duration=9e9)), sandbox.submit(sb.Life(duration=9e9))
+        sandbox.faults.add(sb.not_found(), where="get", activity_id=gone, after=60)
+        sandbox.faults.add(sb.drop_rows(gone), where="list", after=60)
+        batch = session.watch_many([NEVER, *jobs, slow, gone], timeout=400)
+        with pytest.raises(cc.BatchError) as caught:
+            await ends_of(batch, ends)
+
+        assert sorted(jobs) == sorted(ends)
+        assert batch.errors == caught.value.errors
+        assert {NEVER: cc.NotFoundError, slow: cc.WatchTimeoutError, gone: cc.ActivityExpiredError} == {
+            some: type(error) for some, error in batch.errors.items()
+        }
+        assert 400 <= sandbox.now < 402
+    error = caught.value
+    assert isinstance(error, cc.CCActivityError)
+    assert isinstance(error, ExceptionGroup)
+    assert set(error.errors) == set(pickle.loads(pickle.dumps(error)).errors)
+    kinds = []
+    try:
+        raise error
+    except* cc.NotFoundError as group:
+        kinds.append(len(group.exceptions))
+    except* (TimeoutError, cc.ActivityExpiredError) as group:
+        kinds.append(len(group.exceptions))
+    assert [1, 2] == kinds
+
+
+async def test_waiting_for_many_raises_nothing_for_single_ids() -> None:
+    """`wait_many` tells the completed, the failed and the errors apart, each id in one of them."""
+    async with vendor() as (sandbox, session):
+        good = [sandbox.submit(sb.Life(duration=5)) for _ in range(3)]
+        ended: list[Any] = ["failed", "cancelled", "timed_out"]
+        bad = [sandbox.submit(sb.Life(duration=5, end=end)) for end in ended]
+        result = await session.wait_many([*good, NEVER, *bad], grace=0)
+
+    assert set(good) == set(result.completed)
+    assert dict(zip(bad, ended, strict=True)) == {some: one.state for some, one in result.failed.items()}
+    assert {NEVER} == set(result.errors)
+    assert isinstance(result.errors[NEVER], cc.NotFoundError)
+
+
+async def test_the_time_limit_of_an_id_begins_when_it_is_handed_over() -> None:
+    """`timeout` is for each id: a late one has all of it."""
+    async with vendor() as (sandbox, session):
+        jobs = [sandbox.submit(sb.Life(duration=9e9)) for _ in range(2)]
+        result = await session.wait_many(handed_over(jobs, 50), timeout=80)
+
+        assert set(jobs) == set(result.errors)
+        assert 180 == pytest.approx(sandbox.now, abs=1)
+
+
+async def test_a_dead_token_is_raised_once_and_as_itself() -> None:
+    """What concerns the session ends the batch with that one error, and no BatchError."""
+    async with vendor() as (sandbox, session):
+        jobs = [sandbox.submit(sb.Life(duration=600)) for _ in range(30)]
+        waiting = asyncio.create_task(session.wait_many(jobs))
+        batch = session.watch_many(jobs)
+        watching = asyncio.create_task(ends_of(batch))
+        await asyncio.sleep(60)
+        sandbox.expire_token()
+        errors = await asyncio.gather(waiting, watching, return_exceptions=True)
+        asked = len(sandbox.log)
+        await asyncio.sleep(600)
+
+        assert [cc.AuthenticationError] * 2 == [type(error) for error in errors]
+        assert asked == len(sandbox.log)
+        assert {} == await ends_of(batch)
+
+
+async def test_a_source_that_raises_is_heard() -> None:
+    """An error of the source of ids reaches whoever watches, as it is, and nothing runs on."""
+    async with vendor() as (sandbox, session):
+
+        async def broken() -> AsyncIterator[str]:
+            yield sandbox.submit(sb.Life(duration=5))
+            await asyncio.sleep(20)
+            raise LookupError("no more disk")
+
+        for use in (session.wait_many, lambda ids: ends_of(session.watch_many(ids))):
+            with pytest.raises(LookupError, match="no more disk"):
+                await use(broken())
+        asked = len(sandbox.log)
+        await asyncio.sleep(600)
+
+        assert asked == len(sandbox.log)
+
+
+@pytest.mark.parametrize("how", ["break", "cancel", "aclose", "close the session"])
+async def test_leaving_a_batch_frees_everything(how: str) -> None:
+    """After a break, a cancellation or a close nothing is asked, no task is left, and the source is closed."""
+    closed = []
+    async with vendor() as (sandbox, session):
+
+        async def worker() -> AsyncIterator[str]:
+            try:
+                while True:
+                    yield sandbox.submit(sb.Life(duration=9e9))
+                    await asyncio.sleep(3)
+            finally:
+                closed.append(how)
+
+        batch = session.watch_many(worker())
+        if how == "break":
+            async for _ in batch:
+                break
+            del batch
+        else:
+            task = asyncio.create_task(ends_of(batch))
+            await asyncio.sleep(31)
+            if how == "cancel":
+                task.cancel()
+            await (session.aclose() if how == "close the session" else batch.aclose())
+            outcome = await asyncio.gather(task, return_exceptions=True)
+            kinds: dict[str, type] = {"cancel": asyncio.CancelledError, "aclose": dict}
+            assert kinds.get(how, cc.SessionClosedError) is type(outcome[0])
+        await asyncio.sleep(10)
+        asked = len(sandbox.log)
+        await asyncio.sleep(900)
+
+        assert asked == len(sandbox.log)
+        assert [how] == closed
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        assert all("RequestHandler" in str(task.get_coro()) for task in others)
+
+
+async def test_a_slow_consumer_misses_no_end() -> None:
+    """However slowly a batch is read, the terminal snapshot of each comes once."""
+    async with vendor() as (sandbox, session):
+        jobs = [sandbox.submit() for _ in range(40)]
+        ends: Counter[str] = Counter()
+        async for snapshot in session.watch_many(jobs):
+            ends[snapshot.activity_id] += snapshot.done
+            await asyncio.sleep(20)
+
+    assert dict.fromkeys(jobs, 1) == dict(ends)
+
+
+async def test_a_cancelled_iteration_of_a_batch_can_be_resumed() -> None:
+    """`asyncio.timeout` around `anext` loses no terminal snapshot."""
+    async with vendor() as (sandbox, session):
+        jobs = [sandbox.submit() for _ in range(20)]
+        batch, ends, over = session.watch_many(jobs), Counter[str](), False
+        while not over:
+            try:
+                async with asyncio.timeout(0.7):
+                    snapshot = await anext(batch)
+                ends[snapshot.activity_id] += snapshot.done
+            except TimeoutError:
+                pass
+            except StopAsyncIteration:
+                over = True
+
+    assert dict.fromkeys(jobs, 1) == dict(ends)
+
+
+@pytest.mark.parametrize("options", [{}, {"order": "oldest", "history": 300}, {"order": "shuffled", "history": 900}])
+async def test_two_hundred_imports_cost_fewer_requests_than_imports(options: dict[str, Any]) -> None:
+    """One list page tells of hundreds: watching 200 imports takes fewer than 200 requests and loses none."""
+    async with vendor(**options) as (sandbox, session):
+        jobs = [sandbox.submit() for _ in range(200)]
+        lags = []
+        async for snapshot in session.watch_many(jobs):
+            if snapshot.done:
+                truth = sandbox.truth(snapshot.activity_id)
+                assert truth is not None
+                assert truth.state == snapshot.state
+                lags.append(sandbox.now - truth.ended_at)
+        asked = len(sandbox.log)
+
+        assert 200 == len(lags)
+        assert sum(lags) / len(lags) < 30
+        assert asked == session.quota.spent
+        assert asked < (200 if not options else 600)
+
+
+@pytest.mark.parametrize("effect", [sb.forbidden(), sb.message(400, "No lists for you.")], ids=repr)
+async def test_where_lists_are_refused_single_requests_go_on(effect: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A 403 or 400 for the list stops sweeps for the session, with one warning; every id is still followed."""
+    async with vendor() as (sandbox, session):
+        refused = sandbox.faults.add(effect, where="list")
+        jobs = [sandbox.submit() for _ in range(60)]
+        with caplog.at_level(logging.WARNING, "ccactivity"):
+            ends = await ends_of(session.watch_many(jobs))
+
+        assert truth_of(sandbox, jobs) == ends
+        assert set(jobs) == set(ends)
+        assert 1 == refused.hits == len([record for record in caplog.records if record.name.startswith("ccactivity")])
+
+
+@pytest.mark.parametrize("options", [{}, {"stale_rows": 20.0}, {"stale_rows": 20.0, "order": "oldest", "history": 600}])
+async def test_nothing_is_concluded_from_an_absent_row(options: dict[str, Any]) -> None:
+    """An id that no list shows is asked for alone; lists that lag behind neither lose nor revive anything."""
+    async with vendor(**options) as (sandbox, session):
+        jobs = [sandbox.submit() for _ in range(60)]
+        sandbox.faults.add(sb.drop_rows(*jobs[:5]), where="list")
+        sandbox.faults.add(sb.duplicate_rows(), where="list")
+        ends = await ends_of(session.watch_many(jobs))
+
+        assert set(jobs) == set(ends)
+        assert truth_of(sandbox, jobs) == ends
+        assert 0 < sandbox.requests["list"]
+
+
+async def test_a_broken_hour_loses_nothing() -> None:
+    """Errors, garbage, resets and hangs on a third of all answers: every id comes to its end, once."""
+    effects: list[sb.Answer | sb.Effect] = [
+        sb.server_error(502),
+        sb.throttled(),
+        sb.html(),
+        sb.Cut(0.7),
+        sb.Reset(),
+        sb.Reset(after=0.5),
+        sb.Hang(),
+    ]
+    async with vendor() as (sandbox, session):
+        for effect in effects:
+            sandbox.faults.add(effect, probability=0.06)
+        sandbox.faults.add(sb.Disconnect(), probability=0.06)
+        jobs = [sandbox.submit() for _ in range(100)]
+        ends = await ends_of(session.watch_many(jobs))
+
+        assert set(jobs) == set(ends)
+        assert truth_of(sandbox, jobs) == ends
+        assert len(sandbox.log) == session.quota.spent
+
+
+@pytest.mark.parametrize("kind", ["callable", "source"])
+async def test_one_refresh_serves_all(kind: str) -> None:
+    """A token that runs out under many watches and calls is renewed once; none is sent after its refusal."""
+    async with sb.Sandbox(latency=0.5) as sandbox:
+        calls: Counter[str] = Counter()
+
+        class Source:
+            token = sandbox.token
+
+            async def access_token(self) -> str:
+                return self.token
+
+            async def refused(self, token: str) -> None:
+                calls[token] += 1
+                self.token = await renewed()
+
+        async def renewed() -> str:
+            calls["renewed"] += 1
+            await asyncio.sleep(1)
+            return sandbox.issue_token()
+
+        old, token = sandbox.token, Source() if kind == "source" else renewed
+        async with cc.ActivitySession(token, base_url=sandbox.base_url, now=utc_now) as session:
+            jobs = [sandbox.submit(sb.Life(duration=200)) for _ in range(20)]
+            tasks = [asyncio.create_task(session.wait(job)) for job in jobs]
+            await asyncio.sleep(60)
+            sandbox.expire_token()
+            await asyncio.gather(*[session.get_activity(job) for job in jobs])
+
+            assert all([(await task).succeeded for task in tasks])
+    assert ({old: 1, "renewed": 1} if kind == "source" else {"renewed": 2}) == dict(calls)
+    assert 0 == sandbox.violations.total

@@ -1,0 +1,105 @@
+"""README.md is true: its programs run, and its commands are those that CI runs.
+
+Each ```python block is a program of its own, run from top to bottom in an empty namespace, as by an import: what
+is under `if __name__ == "__main__":` is not run.
+
+- What it gives to `asyncio.run` runs in virtual time, and beside it a sandbox at which the environment variables
+  of `ActivitySession.from_env()` point. In it are ten activities that have ended, one that has just begun, and
+  a send history for every id that the block mentions.
+- A block that defines `test_...` functions has them called, with the fixture `ccactivity_sandbox` and in real time.
+- A block that defines `make_app()` has the app served, and the events of an import read to their end.
+
+No block may break a rule of the vendor's: the sandboxes count. `<!-- skip: next "why" -->` before a block leaves it
+out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from sybil import Example, Sybil
+from sybil.parsers.markdown import CodeBlockParser, SkipParser
+
+from ccactivity.sandbox import Sandbox
+from ccactivity.testing import run
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def run_block(example: Example) -> None:
+    source = "\n" * (example.line + example.parsed.line_offset) + example.parsed
+    block: dict[str, Any] = {"__name__": f"readme_line_{example.line}"}
+    exec(compile(source, str(README), "exec"), block)
+    example.namespace["block"] = block
+
+
+def examples() -> list[Any]:
+    sybil = Sybil(parsers=[CodeBlockParser("python", run_block), SkipParser()])
+    return [pytest.param(one, id=f"line {one.line}") for one in sybil.parse(README).examples()]
+
+
+def beside_a_sandbox(main: Callable[[str], Awaitable[Any]], patch: pytest.MonkeyPatch, campaigns: list[str]) -> Any:
+    """Run `main`, told the id of an import that has just begun, in virtual time."""
+
+    async def both() -> Any:
+        async with Sandbox(history=10, latency=0.1) as sandbox:
+            for campaign in campaigns:
+                sandbox.add_history(campaign, {})
+            for name, value in sandbox.env.items():
+                patch.setenv(name, value)
+            result = await main(sandbox.submit())
+
+            assert 0 == sandbox.violations.total
+            return result
+
+    return run(both())
+
+
+async def read_events(app: web.Application, activity_id: str) -> str:
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0][:2]
+        url = f"http://{host}:{port}/imports/{activity_id}/events"
+        async with aiohttp.ClientSession() as http, http.get(url) as response:
+            return await response.text()
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("example", examples())
+def test_block(example: Example, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block of README.md runs as it stands, and keeps the vendor's rules."""
+    campaigns = UUID.findall(example.parsed)
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio, "run", lambda main: beside_a_sandbox(lambda _: main, patch, campaigns))
+        example.evaluate()
+    block = example.namespace.pop("block", {})
+    for name in filter(re.compile("test_").match, block):
+        needs = inspect.signature(block[name]).parameters
+        block[name](**{fixture: request.getfixturevalue(fixture) for fixture in needs})
+    if make_app := block.get("make_app"):
+        events = beside_a_sandbox(lambda import_: read_events(make_app(), import_), monkeypatch, campaigns)
+        *_, last, end = events.split("\n\n")
+
+        assert re.match(r'data: \{"activity_id": ".*"state": "(completed|failed|timed_out|cancelled)"', last)
+        assert "" == end
+
+
+def test_ci_runs_the_command_of_the_readme() -> None:
+    """The line that README.md gives for the tests is the one that CI runs, character by character."""
+    command = "python3 -m venv .venv && .venv/bin/pip install nox && .venv/bin/nox"
+
+    assert f"\n{command}\n" in README.read_text(encoding="utf-8")
+    assert f"\n{command} || exit\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
