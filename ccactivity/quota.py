@@ -90,6 +90,7 @@ class Quota:
         self._ledger: dict[date, float] = {}
         self._reserved = 0.0
         self._paused_until = -math.inf
+        self._burst = math.floor(per_second) if per_second < math.inf else math.inf
         self._distance = _DISTANCE / per_second
         self._width = 1.0
         self._reset_at: float | None = None
@@ -143,15 +144,19 @@ class Quota:
 
     def delay(self, ticket: Ticket, now: float, wall: datetime) -> float:
         """Seconds until the ticket should ask again: 0 means go, infinity that it will be woken."""
-        if ticket is not self._head(now, wall, background=ticket.background):
+        head = self._head(now, wall)
+        if head is not ticket:
+            if head is not None and head.background:
+                # It came to the head by time alone, so nobody has told it.
+                head.wake()
             return math.inf
         if (shut := self.shut_for(now, wall, background=ticket.background)) > 0:
             return shut
         if self._probing:
             return math.inf
         ready = self._paused_until
-        if len(self._log) >= self.per_second:
-            ready = max(ready, self._log[-int(self.per_second)] + _WINDOW)
+        if len(self._log) >= self._burst:
+            ready = max(ready, self._log[-int(self._burst)] + _WINDOW)
         if ticket.background:
             ready = max(ready, self._last + self._distance * self._width)
         return max(0.0, ready - now)
@@ -202,13 +207,13 @@ class Quota:
             self._probing = False
         self._wake_heads()
 
-    def _head(self, now: float, wall: datetime, *, background: bool) -> Ticket | None:
-        """The ticket that may go next among its kind; None while the other kind has precedence."""
+    def _head(self, now: float, wall: datetime) -> Ticket | None:
+        """The ticket that goes next: a person's, unless a poll has waited for too long and may go at all."""
         person, poll = (next(iter(queue), None) for queue in self._queues)
         if person is None or poll is None:
-            return poll if background else person
+            return person or poll
         overdue = now - poll.since >= _PATIENCE and not self.shut_for(now, wall, background=True)
-        return (poll if overdue else None) if background else (None if overdue else person)
+        return poll if overdue else person
 
     def _wake_heads(self) -> None:
         for queue in self._queues:
@@ -270,9 +275,9 @@ class Quota:
         if day not in self._ledger:
             self._ledger[day], self._former = self._former, 0
             self._reserved = min(self.reserve, (self.per_day - self._ledger[day]) / 10)
-            for old in sorted(self._ledger)[:-3]:
+            for old in sorted(self._ledger, key=lambda other: abs(other - day))[3:]:
                 del self._ledger[old]
-        return self._ledger.get(day, 0)
+        return self._ledger[day]
 
     def credit(self, now: float, wall: datetime) -> tuple[float, float]:
         """What watching may spend: requests banked, and requests a second that flow in."""
@@ -280,9 +285,12 @@ class Quota:
         if math.isinf(left):
             return _BANK, math.inf
         spendable = max(0.0, left - min(self.reserve, left / 10))
-        rate = spendable / max(1.0, (_next_midnight(wall) - wall).total_seconds())
+        until_midnight = (_next_midnight(wall) - wall).total_seconds()
+        rate = spendable / max(1.0, until_midnight)
         most = min(_BANK, spendable)
         before = most if self._bank is None else self._bank
-        self._bank = max(0.0, min(most, before + rate * max(0.0, now - self._banked_at)))
+        # Of a time that began yesterday only today's part counts: yesterday's rate is not today's.
+        passed = min(max(0.0, now - self._banked_at), 86_400 - until_midnight)
+        self._bank = max(0.0, min(most, before + rate * passed))
         self._banked_at = now
         return self._bank, rate

@@ -3,8 +3,8 @@ time and chance are arguments.
 
 Each kind of trouble has its own patience. What may pass by itself is repeated after waits that double, with jitter
 added upward only, within a budget that a whole session shares. What was throttled is repeated as soon as the gate
-opens, and the gate stays shut longer from one throttle to the next. A refused token is worth two more attempts: one because it had
-been replaced meanwhile, one because it was renewed.
+opens, and the gate stays shut longer from one throttle to the next. A refused token is worth two more attempts: one
+because it had been replaced meanwhile, one because it was renewed.
 """
 
 from __future__ import annotations

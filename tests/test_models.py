@@ -157,9 +157,7 @@ def test_partial(counters: dict[str, int], refused: int) -> None:
     assert (refused > 0) is activity(state="completed", status=status).partial
 
 
-@pytest.mark.parametrize(
-    "state", ["initialized", "processing", "cancelled", "failed", "timed_out", "paused", None]
-)
+@pytest.mark.parametrize("state", ["initialized", "processing", "cancelled", "failed", "timed_out", "paused", None])
 def test_never_partial(state: str | None) -> None:
     """Only a completed activity can be partial."""
     assert not activity(state=state, status=ActivityStatus(error_count=1)).partial
@@ -216,9 +214,7 @@ def test_percent_done_as_sent() -> None:
 # --- as values ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "value", [activity(), ActivityStatus(), SendRecord()], ids=lambda value: type(value).__name__
-)
+@pytest.mark.parametrize("value", [activity(), ActivityStatus(), SendRecord()], ids=lambda value: type(value).__name__)
 def test_frozen(value: Any) -> None:
     """A snapshot cannot be changed, nor get attributes of its own."""
     names = [*(field.name for field in attrs.fields(type(value))), "novelty"]
@@ -314,9 +310,7 @@ def test_bare_activity_as_dict() -> None:
     data = activity().as_dict()
     empty: dict[str, Any] = {"activity_errors": [], "status": {}, "_links": {}}
 
-    assert empty == {
-        name: value for name, value in data.items() if value is not None and name != "activity_id"
-    }
+    assert empty == {name: value for name, value in data.items() if value is not None and name != "activity_id"}
 
 
 def test_send_as_dict() -> None:

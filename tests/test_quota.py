@@ -516,6 +516,16 @@ def test_under_way_at_midnight(how: str, sent_at: float, back_at: float, yesterd
     assert [yesterday, today] == [spent(quota, NOON), spent(quota, MIDNIGHT)]
 
 
+def test_more_than_the_day() -> None:
+    """What is charged to both days may be more than a day has: nothing is left then, not less than nothing."""
+    quota = Quota(4, 1, 0)
+    grant = take(quota, 0)
+    take(quota, 1, MIDNIGHT)
+    quota.answered(grant, MIDNIGHT)
+
+    assert (2, 0) == (spent(quota, MIDNIGHT), quota.remaining)
+
+
 @given(
     per_day=st.integers(1, 12),
     gaps=st.lists(st.floats(0, 40_000) | st.floats(0, 2), min_size=1, max_size=40),
@@ -822,6 +832,17 @@ def test_refused_probe_opens_at() -> None:
     assert line.wall + timedelta(minutes=10) == line.quota.opens_at(line.now, line.wall)
 
 
+def test_own_ledger_after_the_reset() -> None:
+    """When the vendor's reset is past and our own day is spent, the gate opens at the next 00:00 UTC."""
+    quota = Quota(4, 1, 0)
+    quota.exceeded(take(quota, 0), 1.0, NOON, server=None, jitter=0.0)
+    probe = take(quota, 12 * 3600 + 1.0, MIDNIGHT)
+    quota.unanswered(probe, MIDNIGHT)
+
+    assert 86_400 == quota.shut_for(12 * 3600 + 2.0, MIDNIGHT, background=False)
+    assert MIDNIGHT + timedelta(days=1) == quota.opens_at(12 * 3600 + 2.0, MIDNIGHT)
+
+
 def test_exceeded_under_way() -> None:
     """Several requests under way may be told `quota_exceeded`: one probe follows all the same."""
     quota = Quota()
@@ -937,6 +958,13 @@ def test_no_burst_at_midnight(every: float) -> None:
 
     assert 1_000 / 86_399 == pytest.approx(rate)
     assert credit <= 1
+
+
+def test_last_second_of_the_day() -> None:
+    """In the last second of a day, what is left flows as if the second were still whole."""
+    quota = Quota(4, 1_000, 0)
+
+    assert 1_000 == quota.credit(0, MIDNIGHT - timedelta(microseconds=1))[1]
 
 
 def test_credit_after_a_jump() -> None:

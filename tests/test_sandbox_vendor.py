@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccactivity.sandbox import Life, Reply, Request, Vendor
+from ccactivity.sandbox.jobs import KINDS
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 DAY = 86_400.0
@@ -252,7 +253,16 @@ def test_a_list_can_be_filtered_by_state(state: str) -> None:
 @pytest.mark.parametrize(
     "query",
     [
-        *("limit=0", "limit=501", "limit=-1", "limit=ten", "limit=", "limit=1.5", "limit=%C2%B2"),
+        *(
+            "limit=" + "9" * 5000,
+            "limit=0",
+            "limit=501",
+            "limit=-1",
+            "limit=ten",
+            "limit=",
+            "limit=1.5",
+            "limit=%C2%B2",
+        ),
         *("state=initialized", "state=time_out", "state=", "state=Completed", "limit=5&state=x"),
     ],
 )
@@ -353,6 +363,42 @@ def test_a_history_may_hold_twenty_thousand_activities() -> None:
     assert 20_000 == len(set(ids)) == len(ids) == len(vendor.jobs)
     assert [[]] == pages(vendor, "/activities?state=processing")
     assert "completed_at" in read(ask(vendor, f"/activities/{ids[-1]}"))
+
+
+pieces = st.sampled_from(
+    [
+        *("/", "v3", "activities", "contact_exports", "emails", "send_history", "contacts_file_import", STRANGER),
+        *("?", "&", "=", "cursor", "limit", "state", "completed", "5", "bGltaXQ9MSZuZXh0PTI", "#", "%", "%00", ";"),
+    ]
+)
+targets = st.lists(pieces | st.text(max_size=3), max_size=12).map(lambda some: "/v3/" + "".join(some))
+bodies = st.binary(max_size=50) | st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["source", "list_ids", "contact_ids", "tag_ids", "import_data", "email"]), inner, max_size=4
+        )
+    ),
+    max_leaves=8,
+).map(lambda value: json.dumps(value).encode())
+
+
+@given(
+    method=st.sampled_from(["GET", "POST", "DELETE", ""]),
+    target=targets | st.sampled_from([f"/v3/activities/{kind}" for kind in KINDS]) | st.text(max_size=5),
+    kind=st.sampled_from(["application/json", "multipart/form-data; boundary=x", "multipart/form-data", "?"]),
+    body=bodies,
+)
+def test_whatever_is_asked_gets_an_answer(method: str, target: str, kind: str, body: bytes) -> None:
+    """No request, however malformed, breaks the vendor."""
+    vendor = make(history=3)
+    headers = {"Authorization": f"Bearer {vendor.token}", "Content-Type": kind}
+    reply = vendor.handle(Request(method=method, target=target, headers=headers, body=body), 0.0)
+
+    assert reply.status in {200, 201, 400, 403, 404, 405, 415}
+    assert [reply.status] == [line.status for line in vendor.log]
+    assert (reply.status == 201) == (len(vendor.jobs) == 4)
 
 
 # --- send history -------------------------------------------------------------------------------------------
@@ -540,7 +586,7 @@ def test_a_body_against_the_rules_is_a_bad_request(kind: str, change: dict[str, 
     assert (1, 0) == (vendor.violations.bad_request, len(vendor.jobs))
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b"null", b"\xff"])
+@pytest.mark.parametrize("body", [b"{", b"[]", b"null", b"\xff", b"[" * 100_000])
 def test_a_body_that_is_no_object_is_a_bad_request(body: bytes) -> None:
     """Malformed JSON as well as JSON of another type."""
     assert 400 == ask(make(), "/activities/contact_delete", method="POST", body=body).status

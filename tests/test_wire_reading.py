@@ -154,9 +154,7 @@ json_values = st.recursive(
     | st.integers()
     | st.floats()
     | st.text()
-    | st.sampled_from(
-        ["1", "75.0", "None", "1e999", "9" * 30, "2016-01-23T13:48:44Z", "2016-01-23T", "+00:00"]
-    ),
+    | st.sampled_from(["1", "75.0", "None", "1e999", "9" * 30, "2016-01-23T13:48:44Z", "2016-01-23T", "+00:00"]),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text() | st.sampled_from(COUNTERS), inner),
     max_leaves=6,
 )

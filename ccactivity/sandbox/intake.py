@@ -88,7 +88,7 @@ def read_order(kind: str, request: Request) -> Order:
         return _read_file(request)
     try:
         body = json.loads(request.body or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Refused("The JSON is malformed.") from None
     if not isinstance(body, dict):
         raise Refused("The body must be an object.")

@@ -269,8 +269,8 @@ class Jobs:
         place = 0 if after is None else bisect_right(self._places, (self._key(after.number), after.number))
         for index in range(place, len(self._places)):
             number = self._places[index][1]
-            if number < self._history and state not in (None, self._pooled(number)[1].end):
-                continue  # spares making it
+            if number < self._history and (state == "processing" or state not in (None, self._pooled(number)[1].end)):
+                continue  # it ended, in another state: that much is known without making it
             job = self._at(number)
             if oldest <= job.created <= now and (state is None or job.state(now) == state):
                 yield job

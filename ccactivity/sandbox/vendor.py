@@ -43,6 +43,7 @@ __all__ = ["Logged", "Vendor"]
 _RETENTION = 10 * 86_400.0  # seconds that an activity stays visible (activity status page)
 _QUEUE_LIMIT = 1_000  # queued activities of one account (429 of the bulk endpoints)
 _FILTERS = ("processing", "completed", "cancelled", "failed", "timed_out")
+_LIMIT = re.compile(r"[0-9]{1,3}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _CAMPAIGN = "1ead98be-dfa0-4e04-81f7-5f1534d42e9c"
 _NEEDS = {"history": ("campaign_data", "campaign:read")}
@@ -310,7 +311,7 @@ class Vendor:
             limit, state, after = page
         else:
             text, state = query.get("limit", ["50"])[-1], query.get("state", [""])[-1] or None
-            limit = int(text) if text.isascii() and text.isdigit() else 0
+            limit = int(text) if _LIMIT.fullmatch(text) else 0
             if not 1 <= limit <= 500 or ("state" in query and state not in _FILTERS):
                 self.violations.bad_request += 1
                 return error_array(400, "contacts.api.validation.error", "limit or state is out of range.")
