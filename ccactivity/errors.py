@@ -262,6 +262,7 @@ class BatchError(CCActivityError, ExceptionGroup[CCActivityError]):
         return cls(f"{count} {'id' if count == 1 else 'ids'} could not be followed", list(errors.values()), errors)
 
     def derive(self, exceptions: Sequence[CCActivityError], /) -> BatchError:  # type: ignore[override]  # narrower on purpose: a batch holds nothing from outside the family
+        """Make the error of a part of the batch, for `split` and `except*`."""
         kept = {key: error for key, error in self.errors.items() if error in exceptions}
         return BatchError(self.message, exceptions, kept)
 

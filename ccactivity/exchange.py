@@ -136,7 +136,7 @@ class Exchange:
         self.source = source
         self.quota = quota
         self.now = now
-        self.closed = False
+        self.closed: bool = False
         self._transport = transport
         self._patience = Patience(retry)
         self._renewal: asyncio.Future[None] | None = None

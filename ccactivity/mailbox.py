@@ -24,9 +24,9 @@ class Mailbox:
     __slots__ = ("_waiter", "aborted", "every_poll", "failures", "following", "grace", "max_staleness", "pending")
 
     def __init__(self, *, grace: float, max_staleness: float | None, every_poll: bool = False) -> None:
-        self.grace = grace
-        self.max_staleness = max_staleness
-        self.every_poll = every_poll
+        self.grace: float = grace
+        self.max_staleness: float | None = max_staleness
+        self.every_poll: bool = every_poll
         self.pending: dict[str, Activity] = {}
         self.failures: dict[str, CCActivityError] = {}
         self.following: set[str] = set()

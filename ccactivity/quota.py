@@ -77,9 +77,9 @@ class Quota:
     def __init__(
         self, per_second: float = 4, per_day: float = 10_000, reserve: float = 500, *, spent: float = 0
     ) -> None:
-        self.per_second = check_number("per_second", per_second, least=1)
-        self.per_day = check_number("per_day", per_day, least=1)
-        self.reserve = check_number("reserve", reserve)
+        self.per_second: float = check_number("per_second", per_second, least=1)
+        self.per_day: float = check_number("per_day", per_day, least=1)
+        self.reserve: float = check_number("reserve", reserve)
         self._former = check_number("spent", spent)
         if spent > per_day:
             raise ValueError(f"spent must be at most per_day, not {spent!r}")

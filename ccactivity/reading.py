@@ -100,11 +100,7 @@ class Reader:
         links = data.get("_links")
         following = links.get("next") if isinstance(links, dict) else None
         href = following.get("href") if isinstance(following, dict) else following
-        understood = [row for row in rows if _is_activity(row)]
-        if len(understood) < len(rows):
-            if not understood:
-                raise DecodeError("no row of the page is an activity", excerpt=_excerpt(body))
-            self._notice("activities", next(row for row in rows if not _is_activity(row)))
+        understood = self._understood(rows, _is_activity, "activities", body)
         chosen = understood if wanted is None else [row for row in understood if row["activity_id"] in wanted]
         return Page(tuple(self._known(row) for row in chosen), href, len(rows))
 
@@ -116,10 +112,21 @@ class Reader:
             if error.problem != "more than one JSON value":
                 raise
             data = decode(body, bracketed=True)
+            if not all(_is_object(row) for row in data):
+                raise DecodeError("no send history", excerpt=_excerpt(body)) from None
         rows = [data] if isinstance(data, dict) and "send_id" in data else data
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        if not isinstance(rows, list):
             raise DecodeError("no send history", excerpt=_excerpt(body))
-        return [self._record(row) for row in rows]
+        return [self._record(row) for row in self._understood(rows, _is_object, "send_history", body)]
+
+    def _understood(self, rows: list[Any], is_one: Callable[[Any], bool], what: str, body: bytes) -> list[Any]:
+        """The rows that are what they should be; the others are noticed, and if they are all, it is a DecodeError."""
+        good = [row for row in rows if is_one(row)]
+        if len(good) < len(rows):
+            if not good:
+                raise DecodeError(f"none of its rows is one of {what}", excerpt=_excerpt(body))
+            self._notice(what, next(row for row in rows if not is_one(row)))
+        return good
 
     def _row(self, row: Any) -> Activity | None:
         return self._known(row) if _is_activity(row) else None
@@ -231,13 +238,17 @@ class Reader:
         return href if isinstance(href, str) else None
 
 
+def _is_object(row: Any) -> bool:
+    return isinstance(row, dict)
+
+
 def _is_activity(row: Any) -> bool:
     return isinstance(row, dict) and isinstance(row.get("activity_id"), str) and row["activity_id"] != ""
 
 
 def _message(item: Any) -> str:
     if isinstance(item, dict):
-        item = item.get("message", item.get("error_message", item))
+        item = next((item[key] for key in ("message", "error_message") if isinstance(item.get(key), str)), item)
     try:
         return item if isinstance(item, str) else json.dumps(item)
     except RecursionError:

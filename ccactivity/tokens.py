@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, NoReturn, Protocol, runtime_checkable
 
 from .errors import TokenError
 
@@ -31,7 +33,14 @@ class TokenSource(Protocol):
         ...
 
 
-class _Static:
+class _Hidden:
+    """What holds a token is not to be pickled into a queue or a cache."""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a token source cannot be pickled: it holds a secret")
+
+
+class _Static(_Hidden):
     """One token for ever."""
 
     def __init__(self, token: str) -> None:
@@ -44,21 +53,38 @@ class _Static:
         """A refused token stays what it is; the session raises `AuthenticationError`."""
 
 
-class _Called:
-    """The tokens of an async callable, asked again only when one was refused: it may well be a refresh."""
+class _Called(_Hidden):
+    """The tokens of an async callable, asked again only when one was refused: it may well be a refresh.
+
+    However many ask at once, it is called once, by a task of its own, so that no one who is cancelled takes it down.
+    """
 
     def __init__(self, call: Callable[[], Awaitable[str]]) -> None:
         self._call = call
         self._token: str | None = None
+        self._calling: asyncio.Task[str] | None = None
 
     async def access_token(self) -> str:
-        if self._token is None:
-            self._token = await self._call()
-        return self._token
+        return await self._ask() if self._token is None else self._token
 
     async def refused(self, token: str) -> None:
         if token == self._token:
-            self._token = await self._call()
+            await self._ask()
+
+    async def _ask(self) -> str:
+        if self._calling is None:
+            self._calling = asyncio.get_running_loop().create_task(self._called(), context=contextvars.Context())
+            self._calling.add_done_callback(self._done)
+        return await asyncio.shield(self._calling)
+
+    async def _called(self) -> str:
+        self._token = await self._call()
+        return self._token
+
+    def _done(self, calling: asyncio.Task[str]) -> None:
+        self._calling = None
+        if not calling.cancelled():
+            calling.exception()
 
 
 def check_token(token: object) -> str:

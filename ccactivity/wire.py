@@ -70,10 +70,12 @@ class Request:
 
     @property
     def target(self) -> str:
+        """Path and query as they stand in the request line."""
         return f"{self.path}?{self.query}" if self.query else self.path
 
     @property
     def headers(self) -> Mapping[str, str]:
+        """The headers that every request has, but for those of the transport."""
         return _ACCEPT
 
 
@@ -139,7 +141,7 @@ class Endpoint:
 def _climbs(path: str) -> bool:
     """Whether a path could be read as another one than it looks: dot segments, doubled or hidden slashes."""
     plain = unquote(path)
-    if plain != unquote(plain) or "\\" in plain or plain.count("/") != path.count("/"):
+    if plain != unquote(plain) or "\\" in plain or plain.count("/") != path.count("/") or not plain.isascii():
         return True
     return not plain.isprintable() or "//" in plain or any(part in (".", "..") for part in plain.split("/"))
 

@@ -268,7 +268,8 @@ def test_deep_unsafe_link() -> None:
         except (DecodeError, UnsafeLinkError) as error:
             outcomes.add(error.problem)
 
-    assert {"no JSON", "it is not a string"} == outcomes
+    # How deep JSON may be nested differs from one Python to the next.
+    assert {"it is not a string"} <= outcomes <= {"no JSON", "it is not a string"}
 
 
 parts = st.sampled_from(

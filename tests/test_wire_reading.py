@@ -481,7 +481,8 @@ def test_deep_activity_error() -> None:
         except DecodeError as error:
             outcomes.append(error.problem)
 
-    assert {"a", "no JSON"} == set(outcomes)
+    # How deep JSON may be nested differs from one Python to the next.
+    assert {"a"} <= set(outcomes) <= {"a", "no JSON"}
 
 
 @pytest.mark.parametrize(

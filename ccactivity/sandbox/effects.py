@@ -50,7 +50,9 @@ Change = Mapping[str, Any] | Callable[[dict[str, Any]], Any]
 class Effect(Protocol):
     """Something that is done to the vendor's own reply; `touched` is the activity that it is about, None is all."""
 
-    def apply(self, reply: Reply, touched: str | None, /) -> Reply: ...
+    def apply(self, reply: Reply, touched: str | None, /) -> Reply:
+        """Return what becomes of the reply."""
+        ...
 
 
 # --- the answer ---------------------------------------------------------------------------------------------

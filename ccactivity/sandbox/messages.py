@@ -46,10 +46,12 @@ class Request:
 
 
 class Mishap(Protocol):
-    """Something that befalls an answer on its way. `silent`: nothing of the answer's head gets through."""
+    """Something that befalls an answer on its way."""
 
     @property
-    def silent(self) -> bool: ...
+    def silent(self) -> bool:
+        """Whether nothing of the answer's head gets through."""
+        ...
 
 
 @frozen(kw_only=True)

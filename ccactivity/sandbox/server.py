@@ -71,7 +71,7 @@ class Sandbox:
         spent_today: int = 0,
         token_life: float | None = None,
     ) -> None:
-        self.vendor = Vendor(
+        self.vendor: Vendor = Vendor(
             start=start or _wall_time(),
             seed=seed,
             workload=workload,

@@ -102,24 +102,24 @@ class Vendor:
     ) -> None:
         if start.utcoffset() is None:
             raise ValueError("start must be an aware datetime")
-        self.start = start.astimezone(UTC)
-        self.violations = Violations()
-        self.faults = Faults()
+        self.start: datetime = start.astimezone(UTC)
+        self.violations: Violations = Violations()
+        self.faults: Faults = Faults()
         self.log: list[Logged] = []
         self.requests: Counter[str] = Counter()
-        self.scopes = {"contact_data", "campaign_data"}
-        self.privileges = {"contacts:write", "campaign:read"}
+        self.scopes: set[str] = {"contact_data", "campaign_data"}
+        self.privileges: set[str] = {"contacts:write", "campaign:read"}
         self.campaign_activity_id = _CAMPAIGN
-        self.tokens = Tokens(Random(f"tokens {seed}"), life=token_life, counts=self.violations)
-        self.token = self.tokens.issue(0.0)
-        self.limits = Limits(
+        self.tokens: Tokens = Tokens(Random(f"tokens {seed}"), life=token_life, counts=self.violations)
+        self.token: str = self.tokens.issue(0.0)
+        self.limits: Limits = Limits(
             self.start,
             per_second=per_second,
             per_day=per_day,
             spent_today=spent_today,
             counts=self.violations,
         )
-        self.jobs = Jobs(
+        self.jobs: Jobs = Jobs(
             random=Random(f"jobs {seed}"),
             workload=workload or Workload(),
             speed=speed,
