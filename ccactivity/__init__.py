@@ -25,10 +25,10 @@ from .errors import (
     WatchTimeoutError,
 )
 from .models import TERMINAL_STATES, Activity, ActivityState, ActivityStatus, SendRecord, SendStatus
-from .planning import Pacing
+from .pricing import Pacing
 from .quota import Quota
 from .retrying import Retry
-from .session import ActivityList, ActivitySession
+from .session import ActivityList, ActivitySession, Stats
 from .tokens import TokenSource
 from .watching import BatchResult, BatchWatch, Watch
 
@@ -61,6 +61,7 @@ __all__ = [
     "SendStatus",
     "ServerError",
     "SessionClosedError",
+    "Stats",
     "ThrottledError",
     "TokenError",
     "TokenSource",

@@ -21,6 +21,7 @@ import asyncio
 import contextvars
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from datetime import datetime
@@ -98,6 +99,7 @@ class _Sending:
             await self._again()
         self.token = Secret(check_given(await exchange.source.access_token()))
         self.sent = True
+        exchange.sent[self.call.request.kind] += 1
         return Secret(f"Bearer {self.token}")
 
     async def _again(self) -> None:
@@ -137,6 +139,8 @@ class Exchange:
         self.quota = quota
         self.now = now
         self.closed: bool = False
+        # Requests that were sent, by their kind, with those that the HTTP library made by itself.
+        self.sent: Counter[str] = Counter()
         self._transport = transport
         self._patience = Patience(retry)
         self._renewal: asyncio.Future[None] | None = None

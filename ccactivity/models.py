@@ -157,6 +157,14 @@ class Activity:
             return None
         return min(max(completed, 0), total) / total
 
+    def older_than(self, other: Activity) -> bool:
+        """Whether the vendor updated it before the other snapshot; False if either does not say when."""
+        return self.updated_at is not None and other.updated_at is not None and self.updated_at < other.updated_at
+
+    def changed_from(self, other: Activity) -> bool:
+        """Whether something differs that is worth telling: not `updated_at` alone."""
+        return any(getattr(self, name) != getattr(other, name) for name in _TOLD)
+
     def raise_for_state(self) -> None:
         """Raise `ActivityFailedError` if the activity ended in another state than `completed`."""
         if self.done and not self.succeeded:
@@ -179,6 +187,8 @@ class Activity:
             "_links": {name: {"href": href} for name, href in links.items() if href is not None},
         }
 
+
+_TOLD: Final = ("state", "percent_done", "status", "activity_errors", "results_url")
 
 _REASONS: Final[Mapping[int, str]] = {
     0: "sent",

@@ -48,7 +48,7 @@ from .reading import Page, Reader
 from .transport import Hopeless, Oversized
 from .wire import Endpoint, Reply, get_activity, list_activities, server_time
 
-__all__ = ["Monitor"]
+__all__ = ["Look", "Monitor"]
 
 _log: Final = logging.getLogger("ccactivity")
 _LOOKS: Final = 8
@@ -62,6 +62,9 @@ _PASSING: Final = (TransportError, ServerError, ThrottledError, DecodeError)
 _UNUSABLE: Final = (BadRequestError, PermissionDeniedError, NotFoundError, PagingError, UnsafeLinkError, Oversized)
 
 
+Look = tuple[Activity, float]
+
+
 @attrs.define(eq=False)
 class _Watched:
     """One activity that somebody watches."""
@@ -69,6 +72,7 @@ class _Watched:
     activity_id: str
     boxes: list[Mailbox]
     last: Activity | None = None
+    looked_at: float = 0.0
     appears_by: float = 0.0
     absences: int = 0
     look: asyncio.Task[None] | None = None
@@ -100,26 +104,54 @@ class Monitor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._denied: set[str] = set()
+        self._urgent: dict[str, None] = {}
+        self.finished = 0
 
     # --- what consumers ask for -------------------------------------------------------------------------------------
 
-    def follow(self, box: Mailbox, activity_id: str, seen: Activity | None = None) -> None:
-        """Feed the mailbox with an activity from now on; `seen` is what its consumer has already got of it."""
+    def follow(self, box: Mailbox, activity_id: str, got: Activity | None = None, look: Look | None = None) -> None:
+        """Feed the mailbox with an activity from now on.
+
+        `got`: what its consumer has of it already. `look`: when it was last followed, see `last_look`.
+        """
         now = asyncio.get_running_loop().time()
         box.following.add(activity_id)
         watched = self._watched.get(activity_id)
         if watched is None:
-            watched = self._watched[activity_id] = _Watched(activity_id, [box], seen)
-            self._planner.watch(activity_id, now, max_staleness=box.max_staleness)
-        else:
-            watched.boxes.append(box)
-            self._planner.watch(activity_id, now, max_staleness=box.max_staleness)
-            if watched.last is not None and (seen is None or _differ(seen, watched.last)):
-                box.offer(watched.last)
+            watched = self._watched[activity_id] = _Watched(activity_id, [])
+        watched.boxes.append(box)
+        self._planner.watch(activity_id, now, max_staleness=box.max_staleness)
+        if look is not None and watched.last is None:
+            watched.last, watched.looked_at = look
+            self._planner.saw(watched.last, watched.looked_at)
+        if watched.last is not None and (got is None or watched.last.changed_from(got)):
+            box.offer(watched.last)
         watched.appears_by = max(watched.appears_by, now + box.grace)
         self._changed.set()
         if self._runner is None:
             self._runner = self._start(self._run())
+
+    def hurry(self, activity_id: str) -> None:
+        """Make the first look at an activity as a single call would, because somebody awaits it."""
+        watched = self._watched.get(activity_id)
+        if watched is not None and watched.last is None and watched.look is None and watched.again is None:
+            self._urgent[activity_id] = None
+            self._changed.set()
+
+    @property
+    def watching(self) -> int:
+        """How many activities are watched, each counted once."""
+        return len(self._watched)
+
+    @property
+    def price(self) -> float:
+        """Seconds of lag that a request is worth at this moment."""
+        return self._planner.price(asyncio.get_running_loop().time())
+
+    def last_look(self, activity_id: str) -> Look | None:
+        """The last snapshot of an activity that is followed, and when it was made."""
+        watched = self._watched.get(activity_id)
+        return None if watched is None or watched.last is None else (watched.last, watched.looked_at)
 
     def drop(self, box: Mailbox, activity_id: str) -> None:
         """Stop feeding the mailbox with one activity; what nobody else watches is asked for no more."""
@@ -152,6 +184,7 @@ class Monitor:
 
     def _forget(self, watched: _Watched) -> None:
         del self._watched[watched.activity_id]
+        self._urgent.pop(watched.activity_id, None)
         self._planner.forget(watched.activity_id)
         if watched.again is not None:
             watched.again.cancel()
@@ -197,12 +230,21 @@ class Monitor:
         if len(self._tasks) > _LOOKS:
             await self._changed.wait()
             return
-        grant = await self._exchange.grant(background=True)
+        try:
+            grant = await self._exchange.grant(background=not self._urgent)
+        except QuotaExceededError:
+            # Somebody awaits a first look, and the day is spent: it waits with the others.
+            self._urgent.clear()
+            return
         action = self._next()
         if isinstance(action, SleepUntil):
             self._exchange.quota.refund(grant)
             return
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("%s: %s, price %.2f s", action, self._planner.reason(action, loop.time()), self.price)
         self._planner.asked(action, loop.time())
+        if isinstance(action, Get):
+            self._urgent.pop(action.activity_id, None)
         look = _Look(action, grant)
         if isinstance(action, Get):
             task = self._start(self._get(look, action))
@@ -218,6 +260,8 @@ class Monitor:
         self._planner.released(look.action)
 
     def _next(self) -> Get | Sweep | SleepUntil:
+        for activity_id in self._urgent:
+            return Get(activity_id)
         now = asyncio.get_running_loop().time()
         return self._planner.next(now, Credit(*self._exchange.quota.credit(now, self._exchange.now())))
 
@@ -302,7 +346,7 @@ class Monitor:
             return
         except _UNUSABLE as error:
             _log.warning("the list of activities cannot be used, single activities are asked for instead: %s", error)
-            self._planner.sweeps_off()
+            self._planner.sweeps_off(sweep)
         except _PASSING as error:
             _log.debug("a sweep failed, the watches go on: %s", error)
         except Exception as error:  # noqa: BLE001 -- as for a single look
@@ -323,50 +367,40 @@ class Monitor:
             grant = None
             found = [activity.activity_id for activity in page.activities]
             for activity in page.activities:
-                self._saw(activity, when)
+                self._saw(activity, when, listed=True)
             missing.difference_update(found)
             missing.intersection_update(self._watched)
             following = page.next if isinstance(page.next, str) else None
-            pages.append(SweptPage(found, page.rows, href, following))
+            pages.append(SweptPage(found, page.rows, href, following, page.reach))
             href, request = following, self._endpoint.next_request(page.next, request)
 
     def _read_page(self, reply: Reply) -> tuple[Page, datetime | None]:
-        return self._reader.read_page(reply.body, self._watched.keys()), server_time(reply)
+        return self._reader.read_page(reply.body, self._watched.keys(), self._last), server_time(reply)
+
+    def _last(self, activity_id: str) -> Activity | None:
+        return self._watched[activity_id].last
 
     # --- what was seen ----------------------------------------------------------------------------------------------
 
-    def _saw(self, activity: Activity, server_now: datetime | None) -> None:
+    def _saw(self, activity: Activity, server_now: datetime | None, *, listed: bool = False) -> None:
         watched = self._watched.get(activity.activity_id)
         if watched is None:
             return
         now = asyncio.get_running_loop().time()
         last = watched.last
         watched.absences = 0
-        if last is not None and _older(activity, last) and not activity.done:
-            self._planner.saw(last, now, server_now)
+        watched.looked_at = now
+        if last is not None and activity.older_than(last) and not activity.done:
+            self._planner.saw(activity, now, server_now, listed=listed)
             return
         watched.last = activity
         if activity.done:
             self._forget(watched)
             self._planner.ended(activity, now)
+            self.finished += 1
         else:
-            self._planner.saw(activity, now, server_now)
-        changed = last is None or _differ(last, activity)
+            self._planner.saw(activity, now, server_now, listed=listed)
+        changed = last is None or (activity is not last and activity.changed_from(last))
         for box in watched.boxes:
             if changed or box.every_poll:
                 box.offer(activity)
-
-
-def _older(new: Activity, last: Activity) -> bool:
-    return new.updated_at is not None and last.updated_at is not None and new.updated_at < last.updated_at
-
-
-def _differ(one: Activity, other: Activity) -> bool:
-    """Whether something changed that a consumer cares for; `updated_at` alone is nothing."""
-    return (
-        one.state != other.state
-        or one.percent_done != other.percent_done
-        or one.status != other.status
-        or one.activity_errors != other.activity_errors
-        or one.results_url != other.results_url
-    )

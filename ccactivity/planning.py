@@ -1,52 +1,70 @@
-"""What to ask the vendor next, and when; sends nothing, and is told the time.
+"""Decide what to ask the vendor next, and when. Performs no I/O, reads no clock: time is an argument.
 
-1. `next` is a question and changes nothing; `asked` says that its answer was acted upon. What is asked for is not
-   offered again until a report comes: `saw`, `failed`, `released` for one activity, `swept` for a list.
-2. An activity is looked at again after a tenth of the time that it has been watched, between `floor` and `ceiling`.
-3. When several are due, one page of the list shows them all for the price of one.
-4. Nothing is concluded from absence: what a sweep does not show is asked for by its id.
-5. While nothing is answered, everything waits, twice as long each time up to a minute: an outage must not be met with
-   a look for each activity. A list that keeps breaking off rests alone, for up to ten minutes.
+Requests are scarce (a few a second, some thousands a day) and so is patience. Both are brought to one coin:
+
+1. **A request has a price, in seconds of lag.** Lag is the time from the moment an activity ends to the
+   moment somebody here knows. At price 2 a request is made when it saves two seconds of it, in expectation,
+   over all activities which it shows.
+2. **Every activity has a pile**: the lag to be expected since it was last looked at, had it ended meanwhile
+   (`prediction` tells how probable that is). A pile is small for long, then grows by one second a second.
+3. **Every request is an offer**: a GET harvests one pile, a list page the piles of all ids on it. Each
+   costs one request. Act at the first moment when the best offer reaches the price; take that offer; sleep
+   until then. This is all. That one sweep serves hundreds, that ten idle watches cost next to nothing, and
+   that somebody at 99 percent is looked at sooner than somebody at 10, follows. For ends which come at
+   random h times a second the rule gives the classical interval between checks, sqrt(2 * price / h)
+   (Barlow, Hunter and Proschan, J. SIAM 11, 1963).
+4. **A list is a chain of pages**, each with the link which gives it. The order of the list is unknown, so
+   each page simply remembers the ids it showed, and is swept alone, when its own pile is ripe. (The best
+   single page is never worse, per request, than any run of pages.) A deep list costs one walk along the
+   chain; after that only pages with watched ids on them are asked for, by their links.
+5. **Absence means nothing.** An id which its page did not show is expected on the next page, with a chance
+   of 1 in v + 1 after v pages in vain, and from then on has an offer of its own, a GET. So a walk goes on
+   as long as it is likely to be cheaper than to ask for each, and whatever the list does, every id is asked
+   for in the end.
+6. **The list of those in work** (`state=processing`) is one page however deep the history is. Who was in
+   work and is missing there has probably ended, but only a GET tells how: it costs 1 + the ends it reveals.
+   It is worth it when the ids in work lie scattered over many pages. If the suspects turn out to be still
+   in work, that list lies: it is dropped.
+7. **The queued form one stream** (an end here, a start there), shared out to the pages by where queued ids
+   were seen to begin. Without lists the oldest of them is asked for: while it waits, those behind it wait.
+8. **The price rises as the day's credit drains**, base / fill**2. So all watches slow down together and
+   nothing runs dry. Credit which flows in lowers it again: a time worked out once can only turn out too
+   early, and is looked at again.
+9. **Nobody is forgotten**: nothing in work or on a page goes unseen for longer than the ceiling, stretched
+   as the price rises, by the age of what is looked at, and once there are more than six pages, or ids with
+   nothing but GETs.
+10. **An outage costs little.** While nothing is answered there is one probe at a time, after 1, 2, 4 ... 60
+    seconds, for all watches together. An id whose GET fails while others succeed waits alone.
+
+An offer's time is worked out when something on it changes, not at each decision: a decision looks at one
+number for each page, and at the heads of three queues of GETs. What a sweep shows of its rows is what it
+costs.
+
+What did not pay when measured: a discount for a look that is bound to be the last; acting when the ends to be
+expected reach sqrt(2 * price * their rate), which is the same for ends at random and worse for these; timers
+for each activity; jitter; looking again "at 70 % of what remains", which is worse than a blind sweep from a
+hundred ids on.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Final
 
 import attrs
 
-from .checks import positive
-from .models import Activity
+from .prediction import QUEUED, UNSEEN, WORKING, Look, Pace, Page, Watched
+from .pricing import Credit, Pacing, Tariff
+from .whereabouts import SweptPage, Whereabouts
 
 __all__ = ["Credit", "Get", "Pacing", "Planner", "SleepUntil", "Sweep", "SweptPage"]
 
-_SWEEP_FROM: Final = 3
-_PAGE: Final = 500
-_DEEPEST: Final = 4
-_LONGEST_OUTAGE: Final = 60.0
-_LONGEST_SPOILT: Final = 600.0
-_NEVER: Final = math.inf
+OUTAGE = 60.0  # seconds: the longest wait between two probes of a vendor who does not answer
+SOON = 0.25  # seconds: when to ask again about an id which is about to be shown
 
-
-@attrs.frozen(kw_only=True)
-class Pacing:
-    """How eagerly watches look."""
-
-    floor: float = attrs.field(default=1.0, validator=positive)
-    """Seconds between two looks at one activity, at least."""
-    ceiling: float = attrs.field(default=60.0, validator=positive)
-    """Seconds between two looks at one activity, at most."""
-
-
-@attrs.frozen
-class Credit:
-    """What watching may spend: requests banked, and requests a second that flow in."""
-
-    banked: float
-    rate: float
+Offer = tuple[float, float, "Get | Sweep | None"]  # loop time at which it is ripe, worth by price, action
 
 
 @attrs.frozen
@@ -58,7 +76,7 @@ class Get:
 
 @attrs.frozen
 class Sweep:
-    """Read the list: at most so many pages of so many rows, of one state or of all, from `start` or the beginning."""
+    """Ask for list pages, from the link `start` on, or from the first with this limit and state."""
 
     pages: int
     limit: int
@@ -68,131 +86,315 @@ class Sweep:
 
 @attrs.frozen
 class SleepUntil:
-    """Nothing is worth a request before `when`, on the loop's clock; infinity: until something changes."""
+    """Nothing is worth a request before this loop time; infinity: before something changes."""
 
     when: float
 
 
-@attrs.frozen
-class SweptPage:
-    """What one page of a sweep showed: the watched ids on it, its rows, the link that gave it and the one it gave."""
-
-    found: Sequence[str]
-    rows: int
-    href: str | None
-    next_href: str | None
-
-
-@attrs.define(eq=False)
-class _Watched:
-    since: float
-    due: float
-    most: float
-    missed: bool = False
-    asked: bool = False
-
-
 class Planner:
-    """Decides for all watched activities of a session together."""
+    """Told the time and what was seen, answers with the next action.
+
+    Each action which was `asked` is reported exactly once: a Get by `saw`, `ended`, `failed` or `forget`,
+    a Sweep by `swept`, after `saw(..., listed=True)` or `ended` for each watched row.
+    """
 
     def __init__(self, pacing: Pacing) -> None:
         self._pacing = pacing
-        self._watched: dict[str, _Watched] = {}
-        self._sweeping = False
-        self._sweeps_from = -_NEVER
-        self._spoilt = 0
+        self._tariff = Tariff(pacing)
+        self._pace = Pace()
+        self._where = Whereabouts()
+        self._lists, self._states = True, True
+        self._lies = 0  # suspects in succession which turned out to be still in work
+        self._flying = 0
+        self._sweeping: Page | None = None
+        self._swept_from = -math.inf  # loop time at which the last sweep was asked
+        self._stale: set[str] = set()  # shown by the sweep which is over, but as they were before the last look
+        self._rounds = 1  # pages with watched ids on them
         self._failures = 0
-        self._resumes = -_NEVER
+        self._pause = -math.inf
+        self._held: dict[str, tuple[int, float]] = {}  # ids whose GET failed: how often, until when they wait
+
+    # What is watched.
 
     def watch(self, activity_id: str, now: float, *, max_staleness: float | None = None) -> None:
-        """Begin to look at an activity; once more with a stricter `max_staleness` (seconds) makes it stricter."""
-        most = self._pacing.ceiling if max_staleness is None else max_staleness
-        known = self._watched.get(activity_id)
-        if known is None:
-            self._watched[activity_id] = _Watched(now, now, most)
-        elif most < known.most:
-            known.most = most
-            known.due = min(known.due, now + most)
+        """Watch this id; if it is watched already, the stricter max_staleness (in seconds) holds."""
+        if activity_id not in self._where.ids:
+            self._pace.news = now
+        self._where.watch(activity_id, now, math.inf if max_staleness is None else max_staleness, lists=self._lists)
 
     def forget(self, activity_id: str) -> None:
-        """Look at it no more; an id that is not watched is no error."""
-        self._watched.pop(activity_id, None)
+        """Nobody asks for this id any more."""
+        rec = self._where.ids.get(activity_id)
+        if rec is not None:
+            self._landed(rec)
+            self._where.forget(rec)
+            self._held.pop(activity_id, None)
 
-    def next(self, now: float, credit: Credit) -> Get | Sweep | SleepUntil:
-        """Say what is worth most now. Changes nothing."""
-        if now < self._resumes:
-            return SleepUntil(self._resumes)
-        due = [(watched.due, key) for key, watched in self._watched.items() if not watched.asked]
-        ready = [(when, key) for when, key in due if when <= now]
-        plain = [key for _, key in ready if not self._watched[key].missed]
-        if now >= self._sweeps_from and not self._sweeping and len(plain) >= _SWEEP_FROM:
-            return Sweep(_DEEPEST, _PAGE)
-        if self._sweeping and len(plain) == len(ready):
-            ready = []
-        if ready:
-            return Get(min(ready)[1])
-        later = [when for when, _ in due if when > now]
-        return SleepUntil(min(later, default=_NEVER))
-
-    def asked(self, action: Get | Sweep, now: float) -> None:
-        """Take note that the action is under way."""
-        if isinstance(action, Sweep):
-            self._sweeping = True
-        elif action.activity_id in self._watched:
-            self._watched[action.activity_id].asked = True
-
-    def released(self, action: Get | Sweep) -> None:
-        """Take note that the action ended without an answer through no fault of the vendor's: offer it again."""
-        if isinstance(action, Sweep):
-            self._sweeping = False
-        elif action.activity_id in self._watched:
-            self._watched[action.activity_id].asked = False
-
-    def saw(self, activity: Activity, now: float, server_now: datetime | None = None) -> None:
-        """Take note of a look at a watched activity that has not ended."""
+    def ended(self, activity: Look, now: float) -> None:
+        """An activity was seen terminal: it is forgotten."""
         self._answered()
-        watched = self._watched.get(activity.activity_id)
-        if watched is None:
+        rec = self._where.ids.get(activity.activity_id)
+        if rec is None:
             return
-        pace = max(self._pacing.floor, (now - watched.since) / 10)
-        watched.due = now + min(pace, self._pacing.ceiling, watched.most)
-        watched.asked = watched.missed = False
+        self._pace.ended(activity, rec.kind, now)
+        if rec.kind == QUEUED:
+            self._pace.news = now
+            self._where.queued(rec, rec.seen, now, began=True)
+        if rec.suspect:
+            self._lies = 0
+        self.forget(rec.activity_id)
 
-    def ended(self, activity: Activity, now: float) -> None:
-        """Take note that an activity has ended, and forget it."""
-        self._answered()
-        self.forget(activity.activity_id)
+    # What was seen.
+
+    def saw(self, activity: Look, now: float, server_now: datetime | None = None, *, listed: bool = False) -> None:
+        """A look at an activity which is not terminal, by a GET or (listed) as a row of a sweep."""
+        rec = self._where.ids.get(activity.activity_id)
+        if not listed:
+            self._answered()
+        if rec is None:
+            return
+        if not listed:
+            self._landed(rec)
+            self._held.pop(rec.activity_id, None)
+        elif rec.kind == QUEUED and activity.state == "initialized" and rec.found:
+            self._where.queued(rec, rec.seen, now, began=False)  # nothing new, as for most rows of a long queue
+            rec.seen = now
+            return
+        before, suspect, seen = rec.kind, rec.suspect, rec.seen
+        if not rec.observe(activity, now, server_now, self._pace.usual):
+            if listed:
+                self._stale.add(rec.activity_id)
+                return
+            rec.seen = now  # an old snapshot, by GET: it has not ended all the same
+        if suspect and not listed and rec.kind == WORKING:
+            self._lies += 1
+            self._states = self._states and self._lies < 3
+        if QUEUED in (before, rec.kind):
+            self._where.queued(rec, seen, now, began=rec.kind != QUEUED)
+        if rec.kind != before:
+            self._pace.news = now
+            self._where.turn(rec, before)
+        elif not self._where.sure(rec):
+            self._where.order(rec)
+        if rec.page is not None and rec.kind != QUEUED:
+            rec.page.due = -math.inf
 
     def failed(self, activity_id: str, now: float) -> None:
-        """Take note that a look at one activity got no answer, after all retries."""
+        """The GET got no answer."""
+        rec = self._where.ids.get(activity_id)
+        if rec is not None:
+            self._landed(rec)
+            count = self._held.get(activity_id, (0, 0.0))[0] + 1
+            self._held[activity_id] = (count, now + min(OUTAGE, 2.0 ** min(count, 9)))
+            self._where.demote(rec)
         self._stumbled(now)
-        watched = self._watched.get(activity_id)
-        if watched is not None:
-            watched.asked = False
-            watched.due = now + self._pacing.floor
 
     def swept(self, sweep: Sweep, pages: Sequence[SweptPage], now: float, *, failed: bool = False) -> None:
-        """Take note that a sweep is over, after `saw` and `ended` for its rows; `failed`: a page did not come."""
-        self._sweeping = False
-        self._spoilt = self._spoilt + 1 if failed else 0
+        """The sweep is over, with these pages; failed: it broke off after them."""
+        page = self._sweeping or self._where.page_of(sweep.state, sweep.start)
+        self._sweeping = None
+        if pages:
+            self._answered()
+        if pages and page is not None:
+            self._where.swept(page, pages, self._swept_from, now, self._stale)
+        elif page is not None and failed:
+            page.strikes += 1
+            page.held = now + min(OUTAGE, 2.0 ** min(page.strikes, 9))
+            if page.index and page.strikes > 1:
+                self._where.unlink(page)
+        self._stale.clear()
         if failed:
-            self._sweeps_from = max(self._sweeps_from, now + min(_LONGEST_SPOILT, 5.0 * 2**self._spoilt))
-            if not pages:
-                self._stumbled(now)
-                return
-        shown = {key for page in pages for key in page.found}
-        for key, watched in self._watched.items():
-            if key not in shown and watched.due <= now:
-                watched.missed = True
+            self._stumbled(now)
 
-    def sweeps_off(self) -> None:
-        """Take note that the vendor refuses to list: only single activities are asked for from now on."""
-        self._sweeps_from = _NEVER
+    def sweeps_off(self, sweep: Sweep | None = None) -> None:
+        """The vendor refuses lists: all, or those of this sweep's kind (a state, or a remembered start)."""
+        page = self._where.page_of(sweep.state, sweep.start) if sweep else None
+        self._sweeping = None
+        if sweep and sweep.state is not None:
+            self._states = False
+        elif page is not None and page.index:
+            self._where.unlink(page)
+        elif self._lists:
+            self._lists = False
+            self._where.lists_off()
+
+    # What to do.
+
+    def next(self, now: float, credit: Credit) -> Get | Sweep | SleepUntil:
+        """The best thing to do now, or how long nothing is worth doing. Marks nothing."""
+        if self._tariff.count(credit, now):
+            self._where.revalue()
+        if not self._where.ids or (self._failures and (self._flying or self._sweeping)):
+            return SleepUntil(math.inf)
+        if credit.banked < 1.0:
+            wait = (1.0 - credit.banked) / credit.rate if credit.rate > 0 else OUTAGE
+            return SleepUntil(now + min(max(wait, SOON), OUTAGE))
+        if now < self._pause:
+            return SleepUntil(self._pause)
+        best: Get | Sweep | None = None
+        most, wake = -1.0, math.inf
+        for due, worth, action in self._offers(now):
+            if action is None or due > now:
+                wake = min(wake, due)
+            elif worth > most:
+                best, most = action, worth
+        return best or SleepUntil(max(wake, math.nextafter(now, math.inf)))
+
+    def price(self, now: float) -> float:
+        """Seconds of lag that a request is worth at this moment."""
+        return self._tariff.price(now)
+
+    def reason(self, action: Get | Sweep, now: float) -> str:
+        """Why an action is offered, in words for a log."""
+        if isinstance(action, Get):
+            rec = self._where.ids.get(action.activity_id)
+            return "unknown" if rec is None else rec.reason(now)
+        page = self._where.page_of(action.state, action.start)
+        return "unknown" if page is None else page.reason(now)
+
+    def asked(self, action: Get | Sweep, now: float) -> None:
+        """An action is on its way: what it is about is not offered again before the answer."""
+        if isinstance(action, Sweep):
+            page = self._where.page_of(action.state, action.start)
+            self._sweeping, self._swept_from = page or Page(-1, now), now
+            return
+        rec = self._where.ids.get(action.activity_id)
+        if rec is not None and not rec.flying:
+            rec.flying = True
+            self._flying += 1
+
+    # Offers.
+
+    def _offers(self, now: float) -> Iterator[Offer]:
+        where = self._where
+        if self._lists and self._sweeping is None:
+            queues = [page for page in where.pages if page.queued > 1e-6]
+            queue = sum(page.queued for page in queues), sum(page.begins for page in queues)
+            pages = [page for page in where.pages if len(page.ids) > 1]
+            self._rounds = len(pages)
+            for page in pages:
+                yield self._page_offer(page, now, queue)
+            if self._states and len(where.pages) > 1 and len(where.busy.working) > 1:
+                yield self._page_offer(where.busy, now, queue)
+        for idle in where.idle.values():
+            rec = where.head(idle, self._sweeping)
+            if rec is not None:
+                yield self._due(rec, now), rec.pile(now) / self._tariff.price(now), Get(rec.activity_id)
+        yield self._ripe_offer(now)
+        yield self._front_offer(now)
+
+    def _page_offer(self, page: Page, now: float, queue: tuple[float, float]) -> Offer:
+        floor = max(page.held, page.swept + self._pacing.floor if page.looked else -math.inf)
+        if now < max(page.due, floor):
+            return max(page.due, floor), 0.0, None
+        stream = 0.0
+        if page.queued > 1e-6:  # its part of the queue: by where queued ones began, of late, and how many it shows
+            queued, begins = queue
+            stream = self._pace.stream(now) * (page.begins + 0.5 * page.queued / queued) / (begins + 0.5)
+        strict = min(page.strict.values(), default=math.inf)
+        latest = page.swept + (math.inf if page.state else min(strict, self._tariff.ceiling(now, self._rounds)))
+        value, ends = page.pile(now, stream)
+        worth = value / self._tariff.price(now) / (1.0 + ends if page.state else 1.0)
+        first = not (page.looked or page.index or page.state)  # nothing is known: there is nothing to wait for
+        if worth >= 0.98 or now >= latest or first:
+            worth = math.inf if now >= page.swept + strict else max(worth, 1.0)
+            return now, worth, Sweep(1, page.limit, page.state, page.href)
+        step = 0.05 + 0.05 * (now - page.swept) if page.looked else 0.05  # early or late by a twentieth is all one
+        page.due = min(max(self._solve(page, now, stream), now + step), max(latest, now + 0.02))
+        return max(page.due, floor), 0.0, None
+
+    def _solve(self, page: Page, now: float, stream: float) -> float:
+        """When the page's pile all but reaches the price: a hair before a GET for one id on it is offered.
+
+        Piles are convex, so Newton's steps come down to it from above, wherever they start. Last time's span
+        is a good place.
+        """
+        far = now + 3.0 * self._tariff.ceiling(now, self._rounds)
+        at = min(max(page.swept + page.span, now + 0.1), far)
+        for _ in range(12):
+            value, ends = page.pile(at, stream)
+            over = value - 0.98 * self._tariff.price(at) * (1.0 + ends if page.state else 1.0)
+            if abs(over) <= 0.01 * value or (over < 0.0 and at == far):
+                break
+            at = min(at - over / max(ends, 1e-9), far)
+            if at <= now:
+                break
+        page.span = max(0.1, at - page.swept)
+        return at
+
+    def _ripe_offer(self, now: float) -> Offer:
+        heap = self._where.ripe
+        while heap:
+            due, ticket, rec = heap[0]
+            if ticket != rec.ticket or self._where.sure(rec):
+                heapq.heappop(heap)
+                continue
+            if due > now:
+                return due, 0.0, None
+            due = self._due(rec, now)
+            if rec.flying or (rec.page is not None and rec.page is self._sweeping):
+                due = now + SOON
+            if due <= now:
+                late = now >= rec.seen + rec.strict
+                return (
+                    due,
+                    math.inf if late else rec.pile(now) / self._tariff.price(now),
+                    Get(rec.activity_id),
+                )
+            heapq.heapreplace(heap, (due, ticket, rec))
+        return math.inf, 0.0, None
+
+    def _front_offer(self, now: float) -> Offer:
+        rec = self._where.front()
+        if rec is None or rec.flying or (rec.page is not None and rec.page is self._sweeping):
+            return math.inf, 0.0, None
+        stream, since = self._pace.stream(now), max(self._where.clear, rec.seen)
+        due = max(since + math.sqrt(2.0 * self._tariff.price(now) / stream), rec.seen + self._pacing.floor)
+        due = max(due, self._held.get(rec.activity_id, (0, due))[1])
+        return due, stream * (now - since) ** 2 / 2.0 / self._tariff.price(now), Get(rec.activity_id)
+
+    def _due(self, rec: Watched, now: float) -> float:
+        """When this id is worth a GET, or not sooner."""
+        if rec.kind == UNSEEN and rec.activity_id not in self._held and len(self._where.ids) == 1:
+            return rec.seen  # somebody waits, and no sweep will show it
+        waits = rec.kind == QUEUED or (rec.kind == UNSEEN and not self._lists and self._where.idle[QUEUED])
+        due = math.inf if waits else self._ripens(rec, now)
+        others = len(self._where.ripe) + sum(map(len, self._where.idle.values()))
+        due = min(due, rec.seen + self._tariff.ceiling(now, others, now - rec.begun), rec.seen + rec.strict)
+        due = max(due, rec.seen + self._pacing.floor)
+        return max(due, self._held.get(rec.activity_id, (0, due))[1])
+
+    def _ripens(self, rec: Watched, now: float) -> float:
+        """When its pile reaches the price, which comes down as credit flows in."""
+        late = rec.ripe(self._tariff.price(now))
+        if late <= now or self._tariff.fill(now) == 1.0:
+            return late
+        early = now
+        for _ in range(10):
+            middle = (early + late) / 2
+            if rec.pile(middle) < self._tariff.price(middle):
+                early = middle
+            else:
+                late = middle
+        return late
+
+    def released(self, action: Get | Sweep) -> None:
+        """An action came to nothing through no fault of the vendor's: it may be offered again."""
+        if isinstance(action, Sweep):
+            self._sweeping = None
+        elif (rec := self._where.ids.get(action.activity_id)) is not None:
+            self._landed(rec)
+
+    # Failures.
+
+    def _landed(self, rec: Watched) -> None:
+        if rec.flying:
+            rec.flying = False
+            self._flying -= 1
 
     def _answered(self) -> None:
-        self._failures = 0
-        self._resumes = -_NEVER
+        self._failures, self._pause = 0, -math.inf
 
     def _stumbled(self, now: float) -> None:
         self._failures += 1
-        self._resumes = now + min(_LONGEST_OUTAGE, 2.0 ** (self._failures - 1))
+        self._pause = now + min(OUTAGE, 2.0 ** min(self._failures - 1, 9))

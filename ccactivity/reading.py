@@ -31,11 +31,16 @@ def clean(text: str, most: int) -> str:
 
 @attrs.frozen
 class Page:
-    """One page of the list. `next` is the next link as it came, unchecked; `rows` how many rows the page held."""
+    """One page of the list.
+
+    `next`: the next link as it came, unchecked. `rows`: how many rows the page held. `reach`: which of them, from 1,
+    was the last one wanted; 0 if none was.
+    """
 
     activities: tuple[Activity, ...]
     next: object
     rows: int
+    reach: int
 
 
 def decode(body: bytes, *, bracketed: bool = False) -> Any:
@@ -88,10 +93,16 @@ class Reader:
             raise DecodeError("another activity than the one asked for", excerpt=_excerpt(body))
         return activity
 
-    def read_page(self, body: bytes, wanted: Collection[str] | None = None) -> Page:
+    def read_page(
+        self,
+        body: bytes,
+        wanted: Collection[str] | None = None,
+        known: Callable[[str], Activity | None] = lambda _: None,
+    ) -> Page:
         """Read one page of the list, of its rows only the wanted ones (None: all).
 
-        A row that is no activity is left out and noticed. If no row is one, the page is a `DecodeError`.
+        A row that is no activity is left out and noticed. If no row is one, the page is a `DecodeError`. A row that is
+        the same as that of the activity which is `known` by its id is not read again: the page has that very activity.
         """
         data = decode(body)
         rows = data.get("activities") if isinstance(data, dict) else None
@@ -101,8 +112,15 @@ class Reader:
         following = links.get("next") if isinstance(links, dict) else None
         href = following.get("href") if isinstance(following, dict) else following
         understood = self._understood(rows, _is_activity, "activities", body)
-        chosen = understood if wanted is None else [row for row in understood if row["activity_id"] in wanted]
-        return Page(tuple(self._known(row) for row in chosen), href, len(rows))
+        chosen, reach = understood, len(rows)
+        if wanted is not None:
+            places = [place for place, row in enumerate(understood, 1) if row["activity_id"] in wanted]
+            chosen, reach = [understood[place - 1] for place in places], max(places, default=0)
+        activities = []
+        for row in chosen:
+            last = known(row["activity_id"])
+            activities.append(last if last is not None and last.raw == row else self._known(row))
+        return Page(tuple(activities), href, len(rows), reach)
 
     def read_send_history(self, body: bytes) -> list[SendRecord]:
         """Read a send history. The vendor's page shows it without its brackets, and a single send as bare object."""

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import aiohttp
+import attrs
 
 from . import __version__
 from .checks import check_number
@@ -18,7 +19,8 @@ from .errors import ActivityFailedError, BatchError, CCActivityError, PagingErro
 from .exchange import Exchange
 from .models import Activity, SendRecord
 from .monitor import Monitor
-from .planning import Pacing, Planner
+from .planning import Planner
+from .pricing import Pacing
 from .quota import Quota
 from .reading import Page, Reader, clean
 from .retrying import Retry
@@ -36,7 +38,7 @@ from .wire import (
     list_activities,
 )
 
-__all__ = ["ActivityList", "ActivitySession"]
+__all__ = ["ActivityList", "ActivitySession", "Stats"]
 
 _log: Final = logging.getLogger("ccactivity")
 _BASE_URL: Final = "https://api.cc.email/v3"
@@ -46,6 +48,24 @@ _FILTERS: Final = ("processing", "completed", "cancelled", "failed", "timed_out"
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+@attrs.frozen(kw_only=True)
+class Stats:
+    """What a session is doing, at the moment it was asked."""
+
+    watching: int
+    """Activities that are watched, each counted once however many watch it."""
+    finished: int
+    """Activities whose end was seen by a watch."""
+    requests: Mapping[str, int]
+    """Requests that this session has sent, by kind: "list", "get" and "history"."""
+    requests_per_finished: float | None
+    """Requests of the kinds "list" and "get" for each finished activity; None before the first one."""
+    price: float
+    """Seconds of lag that a request is worth now: `Pacing.price`, or more while the day's credit is low."""
+    credit: float
+    """Requests that watching may spend at once; what the day has left flows in."""
 
 
 class ActivitySession:
@@ -125,6 +145,21 @@ class ActivitySession:
     def quota(self) -> Quota:
         """The limits that this session keeps to."""
         return self._quota
+
+    @property
+    def stats(self) -> Stats:
+        """What the session is doing. For use while its event loop runs."""
+        self._enter()
+        sent, finished = dict(self._exchange.sent), self._monitor.finished
+        asked = sent.get("list", 0) + sent.get("get", 0)
+        return Stats(
+            watching=self._monitor.watching,
+            finished=finished,
+            requests=sent,
+            requests_per_finished=asked / finished if finished else None,
+            price=self._monitor.price,
+            credit=self._quota.credit(asyncio.get_running_loop().time(), self._exchange.now())[0],
+        )
 
     async def __aenter__(self) -> Self:
         self._enter()

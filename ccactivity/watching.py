@@ -21,7 +21,7 @@ from .checks import check_number
 from .errors import BatchError, CCActivityError, WatchTimeoutError
 from .mailbox import Mailbox
 from .models import Activity
-from .monitor import Monitor
+from .monitor import Look, Monitor
 from .wire import check_id
 
 __all__ = ["BatchResult", "BatchWatch", "Watch"]
@@ -39,8 +39,11 @@ class _Subscription:
     def __init__(self, box: Mailbox, enter: Callable[[], Monitor], timeout: float | None) -> None:
         self.box = box
         self.timeout = timeout
+        self.hurried = False
         self.left: dict[str, Activity | None] = {}
         self._added: set[str] = set()
+        # What is worth knowing when an iteration that was cancelled is resumed, so that nothing is asked twice.
+        self._looks: dict[str, Look] = {}
         self._enter = enter
         self._monitor: Monitor | None = None
         self._deadlines: deque[tuple[float, str]] = deque()
@@ -55,17 +58,20 @@ class _Subscription:
         """Follow what is left; SessionClosedError, RuntimeError on another loop."""
         self._monitor = self._enter()
         self.loop = asyncio.get_running_loop()
-        for activity_id, seen in tuple(self.left.items()):
+        for activity_id in self.left:
             if activity_id not in self.box.pending and activity_id not in self.box.failures:
-                self._follow(activity_id, seen)
+                self._follow(activity_id)
+        self._looks.clear()
         self._arm()
+        if self.hurried and len(self.left) == 1:
+            self._monitor.hurry(next(iter(self.left)))
 
     def add(self, activity_id: str) -> None:
         """Follow one more, unless it was added before: also one that has ended comes only once."""
         if activity_id not in self._added:
             self._added.add(activity_id)
             self.left[activity_id] = None
-            self._follow(activity_id, None)
+            self._follow(activity_id)
             self._arm()
 
     def detach(self) -> Monitor | None:
@@ -75,15 +81,18 @@ class _Subscription:
             self._timer.cancel()
             self._timer = None
         if monitor is not None:
+            looks = ((key, monitor.last_look(key)) for key in self.box.following)
+            self._looks.update((key, look) for key, look in looks if look is not None)
             monitor.drop_all(self.box)
         return monitor
 
-    def _follow(self, activity_id: str, seen: Activity | None) -> None:
+    def _follow(self, activity_id: str) -> None:
         assert self._monitor is not None
         assert self.loop is not None
-        if self.timeout is not None and seen is None:
+        got = self.left[activity_id]
+        if self.timeout is not None and got is None:
             self._deadlines.append((self.loop.time() + self.timeout, activity_id))
-        self._monitor.follow(self.box, activity_id, seen)
+        self._monitor.follow(self.box, activity_id, got, self._looks.get(activity_id))
 
     def _arm(self) -> None:
         if self._timer is None and self._deadlines and self.loop is not None:
@@ -162,6 +171,7 @@ class _Follower:
 
     async def _first(self) -> Self:
         """Make the first look: return once there is a snapshot, raise what a first iteration would raise."""
+        self._subscription.hurried = True
         await self._ready()
         box = self._subscription.box
         if not self._over and not box.pending and (error := box.aborted or self._conclusion()) is not None:

@@ -61,8 +61,9 @@ MAX_PAGE_SIZE: Final = 500
 
 @attrs.frozen
 class Request:
-    """One GET: `target` is path and query as they go on the wire, `needs` what the vendor asks of the token."""
+    """One GET. `kind`: "list", "get" or "history"; `needs`: what the vendor asks of the token."""
 
+    kind: str
     path: str
     query: str = ""
     needs: str = _CONTACT_DATA
@@ -161,17 +162,18 @@ def check_id(activity_id: object, what: str = "activity_id") -> str:
 def list_activities(endpoint: Endpoint, *, limit: int, state: str | None = None) -> Request:
     """GET /activities: at most `limit` (1 to 500) rows a page, of one state or of all."""
     query = urlencode({"limit": limit, **({"state": state} if state else {})})
-    return Request(f"{endpoint.prefix}/activities", query)
+    return Request("list", f"{endpoint.prefix}/activities", query)
 
 
 def get_activity(endpoint: Endpoint, activity_id: str) -> Request:
     """GET /activities/{activity_id}."""
-    return Request(f"{endpoint.prefix}/activities/{activity_id}")
+    return Request("get", f"{endpoint.prefix}/activities/{activity_id}")
 
 
 def get_send_history(endpoint: Endpoint, campaign_activity_id: str) -> Request:
     """GET /emails/activities/{campaign_activity_id}/send_history."""
-    return Request(f"{endpoint.prefix}/emails/activities/{campaign_activity_id}/send_history", needs=_CAMPAIGN_DATA)
+    path = f"{endpoint.prefix}/emails/activities/{campaign_activity_id}/send_history"
+    return Request("history", path, needs=_CAMPAIGN_DATA)
 
 
 # --- replies in -------------------------------------------------------------------------------------------------------

@@ -22,10 +22,10 @@ MODULES = [
 NAMED = {
     "errors": None,  # everything that the module exports
     "models": None,
-    "session": {"ActivityList", "ActivitySession"},
+    "session": {"ActivityList", "ActivitySession", "Stats"},
     "watching": {"BatchResult", "BatchWatch", "Watch"},
     "quota": {"Quota"},
-    "planning": {"Pacing"},
+    "pricing": {"Pacing"},
     "retrying": {"Retry"},
     "tokens": {"TokenSource"},
 }
