@@ -61,8 +61,8 @@ def group(name: str) -> list[str]:
 
 
 def run_suite(session: nox.Session, *command: str) -> None:
-    """Run the suite; README.md has its own session."""
-    session.run(*command, "--ignore=tests/test_readme.py", *session.posargs)
+    """Run the suite on all cores, but for README.md, which has a session of its own."""
+    session.run(*command, "--numprocesses=auto", "--ignore=tests/test_readme.py", *session.posargs)
 
 
 @nox.session

@@ -22,8 +22,8 @@ class Pacing:
     """How eagerly watches look. The one knob is `price`; the others are guard rails."""
 
     price: float = attrs.field(default=1.0, validator=[positive, _finite])
-    """Seconds of lag that a request is worth. Lag is the time from the end of an activity to your learning of it. Higher
-    is thriftier: at 4 about half as many requests are made as at 1, and the news comes about twice as late."""
+    """Seconds of lag that a request is worth; lag is the time from the end of an activity to your learning of it.
+    Higher is thriftier: at 4 about half as many requests are made as at 1, and the news comes about twice as late."""
     floor: float = attrs.field(default=1.0, validator=[positive, _finite])
     """Seconds between two looks at the same activity, at least."""
     ceiling: float = attrs.field(default=60.0, validator=positive)

@@ -1,8 +1,9 @@
 """How every test runs: `async def` tests on the virtual loop, and no secret in anything that a test makes visible.
 
-- An `async def` test runs by itself, in asyncio's debug mode, on a fresh `VirtualTimeLoop`; marked
-  `@pytest.mark.real_time`, on an ordinary loop. It fails when it leaves behind a task, an error that nobody
-  retrieved, or an object that should have been closed. `@given` works on it: one loop for each example.
+- An `async def` test runs by itself on a fresh `VirtualTimeLoop`; marked `@pytest.mark.real_time`, on an ordinary
+  loop. It fails when it leaves behind a task, an error that nobody retrieved, or an object that should have been
+  closed. `@given` works on it: one loop for each example. asyncio's debug mode is on, but not while coverage is
+  measured: the two together take four times as long.
 - A string that must stay secret starts with `CANARY`, or is added to `SECRETS` (forgotten after the test).
   A test fails when one of them shows up in a log record (any logger, DEBUG included: message, arguments,
   traceback), in what it prints, or in a warning that reaches pytest.
@@ -20,6 +21,7 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 import pytest
+from coverage import Coverage
 from hypothesis import settings
 
 from ccactivity import testing
@@ -62,7 +64,7 @@ def _as_plain_function(test: Callable[..., Coroutine[Any, Any, None]], run: Call
 
     def plain(**arguments: Any) -> None:
         unretrieved: list[str] = []
-        run(tidy(unretrieved, arguments), debug=True)
+        run(tidy(unretrieved, arguments), debug=Coverage.current() is None)
         gc.collect()  # what was not closed or retrieved complains now, not in a later test
         assert not unretrieved, f"reported to the event loop: {unretrieved}"
 
