@@ -122,7 +122,8 @@ async def watch(
     /,
     *,
     source: Annotated[
-        str | None, Parameter(name="--from", metavar="FILE", help="File with an id a line; - is stdin.")
+        str | None,
+        Parameter(name="--from", allow_leading_hyphen=True, metavar="FILE", help="File with an id a line; - is stdin."),
     ] = None,
     everything: Annotated[
         bool, Parameter(name="--all", show_default=False, help="Whatever has not ended yet.")

@@ -114,7 +114,7 @@ def detail(activity: Activity) -> str:
 
 def outcome(board: Board) -> Line:
     """Say how a batch stands, each part with its style: what ended how, what is under way, what was lost sight of."""
-    by_count = sorted(board.outcome.items(), key=lambda item: -item[1])
+    by_count = sorted(board.outcome.items(), key=lambda item: (item[0] != "completed", -item[1]))
     said: Line = []
     for state, count in by_count:
         said.append((f"{count:,} {safe(state)}", _OF_STATE.get(state, "")))
@@ -165,8 +165,8 @@ def _row(activity: Activity, look: Look) -> Line:
     state = safe(str(activity.state or "unknown"), ascii_only=not look.unicode)
     percent = "" if activity.progress is None else f"{activity.progress * 100:.0f} %"
     line: Line = [(_label(activity.activity_id, look), ""), ("  ", "")]
-    bar = 30 if look.width >= 110 else 14 if look.width >= 40 else 0
-    if bar:
+    bar = 30 if look.width >= 110 else min(14, look.width - 30)
+    if bar > 3:
         # What the vendor does not tell shows as nothing; an end without all of the work shows how far it got.
         line += [*_bar(activity.progress, bar, style_of(activity), look), (" ", "")]
     line += [(f"{percent:>5}  ", ""), (f"{crop(state, _STATE_WIDTH, look.more()):<{_STATE_WIDTH}}", style_of(activity))]
@@ -203,7 +203,7 @@ def _troubles(board: Board, look: Look, room: int) -> list[Line]:
     lines = [_trouble(trouble, look) for trouble in shown]
     hidden = board.ended - board.completed + board.lost - len(shown)
     if hidden > 0 and shown:
-        lines.insert(0, [(f"{hidden:,} earlier {'error' if hidden == 1 else 'errors'}", "quiet")])
+        lines.insert(0, _fit([(f"{hidden:,} earlier {'error' if hidden == 1 else 'errors'}", "quiet")], look))
     return lines
 
 
