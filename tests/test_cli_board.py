@@ -159,8 +159,8 @@ def test_frame() -> None:
     )
 
     assert [
-        "00000001-cc52-11ea-9dad-fa163e3d9194  ━━━───────────  24 %  processing   1,204 …",
-        "00000002-cc52-11ea-9dad-fa163e3d9194  ━━━━━━━━──────  60 %  failed       The fi…",
+        "00000001-cc52-11ea-9dad-fa163e3d9194  ━━────────  24 %  processing   1,204 of 5…",
+        "00000002-cc52-11ea-9dad-fa163e3d9194  ━━━━━━────  60 %  failed       The file c…",
         "",
         f"{'━' * 37}{'─' * 23}  1 of 2 ended  62 %",
         "1 failed · 1 not ended",

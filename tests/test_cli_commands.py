@@ -20,6 +20,7 @@ from ccactivity.cli.connect import Connection
 from ccactivity.cli.demo import demo
 from ccactivity.cli.output import Form
 from ccactivity.cli.problems import complain
+from ccactivity.cli.serving import FAULTS, faults
 from ccactivity.cli.watching import watch
 from ccactivity.sandbox import Fault, Life, Patch, Sandbox, not_found, server_error
 
@@ -312,6 +313,14 @@ def test_completion(shell: str, capsys: Printed) -> None:
 
     assert "ccactivity" in script
     assert "max-staleness" in script
+
+
+def test_faults() -> None:
+    """Every fault has a name, and strikes always unless it has a chance."""
+    script = faults([*FAULTS, "503:0.25"])
+
+    assert len(FAULTS) + 1 == len(script)
+    assert {1.0, 0.25} == {fault.probability for fault in script}
 
 
 # --- watch and demo, in virtual time --------------------------------------------------------------------------------

@@ -30,6 +30,8 @@ _OF_STATE: Final = {
 }
 _STATE_WIDTH: Final = 11
 _MOST_TROUBLES: Final = 5
+# From this width on there is room for a whole id.
+_WHOLE_ID: Final = 76
 
 
 @attrs.frozen
@@ -156,7 +158,7 @@ def _bar(share: float | None, width: int, style: str, look: Look) -> Line:
 
 
 def _label(activity_id: str, look: Look) -> str:
-    if look.width >= 76:
+    if look.width >= _WHOLE_ID:
         return f"{crop(safe(activity_id), 36, look.more()):<36}"
     return f"{crop(safe(activity_id), 9, look.more()):<9}"
 
@@ -165,7 +167,7 @@ def _row(activity: Activity, look: Look) -> Line:
     state = safe(str(activity.state or "unknown"), ascii_only=not look.unicode)
     percent = "" if activity.progress is None else f"{activity.progress * 100:.0f} %"
     line: Line = [(_label(activity.activity_id, look), ""), ("  ", "")]
-    bar = 30 if look.width >= 110 else min(14, look.width - 30)
+    bar = 30 if look.width >= 110 else 10 if look.width >= _WHOLE_ID else min(14, look.width - 30)
     if bar > 3:
         # What the vendor does not tell shows as nothing; an end without all of the work shows how far it got.
         line += [*_bar(activity.progress, bar, style_of(activity), look), (" ", "")]
