@@ -35,7 +35,7 @@ def _error(error: CycloptsError) -> Text:
     return Text(f"error: {error}")
 
 
-app = App(
+app: App = App(
     name="ccactivity",
     help="Bulk activities and send histories of the Constant Contact V3 API.",
     help_epilogue=_EPILOGUE,
@@ -78,7 +78,7 @@ class Options:
 Json = Annotated[bool, Parameter(name="--json", show_default=False, help="One JSON object a line.")]
 Csv = Annotated[bool, Parameter(name="--csv", show_default=False, help="CSV with a header.")]
 State = Literal["processing", "completed", "cancelled", "failed", "timed_out"]
-Seconds = Parameter(metavar="SECONDS", validator=Number(gt=0))
+Seconds: Parameter = Parameter(metavar="SECONDS", validator=Number(gt=0))
 _FAULT = "Such as 503, throttled, hang, reset; 503:0.2 strikes one request in five. May be repeated."
 _ANY = Options()
 

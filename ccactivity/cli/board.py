@@ -61,10 +61,10 @@ class Board:
     """The state of a batch. `expected`: how many activities there will be, or None for those that were seen."""
 
     def __init__(self, began: float, expected: int | None = None) -> None:
-        self.began = began
+        self.began: float = began
         self.outcome: Counter[str] = Counter()
-        self.partial = 0
-        self.lost = 0
+        self.partial: int = 0
+        self.lost: int = 0
         self.troubles: deque[Trouble] = deque(maxlen=_KEPT)
         self._expected = expected or 0
         self._entries: dict[str, _Entry] = {}

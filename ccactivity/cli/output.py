@@ -59,13 +59,13 @@ class Rows:
     def __init__(
         self, form: Form, columns: Sequence[tuple[str, str]], fields: Sequence[str], *, cut: bool = False
     ) -> None:
-        self.form = form
+        self.form: Form = form
         self._columns = columns
         self._fields = fields
         self._width = os.get_terminal_size().columns if cut and sys.stdout.isatty() else None
         self._csv = csv.DictWriter(sys.stdout, fields, lineterminator="\n")
         self._begun = False
-        self.count = 0
+        self.count: int = 0
 
     def begin(self) -> None:
         """Write the names of the columns, once; also of a table without rows."""
