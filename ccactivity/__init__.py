@@ -1,36 +1,44 @@
-"""Asyncio client for the bulk activities and send histories of the Constant Contact V3 API."""
+"""Asyncio client for the bulk activities and send histories of the Constant Contact V3 API.
+
+The public names are imported when the first of them is used: the HTTP library takes a third of a second, which
+`ccactivity --help` and a shell that completes a word need not wait for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-from .errors import (
-    ActivityExpiredError,
-    ActivityFailedError,
-    AuthenticationError,
-    BadRequestError,
-    BatchError,
-    CCActivityError,
-    DecodeError,
-    NotFoundError,
-    PagingError,
-    PermissionDeniedError,
-    QuotaExceededError,
-    ReauthorizationRequiredError,
-    ResponseError,
-    ServerError,
-    SessionClosedError,
-    ThrottledError,
-    TokenError,
-    TransportError,
-    UnsafeLinkError,
-    WatchTimeoutError,
-)
-from .models import TERMINAL_STATES, Activity, ActivityState, ActivityStatus, SendRecord, SendStatus
-from .pricing import Pacing
-from .quota import Quota
-from .retrying import Retry
-from .session import ActivityList, ActivitySession, Stats
-from .tokens import TokenSource
-from .watching import BatchResult, BatchWatch, Watch
+if TYPE_CHECKING:
+    from .errors import (
+        ActivityExpiredError,
+        ActivityFailedError,
+        AuthenticationError,
+        BadRequestError,
+        BatchError,
+        CCActivityError,
+        DecodeError,
+        NotFoundError,
+        PagingError,
+        PermissionDeniedError,
+        QuotaExceededError,
+        ReauthorizationRequiredError,
+        ResponseError,
+        ServerError,
+        SessionClosedError,
+        ThrottledError,
+        TokenError,
+        TransportError,
+        UnsafeLinkError,
+        WatchTimeoutError,
+    )
+    from .models import TERMINAL_STATES, Activity, ActivityState, ActivityStatus, SendRecord, SendStatus
+    from .pricing import Pacing
+    from .quota import Quota
+    from .retrying import Retry
+    from .session import ActivityList, ActivitySession, Stats
+    from .tokens import TokenSource
+    from .watching import BatchResult, BatchWatch, Watch
 
 __all__ = [
     "TERMINAL_STATES",
@@ -71,3 +79,19 @@ __all__ = [
     "WatchTimeoutError",
     "__version__",
 ]
+
+
+if not TYPE_CHECKING:  # a type checker would take any name for one that is there
+
+    def __getattr__(name: str) -> object:
+        """Import all public names, when the first of them is asked for."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        for home in ("errors", "models", "pricing", "quota", "retrying", "tokens", "watching", "session"):
+            module = import_module(f".{home}", __name__)
+            globals().update({public: getattr(module, public) for public in module.__all__ if public in __all__})
+        return globals()[name]
+
+    def __dir__() -> list[str]:
+        """Name what is there and what would be imported."""
+        return sorted({*globals(), *__all__})

@@ -75,16 +75,21 @@ class _Watched:
     looked_at: float = 0.0
     appears_by: float = 0.0
     absences: int = 0
-    look: asyncio.Task[None] | None = None
+    look: _Look | None = None
     again: asyncio.TimerHandle | None = None
 
 
 @attrs.define(eq=False)
 class _Look:
-    """One action on its way, with the grant that was taken for it until the exchange has it."""
+    """One action on its way, with the grant that was taken for it until the exchange has it.
+
+    `reported`: whether the planner knows what became of it.
+    """
 
     action: Get | Sweep
     grant: Grant | None
+    task: asyncio.Task[None] | None = None
+    reported: bool = False
 
     def take(self) -> Grant | None:
         grant, self.grant = self.grant, None
@@ -102,6 +107,7 @@ class Monitor:
         self._watched: dict[str, _Watched] = {}
         self._runner: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._looks: set[_Look] = set()
         self._changed = asyncio.Event()
         self._denied: set[str] = set()
         self._urgent: dict[str, None] = {}
@@ -189,13 +195,15 @@ class Monitor:
         if watched.again is not None:
             watched.again.cancel()
         current = asyncio.current_task()
-        if watched.look is not None and watched.look is not current:
-            watched.look.cancel()
+        if watched.look is not None and watched.look.task is not current:
+            self._give_up(watched.look)
         if not self._watched:
-            self._runner = None
-            for task in self._tasks:
-                if task is not current:
-                    task.cancel()
+            runner, self._runner = self._runner, None
+            if runner is not None:
+                runner.cancel()
+            for look in tuple(self._looks):
+                if look.task is not current:
+                    self._give_up(look)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         # In a fresh context: the scheduler belongs to the session, not to the request that happened to start it.
@@ -227,7 +235,7 @@ class Monitor:
         if isinstance(action, SleepUntil):
             await self._sleep(action.when - loop.time())
             return
-        if len(self._tasks) > _LOOKS:
+        if len(self._looks) >= _LOOKS:
             await self._changed.wait()
             return
         try:
@@ -236,7 +244,7 @@ class Monitor:
             # Somebody awaits a first look, and the day is spent: it waits with the others.
             self._urgent.clear()
             return
-        action = self._next()
+        action = self._next(granted=1)
         if isinstance(action, SleepUntil):
             self._exchange.quota.refund(grant)
             return
@@ -247,23 +255,36 @@ class Monitor:
             self._urgent.pop(action.activity_id, None)
         look = _Look(action, grant)
         if isinstance(action, Get):
-            task = self._start(self._get(look, action))
-            self._watched[action.activity_id].look = task
-        else:
-            task = self._start(self._sweep(look, action))
+            self._watched[action.activity_id].look = look
+        look.task = self._start(self._get(look, action) if isinstance(action, Get) else self._sweep(look, action))
+        self._looks.add(look)
         # Not in the look itself: a task that is cancelled before its first step runs nothing of it.
-        task.add_done_callback(lambda _: self._conclude(look))
+        look.task.add_done_callback(lambda _: self._conclude(look))
+
+    def _give_up(self, look: _Look) -> None:
+        """Cancel a look. The planner is told at once: when the task has ended, the same may be on its way again."""
+        self._release(look)
+        if look.task is not None:
+            look.task.cancel()
 
     def _conclude(self, look: _Look) -> None:
+        self._looks.discard(look)
         if look.grant is not None:
             self._exchange.quota.refund(look.grant)
-        self._planner.released(look.action)
+        self._release(look)
 
-    def _next(self) -> Get | Sweep | SleepUntil:
+    def _release(self, look: _Look) -> None:
+        if not look.reported:
+            look.reported = True
+            self._planner.released(look.action)
+
+    def _next(self, granted: int = 0) -> Get | Sweep | SleepUntil:
+        """What the planner says, with so many requests in hand that the credit was charged for."""
         for activity_id in self._urgent:
             return Get(activity_id)
         now = asyncio.get_running_loop().time()
-        return self._planner.next(now, Credit(*self._exchange.quota.credit(now, self._exchange.now())))
+        banked, rate = self._exchange.quota.credit(now, self._exchange.now())
+        return self._planner.next(now, Credit(banked + granted, rate))
 
     async def _sleep(self, seconds: float) -> None:
         if seconds == float("inf"):
@@ -285,8 +306,10 @@ class Monitor:
         try:
             activity, when = await self._exchange.ask(request, read, background=True, grant=look.take())
         except Exception as error:  # noqa: BLE001 -- a user's token source may raise anything; each consumer gets it
+            look.reported = not isinstance(error, QuotaExceededError)
             self._get_failed(activity_id, error)
         else:
+            look.reported = True
             self._denied.clear()
             self._saw(activity, when)
 
@@ -351,6 +374,7 @@ class Monitor:
             _log.debug("a sweep failed, the watches go on: %s", error)
         except Exception as error:  # noqa: BLE001 -- as for a single look
             self.abort(error)
+        look.reported = True
         self._planner.swept(sweep, pages, asyncio.get_running_loop().time(), failed=failed)
 
     async def _read_pages(self, sweep: Sweep, grant: Grant | None, pages: list[SweptPage]) -> None:

@@ -28,6 +28,7 @@ from aiohttp import web
 from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
+from ccactivity.cli.app import app
 from ccactivity.sandbox import Sandbox
 from ccactivity.testing import run
 
@@ -103,3 +104,17 @@ def test_ci_runs_the_command_of_the_readme() -> None:
 
     assert f"\n{command}\n" in README.read_text(encoding="utf-8")
     assert f"\n{command} || exit\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_the_commands_are_those_of_the_readme() -> None:
+    """README.md names every command, and says of it what its help says."""
+    rows = re.findall(r"^\| `(\w+)` \| (.+\.) \|$", README.read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert {name: app[name].help for name in app if not name.startswith("-")} == dict(rows)
+
+
+def test_the_exit_codes_are_those_of_the_readme() -> None:
+    """README.md has the codes that the help has."""
+    codes = re.findall(r"^\| (\d+) \|", README.read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert re.findall(r"\d+", app.help_epilogue or "") == codes

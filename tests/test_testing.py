@@ -61,9 +61,6 @@ async def fetch(http: aiohttp.ClientSession, server: SlowServer) -> None:
         assert server.body == await response.read()
 
 
-# --- time ----------------------------------------------------------------------------------------------------
-
-
 async def test_an_hour_of_sleeps_takes_no_time() -> None:
     """Sleeping is free: 600 sleeps of six seconds end at 3600.0 s, sooner than two of them really would."""
     before = time.perf_counter()
@@ -141,9 +138,6 @@ def test_debug_mode_sees_no_slow_callbacks(caplog: pytest.LogCaptureFixture) -> 
     assert [] == caplog.records
 
 
-# --- sockets -------------------------------------------------------------------------------------------------
-
-
 async def test_sequential_requests_take_exactly_their_virtual_time() -> None:
     """200 requests of 0.12 s, one after the other: each takes 0.12 s, none meets the 0.2 s limit."""
     loop = virtual_loop()
@@ -187,9 +181,6 @@ async def test_a_server_that_never_answers_is_timed_out_in_virtual_time() -> Non
         await asyncio.sleep(1)
 
     assert pytest.approx(301, abs=1) == virtual_loop().time()
-
-
-# --- what is outside the loop --------------------------------------------------------------------------------
 
 
 async def test_time_stands_still_while_a_thread_works() -> None:
@@ -273,9 +264,6 @@ run(main())
     assert err.rstrip().endswith(b"KeyboardInterrupt")
 
 
-# --- deadlock ------------------------------------------------------------------------------------------------
-
-
 def test_a_deadlock_is_reported_with_its_tasks() -> None:
     """Nothing left to wake anybody: an error naming each task and its line, not a test that hangs."""
 
@@ -325,9 +313,6 @@ def test_a_deadlock_lets_tasks_tidy_up() -> None:
     assert ["main"] == tidied
 
 
-# --- the wall clock ------------------------------------------------------------------------------------------
-
-
 async def test_the_wall_clock_follows_virtual_time() -> None:
     """`utc_now()` starts at noon of 2026-01-01 and moves with the loop."""
     start = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -374,9 +359,6 @@ async def test_the_wall_clock_needs_a_virtual_loop() -> None:
     """On a real loop there is no virtual wall clock, and the error says so."""
     with pytest.raises(RuntimeError, match="VirtualTimeLoop"):
         utc_now()
-
-
-# --- run -----------------------------------------------------------------------------------------------------
 
 
 def test_run_returns_and_raises_like_asyncio_run() -> None:

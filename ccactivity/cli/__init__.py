@@ -1,30 +1,46 @@
-"""The command line: arguments in, text out; it asks and decides nothing that the public API does not."""
+"""The command line: arguments in, text out; it asks and decides nothing that the public API does not.
+
+`app` has the commands and `bare` stands in for it without the extra; `commands`, `watching`, `serving` and `demo` carry
+them out. What a batch looks like is worked out by `board` and `frame`, which are told the time and draw nothing.
+"""
 
 from __future__ import annotations
 
-import argparse
+import os
+import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Final
 
 __all__ = ["main"]
 
+_INTERRUPTED: Final = 130
+_NOBODY_READS: Final = 141
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0 all well, 2 wrong usage, 130 interrupted."""
-    parser = argparse.ArgumentParser(
-        prog="ccactivity", description="Watch bulk activities of the Constant Contact V3 API."
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    demo = commands.add_parser(
-        "demo", help="watch a few dozen simulated imports", description="Watch simulated imports; needs no account."
-    )
-    demo.add_argument("--imports", type=int, default=30, metavar="N", help="how many imports (default: 30)")
-    options = parser.parse_args(arguments)
-    if not 1 <= options.imports <= 500:
-        demo.error("--imports takes a number from 1 to 500")
-    # The HTTP library takes a third of a second to import, which help and wrong usage need not wait for.
-    from .demo import run  # noqa: PLC0415 -- as said above
+    """Run a command and return its exit code; `problems` has the table.
 
+    Ctrl-C is 130, and 141 that whoever read the output went away (`| head`), as with other programs: both quietly.
+    """
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        return run(options.imports)
+        code = _run(words)
+        sys.stdout.flush()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt:
-        return 130
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Python writes what is left once more when it ends, and would complain then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _NOBODY_READS
+    return code
+
+
+def _run(words: list[str]) -> int:
+    if find_spec("cyclopts") is None or find_spec("rich") is None:
+        from .bare import run  # noqa: PLC0415 -- only one of the two is wanted
+    else:
+        from .app import run  # noqa: PLC0415 -- only one of the two is wanted
+    return run(words)

@@ -1,19 +1,20 @@
-"""A few dozen imports against the sandbox, watched with plain lines; needs no account and no network."""
+"""A few dozen imports against the sandbox, watched as any others are; needs no account and no network."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import uuid
-from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 import aiohttp
 
-from ccactivity import Activity, ActivitySession, Quota
+from ccactivity import ActivitySession, Quota
 from ccactivity.sandbox import Sandbox, Workload
 
-__all__ = ["run"]
+from .screens import follow
+
+__all__ = ["demo"]
 
 # Lives of some seconds, so that the whole takes about half a minute.
 _WORKLOAD = Workload(
@@ -22,31 +23,24 @@ _WORKLOAD = Workload(
 _PEOPLE = ("Ada", "Grace", "Hedy", "Karen", "Radia")
 
 
-def run(imports: int) -> int:
+async def demo(imports: int) -> int:
     """Run the demo and return the exit code."""
-    return asyncio.run(_demo(imports))
-
-
-async def _demo(imports: int) -> int:
     loop = asyncio.get_running_loop()
     async with Sandbox(workload=_WORKLOAD, seed=7, latency=0.05) as sandbox:
-        print(f"A simulated vendor listens at {sandbox.base_url}; it allows 4 requests a second, as the real one does.")
-        print(f"{imports} imports are submitted, and watched from the first one on.\n")
+        print(f"A simulated vendor listens at {sandbox.base_url}, with the limits of the real one.")
+        print(f"{imports} imports are submitted to it, and watched from the first one on.\n", flush=True)
         began = loop.time()
         numbers: dict[str, int] = {}
-        shown: dict[str, tuple[object, int]] = {}
-        ended: dict[str, Activity] = {}
         # Half of the key's requests a second are for watching, the other half for submitting.
         async with ActivitySession(sandbox.token, base_url=sandbox.base_url, quota=Quota(per_second=2)) as session:
-            async for activity in session.watch_many(_submit(sandbox, imports, numbers)):
-                mark = (activity.state, (activity.percent_done or 0) // 25)
-                if shown.get(activity.activity_id) != mark:
-                    shown[activity.activity_id] = mark
-                    print(f"{loop.time() - began:6.1f} s  import {numbers[activity.activity_id]:3}  {_line(activity)}")
-                if activity.done:
-                    ended[activity.activity_id] = activity
-        _summarize(sandbox, ended, loop.time() - began)
-        return 0 if len(ended) == imports else 1
+            followed = await follow(
+                session,
+                _submit(sandbox, imports, numbers),
+                expected=imports,
+                label=lambda activity_id: f"import {numbers[activity_id]:3}",
+            )
+        _summarize(sandbox, numbers, loop.time() - began)
+        return followed.code
 
 
 async def _submit(sandbox: Sandbox, imports: int, numbers: dict[str, int]) -> AsyncIterator[str]:
@@ -65,30 +59,16 @@ async def _submit(sandbox: Sandbox, imports: int, numbers: dict[str, int]) -> As
             await asyncio.sleep(0.55)
 
 
-def _line(activity: Activity) -> str:
-    text = f"{activity.state or '?':<11}"
-    if not activity.done:
-        return f"{text} {activity.percent_done or 0:3} %"
-    refused = activity.status.refused_count
-    if activity.partial:
-        text += f" but {refused} {'row was' if refused == 1 else 'rows were'} refused"
-    return text + (f": {activity.activity_errors[0]}" if activity.activity_errors else "")
-
-
-def _summarize(sandbox: Sandbox, ended: dict[str, Activity], seconds: float) -> None:
-    outcome = Counter(str(activity.state) for activity in ended.values())
-    partial = sum(activity.partial for activity in ended.values())
+def _summarize(sandbox: Sandbox, ids: Iterable[str], seconds: float) -> None:
     watching = sandbox.requests["get"] + sandbox.requests["list"]
     # What a loop that asks for each import every five seconds, from when it was submitted, would have sent.
-    loops = 0
-    for activity_id, activity in ended.items():
-        truth = sandbox.truth(activity_id)
-        if truth is not None and activity.created_at is not None:
-            age = (activity.completed_at or activity.created_at) - activity.created_at
-            loops += 1 + math.ceil(age.total_seconds() / 5)
-    print(f"\nAll {len(ended)} imports ended within {seconds:.0f} s.")
-    print("  how they ended        " + ", ".join(f"{count} {state}" for state, count in outcome.most_common()))
-    print(f"                        {partial} of them completed with rows refused")
-    print(f"  requests to watch     {watching}, which is {watching / max(1, len(ended)):.1f} for each import")
-    print(f"  a 5 s loop for each   {loops}, and it would have learnt of each end 2.5 s late on average")
+    count = loops = 0
+    for activity_id in ids:
+        if sandbox.truth(activity_id) is not None:
+            count += 1
+            job = sandbox.vendor.job(activity_id)
+            loops += 1 + math.ceil((job.ended - job.created) / 5)
+    print(f"\nAll {count} imports ended within {seconds:.0f} s.")
+    print(f"  requests to watch     {watching}, which is {watching / max(1, count):.1f} for each import")
+    print(f"  a 5 s loop for each   {loops}, learning of each end 2.5 s late on average")
     print(f"  refused by the vendor {sandbox.violations.total}")

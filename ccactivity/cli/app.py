@@ -1,0 +1,211 @@
+"""The commands and their options, as cyclopts reads them; each imports what it needs when it runs.
+
+A session of the library, and rich, take longer to import than a person likes to wait for `--help`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import attrs
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.validators import Number
+
+from ccactivity import __version__
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from .connect import Connection
+
+__all__ = ["app", "run"]
+
+_EPILOGUE = (
+    "Exit codes: 0 all well, 1 an activity did not complete, 2 wrong usage, 3 the API refused or could not be reached, "
+    "130 interrupted."
+)
+
+
+def _error(error: CycloptsError) -> Text:
+    from rich.text import Text
+
+    return Text(f"error: {error}")
+
+
+app: App = App(
+    name="ccactivity",
+    help="Bulk activities and send histories of the Constant Contact V3 API.",
+    help_epilogue=_EPILOGUE,
+    help_format="plaintext",
+    version=__version__,
+    error_formatter=_error,
+    result_action="return_value",
+    default_parameter=Parameter(negative=()),
+)
+app.register_install_completion_command(help="Install the completion of the shell in use.")
+app["--install-completion"].group = app["--help"].group
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class Options:
+    """What every command that asks the API takes."""
+
+    token_file: Annotated[
+        Path | None, Parameter(metavar="FILE", help="File with the access token; else CCACTIVITY_ACCESS_TOKEN.")
+    ] = None
+    base_url: Annotated[
+        str | None, Parameter(metavar="URL", help="Of the API; else CCACTIVITY_BASE_URL, else the vendor's.")
+    ] = None
+    verbose: Annotated[bool, Parameter(alias="-v", show_default=False, help="Show the library's log on stderr.")] = (
+        False
+    )
+
+    def connection(self) -> Connection:
+        """What the commands need of it."""
+        from .connect import Connection
+
+        if self.verbose:
+            from .logs import show_logs
+
+            show_logs()
+        return Connection(token_file=self.token_file, base_url=self.base_url)
+
+
+Json = Annotated[bool, Parameter(name="--json", show_default=False, help="One JSON object a line.")]
+Csv = Annotated[bool, Parameter(name="--csv", show_default=False, help="CSV with a header.")]
+State = Literal["processing", "completed", "cancelled", "failed", "timed_out"]
+Seconds: Parameter = Parameter(metavar="SECONDS", validator=Number(gt=0))
+_FAULT = "Such as 503, throttled, hang, reset; 503:0.2 strikes one request in five. May be repeated."
+_ANY = Options()
+
+
+@app.command(name="list")
+async def list_(
+    *,
+    state: Annotated[State | None, Parameter(help="Only those in this state.")] = None,
+    limit: Annotated[
+        int | None, Parameter(metavar="ROWS", validator=Number(gte=1), help="So many rows at most.")
+    ] = None,
+    json: Json = False,
+    csv: Csv = False,
+    options: Options = _ANY,
+) -> int:
+    """List the activities of the last ten days."""
+    from .commands import list_ as command
+    from .output import form_of
+
+    return await command(options.connection(), form_of(json=json, csv=csv), state=state, limit=limit)
+
+
+@app.command
+async def get(
+    ids: Annotated[list[str], Parameter(name="ID", help="Activity ids.")],
+    /,
+    *,
+    json: Json = False,
+    options: Options = _ANY,
+) -> int:
+    """Show single activities as they stand."""
+    from .commands import get as command
+    from .output import form_of
+
+    return await command(options.connection(), form_of(json=json), ids)
+
+
+@app.command
+async def watch(
+    ids: Annotated[list[str] | None, Parameter(name="ID", help="Activity ids.")] = None,
+    /,
+    *,
+    source: Annotated[
+        str | None,
+        Parameter(name="--from", allow_leading_hyphen=True, metavar="FILE", help="File with an id a line; - is stdin."),
+    ] = None,
+    everything: Annotated[
+        bool, Parameter(name="--all", show_default=False, help="Whatever has not ended yet.")
+    ] = False,
+    timeout: Annotated[float | None, Seconds, Parameter(help="How long each activity has to end.")] = None,
+    max_staleness: Annotated[float | None, Seconds, Parameter(help="How long one may go unseen at most.")] = None,
+    json: Json = False,
+    options: Options = _ANY,
+) -> int:
+    """Watch activities until each has ended."""
+    from .watching import watch as command
+
+    return await command(
+        options.connection(),
+        ids or (),
+        source=source,
+        everything=everything,
+        timeout=timeout,
+        max_staleness=max_staleness,
+        as_json=json,
+    )
+
+
+@app.command
+async def history(
+    campaign_activity_id: Annotated[str, Parameter(help="Id of a campaign activity.")],
+    /,
+    *,
+    json: Json = False,
+    csv: Csv = False,
+    options: Options = _ANY,
+) -> int:
+    """Show how the sends of an email went."""
+    from .commands import history as command
+    from .output import form_of
+
+    return await command(options.connection(), form_of(json=json, csv=csv), campaign_activity_id)
+
+
+@app.command
+async def sandbox(
+    *,
+    port: Annotated[int, Parameter(help="On 127.0.0.1; 0 takes a free one.", validator=Number(gte=0, lte=65535))] = 0,
+    speed: Annotated[
+        float, Parameter(help="How many times faster than life the jobs are.", validator=Number(gt=0))
+    ] = 1.0,
+    jobs: Annotated[
+        int, Parameter(help="How many imports there are from the start.", validator=Number(gte=0, lte=1000))
+    ] = 20,
+    fault: Annotated[list[str] | None, Parameter(metavar="NAME[:CHANCE]", help=_FAULT)] = None,
+) -> int:
+    """Serve a simulated vendor until Ctrl-C."""
+    from .serving import Plan, serve
+
+    return await serve(Plan(port=port, speed=speed, jobs=jobs, faults=tuple(fault or ())))
+
+
+@app.command
+async def demo(*, imports: Annotated[int, Parameter(help="How many.", validator=Number(gte=1, lte=500))] = 30) -> int:
+    """Watch simulated imports; needs no account."""
+    from .demo import demo as command
+
+    return await command(imports)
+
+
+@app.command
+def completion(shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(help="Which shell.")], /) -> int:
+    """Print the completion script of a shell."""
+    sys.stdout.write(app.generate_completion(shell=shell))
+    return 0
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Carry out a command line and return its exit code."""
+    try:
+        code: int | None = app(arguments)
+    except (BrokenPipeError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        from .problems import Expected, complain
+
+        if not isinstance(error, Expected):
+            raise
+        return complain(error)
+    return code or 0

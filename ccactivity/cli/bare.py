@@ -1,0 +1,42 @@
+"""The command line without the extra `cli`: help and the demo work, everything else says what to install."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from ccactivity import __version__
+
+__all__ = ["run"]
+
+_COMMANDS: Final = ("list", "get", "watch", "history", "sandbox", "completion", "--install-completion")
+_INSTALL: Final = 'pip install "ccactivity[cli]"'
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Carry out a command line and return its exit code."""
+    if arguments and arguments[0] in _COMMANDS:
+        print(f"ccactivity {arguments[0]} needs more than the library: {_INSTALL}", file=sys.stderr)
+        return 2
+    parser = argparse.ArgumentParser(
+        prog="ccactivity",
+        description="Bulk activities and send histories of the Constant Contact V3 API.",
+        epilog=f"list, get, watch, history, sandbox and completion need more than the library: {_INSTALL}",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    demo = commands.add_parser(
+        "demo", help="watch simulated imports", description="Watch simulated imports; needs no account."
+    )
+    demo.add_argument("--imports", type=int, default=30, metavar="N", help="how many (default: 30)")
+    options = parser.parse_args(arguments)
+    if not 1 <= options.imports <= 500:
+        demo.error("--imports takes a number from 1 to 500")
+    # The HTTP library takes a third of a second to import, which help and wrong usage need not wait for.
+    import asyncio  # noqa: PLC0415 -- as said above
+
+    from .demo import demo as command  # noqa: PLC0415 -- as said above
+
+    return asyncio.run(command(options.imports))

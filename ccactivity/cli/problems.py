@@ -1,0 +1,57 @@
+"""From errors to exit codes and one line on stderr; nothing that an error says is trusted to be printable.
+
+0 all well; 1 an activity did not complete; 2 wrong usage; 3 the API refused, or could not be reached; 130 interrupted;
+141 whoever read the output went away.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from ccactivity import CCActivityError, TokenError, WatchTimeoutError
+
+from .frame import safe
+
+__all__ = ["FAILED", "OK", "REFUSED", "USAGE", "Expected", "UsageError", "arguments", "code_of", "complain"]
+
+OK: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+REFUSED: Final = 3
+
+
+class UsageError(Exception):
+    """The command cannot be carried out as it was given."""
+
+
+@contextmanager
+def arguments() -> Iterator[None]:
+    """Take what the library calls a wrong argument for wrong usage; hold nothing else in the block."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        problem = str(error)
+    else:
+        return
+    raise UsageError(problem)
+
+
+Expected: Final = (UsageError, CCActivityError)
+"""What is said in one line; anything else is a bug, and shows its traceback."""
+
+
+def code_of(error: Exception) -> int:
+    """The exit code for an error."""
+    if isinstance(error, UsageError | TokenError):
+        return USAGE
+    return FAILED if isinstance(error, WatchTimeoutError) else REFUSED
+
+
+def complain(error: Exception) -> int:
+    """Say on stderr what went wrong, in one line, and return the exit code."""
+    name = type(error).__name__ if isinstance(error, CCActivityError) else "error"
+    print(f"{name}: {safe(str(error))}", file=sys.stderr)
+    return code_of(error)

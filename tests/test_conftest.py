@@ -1,0 +1,136 @@
+"""The rig itself: what a test must not do is noticed, and blamed on the test that did it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+GOOD = """
+import asyncio, logging, time
+import pytest
+from hypothesis import given, strategies as st
+
+def test_plain():
+    logging.getLogger("x").debug("no secret")
+
+async def test_virtual(tmp_path):
+    await asyncio.sleep(3600)
+    assert asyncio.get_running_loop().time() == 3600.0
+
+@pytest.mark.real_time
+async def test_real():
+    assert abs(asyncio.get_running_loop().time() - time.monotonic()) < 60
+
+LOOPS = set()
+
+@given(st.integers())
+async def test_given(number):
+    LOOPS.add(id(asyncio.get_running_loop()))
+    await asyncio.sleep(3600)
+    assert asyncio.get_running_loop().time() == 3600.0
+
+async def test_tidy():
+    task = asyncio.create_task(asyncio.sleep(3600))
+    await asyncio.sleep(0)
+    task.cancel()
+
+async def test_fails():
+    await asyncio.sleep(1)
+    assert False, "as it should"
+"""
+
+BAD = """
+import asyncio, logging, socket, sys, warnings
+import pytest
+import conftest
+
+async def test_task():
+    asyncio.create_task(asyncio.sleep(3600), name="left")
+
+async def test_error():
+    async def fail():
+        raise LookupError("lost")
+    asyncio.create_task(fail())
+    await asyncio.sleep(1)
+
+async def test_socket():
+    socket.socket()
+
+async def test_coroutine():
+    asyncio.sleep(1)
+
+def test_message():
+    logging.getLogger("x").debug("inner-canary-1")
+
+def test_arguments():
+    logging.getLogger("x").debug("%.3s", "inner-canary-1")
+
+def test_traceback():
+    try:
+        raise LookupError("inner-canary-1")
+    except LookupError:
+        logging.getLogger("x").debug("oops", exc_info=True)
+
+def test_registered():
+    conftest.SECRETS.add("hunter2")
+    logging.getLogger("x").info("hunter2")
+
+def test_stdout():
+    print("inner-canary-1")
+
+@pytest.fixture
+def loud():
+    yield
+    print("inner-canary-1", file=sys.stderr)
+
+def test_stderr_of_a_fixture(loud):
+    pass
+"""
+
+WARNS = """
+import warnings
+
+def test_warns():
+    warnings.simplefilter("always")
+    warnings.warn("inner-canary-1")
+"""
+
+
+def run(pytester: pytest.Pytester, source: str) -> pytest.RunResult:
+    rig = (Path(__file__).parent / "conftest.py").read_text(encoding="utf-8")
+    # Another canary, or what the inner run prints would fail the test of it.
+    pytester.makeconftest(rig.replace('CANARY = "canary-secret-"', 'CANARY = "inner-canary-"'))
+    pytester.makeini("[pytest]\nfilterwarnings = error\nlog_level = DEBUG\nmarkers = real_time: real")
+    pytester.makepyfile(test_it=source)
+    return pytester.runpytest_subprocess("-p", "no:randomly", "-p", "no:cacheprovider")
+
+
+def test_good_tests_pass(pytester: pytest.Pytester) -> None:
+    """Sync, async, real-time and Hypothesis tests run each on the loop it is meant for, and can fail."""
+    result = run(pytester, GOOD)
+
+    result.assert_outcomes(passed=5, failed=1)
+    result.stdout.fnmatch_lines(["FAILED *::test_fails - AssertionError: as it should*"])
+
+
+def test_whatever_is_left_or_shown_fails_its_test(pytester: pytest.Pytester) -> None:
+    """A task, an error, a socket or a coroutine left behind, and a secret in any log record or on any output."""
+    result = run(pytester, BAD)
+    outcomes = result.parseoutcomes()
+
+    assert 10 == outcomes["failed"] + outcomes["errors"]
+    for name in ("task", "error", "socket", "coroutine"):
+        result.stdout.fnmatch_lines([f"FAILED *::test_{name} *"])
+    for name in ("message", "arguments", "traceback", "registered", "stdout", "stderr_of_a_fixture"):
+        result.stdout.fnmatch_lines([f"ERROR *::test_{name} - a secret became visible*"])
+
+
+def test_a_secret_in_a_warning_stops_the_run(pytester: pytest.Pytester) -> None:
+    """Warnings come after the report of their test, too late to fail it."""
+    result = run(pytester, WARNS)
+
+    assert 1 == result.ret
+    result.stdout.fnmatch_lines(["*a secret became visible*"])

@@ -1,0 +1,486 @@
+"""What the planner decides, case by case. What holds in any history is in test_planning_histories."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import attrs
+import pytest
+
+from ccactivity.planning import Credit, Get, Pacing, Planner, SleepUntil, Sweep, SweptPage
+from ccactivity.prediction import NEW
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+FULL = Credit(500.0, 0.2)
+
+
+@attrs.frozen
+class Row:
+    """What the planner reads of an activity; as with the vendor's, any field may hold anything."""
+
+    activity_id: str
+    state: object
+    percent_done: object
+    created_at: object
+    started_at: object
+    updated_at: object
+
+
+def at(seconds: float) -> datetime:
+    return NOON + timedelta(seconds=seconds)
+
+
+def look(
+    key: str,
+    state: str = "processing",
+    percent: int | None = 10,
+    began: float = -60.0,
+    updated: float = 0.0,
+) -> Row:
+    return Row(key, state, percent, at(began - 10), at(began), at(updated))
+
+
+def queued(key: str) -> Row:
+    return Row(key, "initialized", 0, NOON, None, NOON)
+
+
+class World:
+    """Answers each action at once: the ids it lists (in pages of `per`), all of them at work, until told otherwise."""
+
+    def __init__(self, ids: Iterable[str], *, per: int = 500, pacing: Pacing | None = None) -> None:
+        self.planner = Planner(pacing or Pacing())
+        self.listed = list(ids)
+        self.per = per
+        self.states: dict[str, str] = {}
+        self.asked: list[tuple[float, Get | Sweep]] = []
+
+    @property
+    def actions(self) -> list[Get | Sweep]:
+        return [action for _, action in self.asked]
+
+    def watch_listed(self, *, max_staleness: float | None = None) -> None:
+        for key in self.listed:
+            self.planner.watch(key, 0.0, max_staleness=max_staleness)
+
+    def snapshot(self, key: str, now: float) -> Row:
+        state = self.states.get(key, "processing")
+        return queued(key) if state == "initialized" else look(key, state, 10, -60.0, now)
+
+    def see(self, key: str, now: float, *, listed: bool) -> None:
+        if self.states.get(key) == "completed":
+            self.planner.ended(self.snapshot(key, now), now)
+        else:
+            self.planner.saw(self.snapshot(key, now), now, at(now), listed=listed)
+
+    def answer(self, action: Get | Sweep, now: float) -> None:
+        if isinstance(action, Get):
+            self.see(action.activity_id, now, listed=False)
+            return
+        rows = [key for key in self.listed if action.state in (None, self.states.get(key, "processing"))]
+        start = int(action.start.rsplit("=", 1)[1]) if action.start else 0
+        size = min(self.per, action.limit)
+        part = rows[start : start + size]
+        watched = [key for key in part if key in self.planner._where.ids]
+        for key in watched:
+            self.see(key, now, listed=True)
+        href = f"/v3/activities?{action.state}&at={start + size}" if start + size < len(rows) else None
+        self.planner.swept(action, [SweptPage(watched, len(part), action.start, href, len(part))], now)
+
+    def run(self, now: float, until: float, credit: Credit = FULL) -> float:
+        for _ in range(100_000):
+            action = self.planner.next(now, credit)
+            if isinstance(action, SleepUntil):
+                assert action.when > now
+                now = action.when
+            else:
+                self.planner.asked(action, now)
+                self.asked.append((now, action))
+                self.answer(action, now)
+                now += 0.3
+            if now > until:
+                return now
+        raise AssertionError("busy loop")
+
+
+def watching(*keys: str) -> Planner:
+    planner = Planner(Pacing())
+    for key in keys:
+        planner.watch(key, 0.0)
+    return planner
+
+
+def asleep(action: Get | Sweep | SleepUntil) -> SleepUntil:
+    assert isinstance(action, SleepUntil)
+    return action
+
+
+def awake(action: Get | Sweep | SleepUntil) -> Get | Sweep:
+    assert not isinstance(action, SleepUntil)
+    return action
+
+
+def getting(action: Get | Sweep) -> str:
+    assert isinstance(action, Get)
+    return action.activity_id
+
+
+def acts_at(planner: Planner, now: float) -> float:
+    """When something is asked next if nothing is heard, however often the planner wakes up before."""
+    for _ in range(500):
+        action = planner.next(now, FULL)
+        if not isinstance(action, SleepUntil):
+            return now
+        assert now < action.when < math.inf
+        now = action.when
+    raise AssertionError("never asks again")
+
+
+def ask(planner: Planner, until: float, *, took: float) -> Iterator[tuple[float, Get | Sweep]]:
+    """What the planner asks, each with the time at which it is to be answered."""
+    now = 0.0
+    while now < until:
+        action = planner.next(now, FULL)
+        if isinstance(action, SleepUntil):
+            now = action.when
+        else:
+            planner.asked(action, now)
+            now += took
+            yield now, action
+
+
+def fail(planner: Planner, action: Get | Sweep, now: float) -> None:
+    if isinstance(action, Get):
+        planner.failed(action.activity_id, now)
+    else:
+        planner.swept(action, [], now, failed=True)
+
+
+# --- the first look -------------------------------------------------------------------------------------------------
+
+
+def test_nothing_watched_costs_nothing() -> None:
+    """Without watches the planner sleeps until something changes."""
+    assert SleepUntil(math.inf) == Planner(Pacing()).next(0.0, FULL)
+
+
+def test_a_single_new_id_is_looked_at_at_once() -> None:
+    """Somebody waits: the first look at a lone id is a GET, now."""
+    planner = Planner(Pacing())
+    planner.watch("a", 5.0)
+
+    assert Get("a") == planner.next(5.0, FULL)
+
+
+def test_many_new_ids_are_looked_at_by_one_sweep() -> None:
+    """A burst of ids is swept at once, not asked for one by one."""
+    world = World(f"a{i}" for i in range(200))
+    world.watch_listed()
+    first = world.planner.next(0.0, FULL)
+    world.run(0.0, 2.0)
+
+    assert isinstance(first, Sweep)
+    assert isinstance(world.actions[0], Sweep)
+    assert not any(isinstance(action, Get) for action in world.actions)
+
+
+def test_the_first_look_waits_no_longer_than_its_law() -> None:
+    """Several new ids whom no list shows are asked for by GET within seconds."""
+    planner = Planner(Pacing())
+    planner.sweeps_off()
+    planner.watch("a", 0.0)
+    planner.watch("b", 0.0)
+
+    assert asleep(planner.next(0.0, FULL)).when <= NEW + 1.0
+
+
+def test_next_is_a_peek() -> None:
+    """Asking twice gives the same answer."""
+    planner = watching("a", "b")
+
+    assert planner.next(1.0, FULL) == planner.next(1.0, FULL)
+
+
+# --- the pace -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("percent", "began", "low", "high"),
+    [
+        (50, -60.0, 20.0, 60.0),
+        (10, -60.0, 60.0, 61.0),  # far off: the ceiling
+        (97, -60.0, 1.0, 8.0),
+        (99, -600.0, 2.0, 15.0),
+        (0, -1.0, 3.0, 20.0),
+        (None, -1.0, 3.0, 20.0),
+        (100, -600.0, 1.0, 8.0),
+    ],
+)
+def test_progress_paces_the_next_look(percent: int | None, began: float, low: float, high: float) -> None:
+    """The further along, the sooner the next look; without progress, about as long again as it has run."""
+    planner = watching("a")
+    planner.asked(Get("a"), 0.0)
+    planner.saw(look("a", "processing", percent, began), 0.0, NOON)
+
+    assert low <= acts_at(planner, 0.01) <= high
+
+
+def test_a_higher_price_means_fewer_looks() -> None:
+    """Each doubling of the price makes fewer requests for the same activities."""
+    spent = []
+    for price in (0.5, 1.0, 2.0, 4.0, 8.0):
+        world = World((f"a{i}" for i in range(30)), pacing=Pacing(price=price))
+        world.watch_listed()
+        world.run(0.0, 600.0)
+        spent.append(len(world.asked))
+
+    assert sorted(spent, reverse=True) == spent
+    assert spent[-1] < spent[0] / 2
+
+
+def test_drained_credit_slows_everything_and_none_stops_it() -> None:
+    """With a tenth of the credit the looks become rare; below one request there are none."""
+    counts = []
+    for credit in (FULL, Credit(50.0, 0.0), Credit(0.5, 0.0)):
+        world = World(f"a{i}" for i in range(30))
+        world.watch_listed()
+        world.run(0.0, 600.0, credit)
+        counts.append(len(world.asked))
+
+    assert counts[0] > 2 * counts[1] > 0 == counts[2]
+
+
+def test_new_credit_wakes_what_waited_for_it() -> None:
+    """After midnight a planner that had worked out late times offers a look again."""
+    world = World(f"a{i}" for i in range(30))
+    world.watch_listed()
+    now = world.run(0.0, 600.0, Credit(5.0, 0.0))
+    slept = asleep(world.planner.next(now, Credit(5.0, 0.0)))
+    woken = world.planner.next(now + 30.0, FULL)
+
+    assert slept.when > now + 30.0
+    assert isinstance(woken, Sweep)
+
+
+def test_of_two_staleness_limits_the_stricter_holds() -> None:
+    """Watching again with a stricter limit tightens it; a looser one changes nothing."""
+    planner = Planner(Pacing())
+    for limit in (30.0, 5.0, 50.0):
+        planner.watch("a", 0.0, max_staleness=limit)
+    planner.saw(look("a", percent=1, began=-600.0), 0.0, NOON)
+
+    assert asleep(planner.next(0.0, FULL)).when <= 5.0
+    assert Get("a") == planner.next(5.0, FULL)
+
+
+# --- lists ----------------------------------------------------------------------------------------------------------
+
+
+def test_absence_ends_nothing_and_is_asked_for() -> None:
+    """An id which the list does not show is asked for by GET."""
+    world = World(["b", "c"])
+    for key in ("a", "b", "c"):
+        world.planner.watch(key, 0.0)
+    world.run(0.0, 30.0)
+
+    assert Get("a") in world.actions
+    assert "a" in world.planner._where.ids
+
+
+def test_a_deep_list_is_walked_once() -> None:
+    """Ids behind forty pages of history are found by one walk, then by their page's own link."""
+    world = World([f"h{i}" for i in range(20_000)] + [f"a{i}" for i in range(100)])
+    for i in range(100):
+        world.planner.watch(f"a{i}", 0.0)
+    world.run(0.0, 60.0)
+    walk = len(world.asked)
+    world.run(60.0, 300.0)
+    later = world.actions[walk:]
+
+    assert walk < 100
+    assert all(isinstance(action, Sweep) for action in later)
+    assert {"/v3/activities?None&at=20000"} == {action.start for action in later if isinstance(action, Sweep)}
+
+
+def test_a_few_ids_are_not_worth_a_deep_walk() -> None:
+    """Three ids behind forty pages are asked for one by one."""
+    world = World([f"h{i}" for i in range(20_000)] + ["a", "b", "c"])
+    for key in ("a", "b", "c"):
+        world.planner.watch(key, 0.0)
+    world.run(0.0, 60.0)
+
+    assert {Get("a"), Get("b"), Get("c")} <= set(world.actions)
+    assert sum(isinstance(action, Sweep) for action in world.actions) < 15
+
+
+def test_a_loop_of_links_ends() -> None:
+    """A list whose next link leads back is not walked for ever."""
+    planner = watching("a", "b", "c")
+    sweeps = 0
+    for now, action in ask(planner, 900.0, took=0.3):
+        if isinstance(action, Sweep):
+            sweeps += 1
+            planner.swept(action, [SweptPage([], 500, action.start, "/v3/loop")], now)
+        else:
+            planner.saw(look(action.activity_id, updated=now), now, at(now))
+
+    assert len(planner._where.pages) <= 3
+    assert sweeps < 60
+
+
+def test_refused_lists_leave_gets() -> None:
+    """Once lists are off, only GETs are offered, and each id is asked for."""
+    world = World(f"a{i}" for i in range(50))
+    world.planner.sweeps_off()
+    world.watch_listed()
+    world.run(0.0, 120.0)
+
+    assert {Get(key) for key in world.listed} == set(world.actions)
+
+
+def test_an_older_row_moves_nothing_backward() -> None:
+    """A list row older than the last GET is no look: the id is asked for, and its forecast stays."""
+    planner = watching("a", "b")
+    planner.saw(look("a", percent=90, updated=10.0), 10.0, at(10.0))
+    rec = planner._where.ids["a"]
+    before = rec.remaining, rec.seen, rec.percent
+    planner.saw(look("a", percent=20, updated=-20.0), 12.0, at(12.0), listed=True)
+    planner.swept(Sweep(1, 500), [SweptPage(["a", "b"], 2, None, None)], 12.0)
+
+    assert before == (rec.remaining, rec.seen, rec.percent)
+    assert not rec.found
+
+
+def accuse_and_acquit(planner: Planner, now: float) -> bool:
+    """A sweep of those in work misses "a", and a GET shows it still there: whether it was suspected meanwhile."""
+    for key in ("a", "b", "c"):
+        planner.saw(look(key, percent=5, began=-600.0, updated=now), now, at(now))
+    sweep = Sweep(1, 500, "processing")
+    planner.asked(sweep, now + 20.0)
+    planner.swept(sweep, [SweptPage(["b", "c"], 2, None, None)], now + 20.1)
+    suspect = planner._where.ids["a"].suspect
+    awake(planner.next(now + 20.1, FULL))
+    planner.asked(Get("a"), now + 20.1)
+    planner.saw(look("a", percent=6, began=-600.0, updated=now + 20.0), now + 20.2, at(now + 20.2))
+    return suspect
+
+
+def test_a_missing_worker_is_suspected_and_a_lying_list_is_dropped() -> None:
+    """Who is missing among those in work is looked for at once; three false alarms in succession end such sweeps."""
+    planner = watching("a", "b", "c")
+    planner.swept(Sweep(1, 500), [SweptPage(["a", "b", "c"], 3, None, None)], 0.0)
+    suspected = []
+    for now in (0.0, 100.0, 200.0):
+        suspected.append((accuse_and_acquit(planner, now), planner._states))
+
+    assert [(True, True), (True, True), (True, False)] == suspected
+
+
+# --- on its way, failed, released -----------------------------------------------------------------------------------
+
+
+def test_an_id_which_is_on_its_way_is_not_offered() -> None:
+    """Neither a GET nor a sweep in flight is offered again."""
+    planner = watching("a")
+    planner.asked(Get("a"), 0.0)
+    alone = planner.next(100.0, FULL)
+    planner.watch("b", 100.0)
+    planner.watch("c", 100.0)
+    planner.asked(Sweep(1, 500), 100.0)
+
+    assert SleepUntil(math.inf) == alone
+    assert not isinstance(planner.next(101.0, FULL), Sweep)
+
+
+ONE_AND_MANY = pytest.mark.parametrize(("keys", "kind"), [("a", Get), ("abcdefgh", Sweep)])
+
+
+@ONE_AND_MANY
+def test_what_was_released_is_offered_again(keys: str, kind: type[Get | Sweep]) -> None:
+    """A request which came to nothing without the vendor's fault is not held against anybody: it is offered again."""
+    planner = watching(*keys)
+    action = awake(planner.next(0.0, FULL))
+    planner.asked(action, 0.0)
+    meanwhile = planner.next(0.0, FULL)
+    planner.released(action)
+
+    assert isinstance(action, kind)
+    assert action != meanwhile
+    assert action == planner.next(0.0, FULL)
+
+
+@ONE_AND_MANY
+def test_a_released_probe_does_not_end_the_probing_of_an_outage(keys: str, kind: type[Get | Sweep]) -> None:
+    """In an outage all wait for the one probe, however long, but not for one which was released."""
+    planner = watching(*keys)
+    first = awake(planner.next(0.0, FULL))
+    planner.asked(first, 0.0)
+    fail(planner, first, 0.1)
+    now = acts_at(planner, 0.1)
+    probe = awake(planner.next(now, FULL))
+    planner.asked(probe, now)
+    meanwhile = planner.next(now + 3600.0, FULL)
+    planner.released(probe)
+
+    assert isinstance(probe, kind)
+    assert SleepUntil(math.inf) == meanwhile
+    assert probe == planner.next(now, FULL)
+
+
+def test_a_release_is_no_answer() -> None:
+    """A released probe says nothing about the vendor: an outage's next wait is as long as if it had not been asked."""
+    planner = watching("a")
+    for now in (0.0, 10.0, 30.0):
+        planner.asked(Get("a"), now)
+        planner.failed("a", now)
+    before = asleep(planner.next(30.0, FULL))
+    planner.asked(Get("a"), 30.0)
+    planner.released(Get("a"))
+
+    assert before == planner.next(30.0, FULL)
+
+
+def test_what_is_not_watched_may_be_released() -> None:
+    """The release of a GET for an id which was forgotten meanwhile changes nothing."""
+    planner = watching("a")
+    planner.asked(Get("a"), 0.0)
+    planner.forget("a")
+    planner.released(Get("a"))
+
+    assert 0 == planner._flying
+    assert SleepUntil(math.inf) == planner.next(0.0, FULL)
+
+
+def test_an_hour_of_outage_costs_less_than_a_hundred_looks() -> None:
+    """A thousand watches and an hour without an answer: fewer than 100 requests, and a success resets the waits."""
+    planner = watching(*(f"a{i}" for i in range(1000)))
+    now, asked = 0.0, 0
+    for now, action in ask(planner, 3600.0, took=0.1):
+        asked += 1
+        fail(planner, action, now)
+    waited = asleep(planner.next(now + 3.0, FULL))
+    planner.saw(look("a0", updated=now), now, at(now))
+
+    assert asked < 100
+    assert now + 60.0 == waited.when
+    assert acts_at(planner, now + 3.0) < now + 60.0
+
+
+def test_one_poisoned_id_does_not_stop_the_others() -> None:
+    """An id whose GET always fails waits alone, ever longer; the others are looked at."""
+    planner = Planner(Pacing())
+    planner.sweeps_off()
+    counts = {"bad": 0, "a": 0, "b": 0}
+    for key in counts:
+        planner.watch(key, 0.0)
+    for now, action in ask(planner, 600.0, took=0.0):
+        key = getting(action)
+        counts[key] += 1
+        if key == "bad":
+            planner.failed(key, now)
+        else:
+            planner.saw(look(key, percent=95, began=-600, updated=now), now, at(now))
+
+    assert counts["bad"] < 20
+    assert counts["a"] > 10 and counts["b"] > 10
