@@ -157,3 +157,10 @@ def backoff_fork(session: nox.Session) -> None:
     session.install(*others, *CLI, "python-backoff", *group("test"))
     session.install("--no-deps", "-e", ".")
     run_suite(session, "pytest")
+
+
+@nox.session
+def economy(session: nox.Session) -> None:
+    """Measure what watching costs, beside the polling of others; half an hour. `-- --quick` for a minute of it."""
+    session.install("-e", ".", "matplotlib")
+    session.run("python", "benchmarks/economy.py", *session.posargs)

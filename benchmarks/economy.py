@@ -29,6 +29,9 @@ from ccactivity.sandbox import Life, Sandbox, Workload
 from ccactivity.testing import run, utc_now
 
 LATENCY = 0.12
+# Every activity completes: one that fails half-way gives no sign beforehand, which has a row of its own.
+COMPLETING = Workload(failed_share=0.0, cancelled_share=0.0, timed_out_share=0.0)
+FAILING = Workload(failed_share=0.1, cancelled_share=0.02, timed_out_share=0.02)
 SWEEP_PAGE = 500
 
 
@@ -48,6 +51,7 @@ class World:
     stale_rows: float = 0.0
     history: int = 0
     order: str = "newest"
+    failing: bool = False
 
 
 MAIN = (
@@ -68,6 +72,7 @@ WORSE = tuple(
     for name, change in (
         ("no progress until the end", {"progress": "none"}),
         ("95 % early, then ten minutes", {"tail": 600.0}),
+        ("one in seven fails half-way", {"failing": True}),
         ("rows 30 s stale", {"stale_rows": 30.0}),
         ("20,000 older", {"history": 20_000}),
         ("20,000 older, oldest first", {"history": 20_000, "order": "oldest"}),
@@ -97,7 +102,7 @@ def vendor(world: World, seed: int) -> Sandbox:
     return Sandbox(
         seed=seed,
         latency=LATENCY,
-        workload=Workload(lanes=world.lanes),
+        workload=attrs.evolve(FAILING if world.failing else COMPLETING, lanes=world.lanes),
         start=datetime(2026, 1, 1, 0 if world.through_the_day else 12, tzinfo=UTC),
         history=world.history,
         order=world.order,
@@ -108,7 +113,7 @@ def vendor(world: World, seed: int) -> Sandbox:
 
 def life(world: World, random: Random) -> Life | None:
     """Draw a life that differs from the sandbox's own, None where it does not."""
-    drawn = Workload().draw(random, rows=1000)
+    drawn = COMPLETING.draw(random, rows=1000)
     if world.progress is not None:
         return attrs.evolve(drawn, progress=world.progress)
     if world.tail:
@@ -375,7 +380,7 @@ def main() -> int:
         worlds = [attrs.evolve(world, seeds=1) for world in worlds if world.count <= 100]
     if options.seeds:
         worlds = [attrs.evolve(world, seeds=options.seeds) for world in worlds]
-    print(f"The generator: {Workload()}, the vendor's latency {LATENCY} s.\n\n{HEAD}", flush=True)
+    print(f"The generator: {COMPLETING}; the vendor's latency {LATENCY} s.\n\n{HEAD}", flush=True)
     rows = []
     wrong = 0
     with ProcessPoolExecutor(2) as pool:
