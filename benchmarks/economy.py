@@ -373,6 +373,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="workloads whose name holds this")
     parser.add_argument("--ours", action="store_true", help="only this library")
     parser.add_argument("--seeds", type=int, default=0, help="so many seeds instead of each workload's own number")
+    parser.add_argument("--price", type=float, default=1.0, help="of this library's watches (default: 1)")
     parser.add_argument("--png", type=Path, default=Path("economy.png"), help="where to draw (default: economy.png)")
     options = parser.parse_args()
     worlds = [world for world in MAIN + WORSE if options.only in world.name]
@@ -385,7 +386,8 @@ def main() -> int:
     wrong = 0
     with ProcessPoolExecutor(2) as pool:
         for world in worlds:
-            for row in measure(world, pool, loops=world.loops and not options.ours, blind=not options.ours):
+            others = not options.ours
+            for row in measure(world, pool, price=options.price, loops=world.loops and others, blind=others):
                 rows.append(row)
                 print(show(row), flush=True)
                 if str(row["policy"]).startswith("ccactivity"):
@@ -396,10 +398,12 @@ def main() -> int:
     return 1 if wrong else 0
 
 
-def measure(world: World, pool: ProcessPoolExecutor, *, loops: bool, blind: bool) -> Iterator[dict[str, object]]:
+def measure(
+    world: World, pool: ProcessPoolExecutor, *, price: float, loops: bool, blind: bool
+) -> Iterator[dict[str, object]]:
     """Run all policies on one workload, and yield a row for each."""
     seeds = range(world.seeds)
-    name = "ccactivity, price 1"
+    name = f"ccactivity, price {price:g}"
     mine = [outcome for *_, outcome in pool.map(job, [(world, seed, name, 0, 0.0) for seed in seeds])]
     yield summary(name, world, mine)
     if loops:
