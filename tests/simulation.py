@@ -141,7 +141,15 @@ class Job:
     life: sb.Life
     born: float
     vanishes: bool = False
-    odd: bool = False
+    absent: bool = False
+
+    @property
+    def allowed(self) -> tuple[type[BaseException], ...]:
+        """The errors with which a watch of it may end."""
+        if self.vanishes:
+            return (cc.ActivityExpiredError, cc.NotFoundError)
+        # The one 404 may be the first answer, and later than the grace.
+        return (cc.NotFoundError,) if self.absent else ()
 
 
 class World:
@@ -163,6 +171,8 @@ class World:
         self.damaged = False
         self.theirs = 0
         self.horizon = 0.0
+        self.bound = BOUND
+        self.deaf: list[float] = []
         self._offenders: set[str] = set()
 
     # --- what it is told --------------------------------------------------------------------------------------------
@@ -174,6 +184,10 @@ class World:
             self._offenders.add(key)
             now = self.sandbox.now if hasattr(self, "sandbox") else 0.0
             self.report.findings.append(f"seed {self.report.seed} at {now:.1f} s: {text}")
+
+    def left(self) -> None:
+        """Note that somebody leaves: what was on its way to her is not heard."""
+        self.deaf.append(self.sandbox.now)
 
     def note(self, text: str) -> None:
         """Say what the plan is."""
@@ -238,7 +252,8 @@ class World:
                 break
         for place, seen in enumerate(self.seen):
             end = (days[place] + 1) * DAY - first
-            if seen.told_by < end:
+            heard = not any(seen.time <= when <= seen.told_by + 1e-6 for when in self.deaf)
+            if seen.told_by < end and heard:
                 broken = [one.time for one in self.seen[place:] if seen.told_by + 1e-6 < one.time < end - 1e-6]
                 if broken:
                     self.finding(f"a request at {broken[0]:.3f} s, quota_exceeded was known at {seen.told_by:.3f} s")
@@ -266,9 +281,7 @@ class World:
     async def _look(
         self, session: cc.ActivitySession, job: Job, kind: str, amount: float, options: dict[str, Any]
     ) -> str:
-        allowed: tuple[type[BaseException], ...] = ()
-        if job.vanishes:
-            allowed = (cc.ActivityExpiredError, cc.NotFoundError)
+        allowed = job.allowed
         if options.get("timeout"):
             allowed = (*allowed, cc.WatchTimeoutError)
         try:
@@ -287,6 +300,7 @@ class World:
         task = asyncio.ensure_future(self._iterate(watch, job, "stay", math.inf))
         await asyncio.wait([task], timeout=after)
         if not task.done():
+            self.left()
             task.cancel()
             if self.random.random() < 0.3:
                 task.cancel()
@@ -311,6 +325,7 @@ class World:
                 ends.append(snapshot)
                 self._judge(job, snapshot)
             elif count >= amount and kind in ("break", "aclose", "drop"):
+                self.left()
                 if kind == "aclose":
                     await watch.aclose()
                 return "left"
@@ -324,7 +339,7 @@ class World:
             self.finding(f"a watch ended with {snapshot.state}, the truth is {truth}")
             return
         since = max(truth.ended_at, self.healed if self.healed < self.sandbox.now else truth.ended_at)
-        if self.healed <= self.sandbox.now and not self.day_spent and self.sandbox.now - since > BOUND:
+        if self.healed <= self.sandbox.now and not self.day_spent and self.sandbox.now - since > self.bound:
             self.finding(f"an end was seen {self.sandbox.now - since:.0f} s late")
 
     async def batch(self, jobs: list[Job]) -> None:
@@ -347,8 +362,7 @@ class World:
             ]
             truth = self.sandbox.truth(job.activity_id)
             if job.activity_id in result.errors:
-                allowed = (cc.ActivityExpiredError, cc.NotFoundError) if job.vanishes else ()
-                self.error(result.errors[job.activity_id], allowed, "wait_many")
+                self.error(result.errors[job.activity_id], job.allowed, "wait_many")
             elif truth is None or states != [truth.state]:
                 self.finding(f"wait_many says {states}, the truth is {truth}")
 
@@ -365,14 +379,15 @@ class World:
             async with asyncio.timeout(patience):
                 await chosen()
         except TimeoutError:
-            pass
+            self.left()
         except Exception as error:  # noqa: BLE001
-            known = (*PASSING, cc.SessionClosedError, cc.UnsafeLinkError, cc.PagingError, cc.PermissionDeniedError)
-            self.error(error, (*known, cc.NotFoundError), "a single call")
+            known = (*PASSING, cc.SessionClosedError, cc.UnsafeLinkError, cc.PagingError, cc.ResponseError)
+            self.error(error, known, "a single call")
 
     async def reopen(self) -> None:
         """Close the session and open another one, with the same key."""
         self.closing = True
+        self.left()
         old, self.session = self.session, self.open()
         await old.aclose()
         self.closing = False
@@ -460,7 +475,7 @@ def _spent_day(world: World, until: float) -> None:
     if not world.damaged:
         begin = world.random.uniform(0, until)
         world.note(f"quota_exceeded at {begin:.0f} s")
-        world.sandbox.faults.add(sb.quota_exceeded(), after=begin, times=1)
+        world.sandbox.faults.add(sb.quota_exceeded(), after=begin, until=until, times=1)
 
 
 def _odd_lists(world: World, until: float) -> None:
@@ -492,7 +507,6 @@ def _odd_activities(world: World, until: float) -> None:
                 sb.wrong_id(),
             ]
         )
-        job.odd = True
         world.note(f"{job.activity_id[:8]}: {effect}")
         where = "get" if effect == sb.wrong_id() else "any"
         world.sandbox.faults.add(effect, where=where, activity_id=job.activity_id, until=until)
@@ -501,6 +515,7 @@ def _odd_activities(world: World, until: float) -> None:
 def _absences(world: World, until: float) -> None:
     draw = world.random
     job = draw.choice(world.jobs)
+    job.absent = True
     world.note(f"{job.activity_id[:8]} is absent once")
     world.sandbox.faults.add(sb.not_found(), where="get", activity_id=job.activity_id, skip=1, times=1)
     if len(world.jobs) > 1 and draw.random() < 0.5:
@@ -576,6 +591,7 @@ async def _live(world: World) -> None:
         world.sandbox = sandbox
         world.tokens = Tokens(sandbox, draw.choice([0.0, 0.2, 6.0]))
         world.quota = CountingQuota(per_day=per_day)
+        world.bound = BOUND if per_day == 10_000 else 3 * BOUND  # who has little is thrifty
         world.listen()
         world.session = world.open()
         world.horizon = draw.uniform(0.3, 3.0) * HOUR
@@ -675,7 +691,7 @@ async def _heal(world: World, tasks: list[asyncio.Future[None]]) -> None:
     world.healed = sandbox.now
     lanes = sum(job.life.duration + job.life.delay for job in world.jobs if not world.sandbox.truth(job.activity_id))
     longest = max((sandbox.vendor.job(job.activity_id).ended for job in world.jobs), default=0.0)
-    patience = max(0.0, min(longest, lanes + sandbox.now) - sandbox.now) + BOUND + HOUR
+    patience = max(0.0, min(longest, lanes + sandbox.now) - sandbox.now) + world.bound + HOUR + max(0.0, world.horizon - sandbox.now)
     if tasks:
         _, pending = await asyncio.wait(tasks, timeout=patience)
         if pending and (world.day_spent or world.quota.per_day < 10_000):
