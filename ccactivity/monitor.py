@@ -46,7 +46,7 @@ from .planning import Credit, Get, Planner, SleepUntil, Sweep, SweptPage
 from .quota import Grant
 from .reading import Page, Reader
 from .transport import Hopeless, Oversized
-from .wire import Endpoint, Reply, get_activity, list_activities, server_time
+from .wire import Endpoint, Reply, get_activity, list_activities, may_pass, server_time
 
 __all__ = ["Look", "Monitor"]
 
@@ -318,7 +318,7 @@ class Monitor:
         now = asyncio.get_running_loop().time()
         if isinstance(error, QuotaExceededError) or watched is None:
             return
-        if isinstance(error, _PASSING) and not isinstance(error, Hopeless):
+        if _may_pass(error):
             _log.debug("a look at %s failed, the watch goes on: %s", activity_id, error)
             self._planner.failed(activity_id, now)
         elif isinstance(error, NotFoundError):
@@ -370,10 +370,11 @@ class Monitor:
         except _UNUSABLE as error:
             _log.warning("the list of activities cannot be used, single activities are asked for instead: %s", error)
             self._planner.sweeps_off(sweep)
-        except _PASSING as error:
-            _log.debug("a sweep failed, the watches go on: %s", error)
         except Exception as error:  # noqa: BLE001 -- as for a single look
-            self.abort(error)
+            if _may_pass(error):
+                _log.debug("a sweep failed, the watches go on: %s", error)
+            else:
+                self.abort(error)
         look.reported = True
         self._planner.swept(sweep, pages, asyncio.get_running_loop().time(), failed=failed)
 
@@ -428,3 +429,10 @@ class Monitor:
         for box in watched.boxes:
             if changed or box.every_poll:
                 box.offer(activity)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the next look may be answered."""
+    if isinstance(error, ResponseError) and may_pass(error.status):
+        return True
+    return isinstance(error, _PASSING) and not isinstance(error, Hopeless)

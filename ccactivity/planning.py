@@ -193,6 +193,8 @@ class Planner:
         """The sweep is over, with these pages; failed: it broke off after them."""
         page = self._sweeping or self._where.page_of(sweep.state, sweep.start)
         self._sweeping = None
+        if not self._lists:
+            page = None  # it was this very sweep: what it showed will be shown by no other
         if pages:
             self._answered()
         if pages and page is not None:

@@ -41,6 +41,7 @@ __all__ = [
     "get_send_history",
     "judge",
     "list_activities",
+    "may_pass",
     "refusal",
     "server_time",
 ]
@@ -231,9 +232,14 @@ def judge(reply: Reply) -> Verdict:
         return {"throttled": Verdict.THROTTLED, "quota_exceeded": Verdict.QUOTA_EXCEEDED}.get(
             key or "", Verdict.CROWDED
         )
-    if reply.status >= 500 or reply.status in _TRANSIENT:
+    if may_pass(reply.status):
         return Verdict.TRANSIENT
     return Verdict.REFUSED if reply.status >= 400 else Verdict.NONSENSE
+
+
+def may_pass(status: int) -> bool:
+    """Whether what this status says may be over the next time."""
+    return status >= 500 or status in _TRANSIENT
 
 
 def refusal(request: Request, reply: Reply) -> ResponseError:
