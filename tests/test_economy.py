@@ -1,0 +1,120 @@
+"""What watching costs and never costs: the smallest workloads of the benchmark, and what a session tells of itself."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import ccactivity as cc
+from ccactivity import sandbox as sb
+from ccactivity.testing import run, utc_now
+
+
+def _load() -> ModuleType:
+    path = Path(__file__).parent.parent / "benchmarks" / "economy.py"
+    spec = importlib.util.spec_from_file_location("economy", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["economy"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+economy = _load()
+
+
+@pytest.mark.parametrize(
+    "world",
+    [
+        economy.World(name="one", count=1),
+        economy.World(name="ten", count=10),
+        economy.World(name="a hundred", count=100),
+        economy.World(name="oldest first", count=60, history=700, order="oldest"),
+        economy.World(name="shuffled", count=60, history=700, order="shuffled"),
+        economy.World(name="stale rows", count=60, stale_rows=30.0),
+        economy.World(name="silent", count=60, progress="none"),
+        economy.World(name="little left", count=100, left=100),
+    ],
+    ids=lambda world: world.name,
+)
+def test_nothing_is_refused_lost_or_doubled(world: Any) -> None:
+    """Whatever the list looks like and however little is left of the day, each end is told exactly once."""
+    outcomes = [run(economy.ours(world, seed)) for seed in range(2)]
+
+    assert [0, 0] == [outcome.lost for outcome in outcomes]
+    assert [0, 0] == [outcome.doubled for outcome in outcomes]
+    assert [0, 0] == [outcome.refused for outcome in outcomes]
+
+
+def test_a_higher_price_costs_fewer_requests() -> None:
+    """`Pacing.price` is the one knob: four times the price makes clearly fewer requests."""
+    world = economy.World(name="", count=60)
+    cheap, dear = (run(economy.ours(world, 1, price)).requests for price in (1.0, 4.0))
+
+    assert dear < 0.8 * cheap
+
+
+def test_an_oracle_needs_a_look_for_each_cluster_of_ends() -> None:
+    """The bound: who knows every end asks once for what ends together, and less often the later it may be told."""
+    assert 2 == economy.oracle([0.0, 0.1, 100.0, 100.1], 1.0)
+    assert 1 == economy.oracle([0.0, 1.0, 2.0], 10.0)
+
+
+async def test_a_session_tells_what_it_is_doing() -> None:
+    """`stats` counts watches, requests by kind and ends, and knows price and credit."""
+    async with (
+        sb.Sandbox(latency=0.06) as vendor,
+        cc.ActivitySession(vendor.token, base_url=vendor.base_url, now=utc_now) as session,
+    ):
+        before = session.stats
+        jobs = [vendor.submit(sb.Life(duration=20.0 * number)) for number in range(1, 6)]
+        watching = set()
+        async for _ in session.watch_many(jobs):
+            watching.add(session.stats.watching)
+        await session.get_activity(jobs[0])
+        after = session.stats
+
+        assert (0, 0, None) == (before.watching, before.finished, before.requests_per_finished)
+        assert 5 in watching
+        assert (0, 5) == (after.watching, after.finished)
+        assert {kind: count for kind, count in vendor.requests.items() if count} == dict(after.requests)
+        assert sum(after.requests.values()) / 5 == after.requests_per_finished
+        assert 1.0 <= after.price < 1.1
+        assert 480 < after.credit <= 500
+
+
+async def test_each_decision_says_why(caplog: pytest.LogCaptureFixture) -> None:
+    """One DEBUG line for each request that a watch makes: what, why, and at which price."""
+    async with (
+        sb.Sandbox(latency=0.06) as vendor,
+        cc.ActivitySession(vendor.token, base_url=vendor.base_url, now=utc_now) as session,
+    ):
+        with caplog.at_level(logging.DEBUG, "ccactivity"):
+            await session.wait_many([vendor.submit(sb.Life(duration=30)) for _ in range(5)])
+        why = [record.getMessage() for record in caplog.records if "price" in record.getMessage()]
+
+        assert len(vendor.log) == len(why)
+        assert all("expected lag" in line for line in why)
+
+
+async def test_an_awaited_watch_looks_at_once_beside_thousands() -> None:
+    """Somebody who awaits a first look does not wait for the pace of the others."""
+    async with (
+        sb.Sandbox(latency=0.06, workload=sb.Workload(lanes=2000)) as vendor,
+        cc.ActivitySession(vendor.token, base_url=vendor.base_url, now=utc_now) as session,
+    ):
+        batch = session.watch_many([vendor.submit(sb.Life(duration=5000)) for _ in range(600)])
+        await anext(batch)
+        asked = vendor.now
+        async with await session.watch(vendor.submit(sb.Life(duration=5000))):
+            waited = vendor.now - asked
+        await batch.aclose()
+
+        assert waited < 1.5
