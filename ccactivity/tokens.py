@@ -7,9 +7,18 @@ from typing import Final, Protocol, runtime_checkable
 
 from .errors import TokenError
 
-__all__ = ["TokenSource", "check_given", "check_token", "source_of"]
+__all__ = ["Secret", "TokenSource", "check_given", "check_token", "source_of"]
 
 _MOST: Final = 16_384
+
+
+class Secret(str):
+    """A string that does not show itself when something prints it: a frame's variables, a header, a log record."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<hidden>"
 
 
 @runtime_checkable
