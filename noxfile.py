@@ -18,6 +18,7 @@ import nox
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 DEPENDENCIES: list[str] = PROJECT["project"]["dependencies"]
+EXTRAS: list[str] = PROJECT["project"]["optional-dependencies"]["oauth"]
 
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 
@@ -76,7 +77,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types of everything, and that the public API is typed completely for those who use it."""
-    session.install(".", *group("types"))
+    session.install(".[oauth]", *group("types"))
     session.run("mypy")
     session.run("pyright", "--verifytypes", "ccactivity", "--ignoreexternal")
 
@@ -91,7 +92,7 @@ def arch(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the suite on each Python, on the oldest of them with the coverage of branches."""
-    session.install("-e", ".", *group("test"))
+    session.install("-e", ".[oauth]", *group("test"))
     if session.python != PYTHONS[0] or session.posargs:
         run_suite(session, "pytest")
         return
@@ -105,7 +106,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Run every Python block of README.md as a program."""
-    session.install("-e", ".", *group("docs"))
+    session.install("-e", ".[oauth]", *group("docs"))
     session.run("pytest", "tests/test_readme.py", *session.posargs)
 
 
@@ -142,7 +143,8 @@ def build(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[0])
 def oldest(session: nox.Session) -> None:
     """Run the suite with the lowest versions of the dependencies that pyproject.toml allows."""
-    session.install("-e", ".", *group("test"), *(lowest.replace(">=", "==") for lowest in DEPENDENCIES))
+    lowest = [requirement.replace(">=", "==") for requirement in [*DEPENDENCIES, *EXTRAS]]
+    session.install("-e", ".", *group("test"), *lowest)
     run_suite(session, "pytest")
 
 
@@ -150,6 +152,14 @@ def oldest(session: nox.Session) -> None:
 def backoff_fork(session: nox.Session) -> None:
     """Run the suite with python-backoff; it and backoff own the same folder, so backoff is not installed at all."""
     others = [requirement for requirement in DEPENDENCIES if not requirement.startswith("backoff")]
-    session.install(*others, "python-backoff", *group("test"))
+    session.install(*others, *EXTRAS, "python-backoff", *group("test"))
     session.install("--no-deps", "-e", ".")
     run_suite(session, "pytest")
+
+
+@nox.session(python=PYTHONS[0])
+def token_soak(session: nox.Session) -> None:
+    """Have eight processes share one login for a minute, and for another one in which they are killed at random."""
+    session.install("-e", ".[oauth]")
+    session.run("python", "benchmarks/token_processes.py", *session.posargs)
+    session.run("python", "benchmarks/token_processes.py", "--kill", *session.posargs)

@@ -102,7 +102,7 @@ async def test_an_api_that_refuses_every_token_costs_one_refresh() -> None:
 
 @pytest.mark.parametrize("step", [-3600, 3600, -86_400, 86_400])
 async def test_a_clock_that_jumps_recovers_by_itself(step: float) -> None:
-    """The wall clock may be set by an hour or a day in either direction: no watch ends, no storm of refreshes begins."""
+    """The wall clock may be set by an hour or a day, either way: no watch ends, no storm of refreshes begins."""
     async with vendor(access_life=7200, latency=0.1) as sandbox:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualTimeLoop)
@@ -310,7 +310,7 @@ async def test_an_idle_login_is_explained() -> None:
         store = await logged_in(sandbox)
         await asyncio.sleep(181 * 86_400)
         async with tokens_of(sandbox, store) as tokens:
-            with pytest.raises(cc.ReauthorizationRequiredError, match="2026-01-01 12:00:00 UTC.*180 days") as caught:
+            with pytest.raises(cc.ReauthorizationRequiredError, match=r"2026-01-01 12:00:00 UTC.*180 days") as caught:
                 await tokens.access_token()
 
     assert "idle" == caught.value.reason
@@ -357,7 +357,7 @@ async def test_a_store_that_takes_no_note_prevents_the_refresh() -> None:
     async with vendor() as sandbox:
         store = Brittle(await logged_in(sandbox, **expired()), "save 1", OSError(30, "Read-only file system"), times=9)
         async with tokens_of(sandbox, store) as tokens:
-            with pytest.raises(cc.TokenStoreError, match="Read-only file system.*nothing was sent"):
+            with pytest.raises(cc.TokenStoreError, match=r"Read-only file system.*nothing was sent"):
                 await tokens.access_token()
 
     assert 0 == sandbox.requests["token"]
@@ -373,7 +373,7 @@ async def test_tokens_belong_to_one_loop_and_one_client() -> None:
             with pytest.raises(RuntimeError, match="another event loop"):
                 await asyncio.to_thread(asyncio.run, tokens.access_token())
         lonely = OAuthTokens(client_of(sandbox), MemoryStore(), now=utc_now)
-        with pytest.raises(cc.ReauthorizationRequiredError, match="nobody has logged in.*memory") as caught:
+        with pytest.raises(cc.ReauthorizationRequiredError, match=r"nobody has logged in.*memory") as caught:
             await lonely.access_token()
 
     assert "not_logged_in" == caught.value.reason

@@ -172,16 +172,12 @@ class FileStore:
             if path.is_symlink():
                 raise TokenStoreError(f"{path} is a link, which is not followed") from None
             raise TokenStoreError(f"{path} cannot be read: {error.strerror}") from None
-        with os.fdopen(handle, "rb") as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise TokenStoreError(f"{path} is no regular file")
-            if found.st_nlink > 1:
-                raise TokenStoreError(
-                    f"{path} has {found.st_nlink} names (hard links): one of them may be someone else's"
-                )
-            _check_owner(path, found, "600")
-            text = file.read(_MOST + 1)
+        try:
+            _check_file(path, os.fstat(handle))
+            with os.fdopen(handle, "rb", closefd=False) as file:
+                text = file.read(_MOST + 1)
+        finally:
+            os.close(handle)
         try:
             if len(text) <= _MOST:
                 return StoredTokens.from_json(text)
@@ -190,6 +186,14 @@ class FileStore:
         raise TokenStoreError(
             f"{path} holds no tokens that can be read; it was left as it is: move it away to log in anew"
         )
+
+
+def _check_file(path: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise TokenStoreError(f"{path} is no regular file")
+    if found.st_nlink > 1:
+        raise TokenStoreError(f"{path} has {found.st_nlink} names (hard links): one may be someone else's")
+    _check_owner(path, found, "600")
 
 
 def _check_owner(path: Path, found: os.stat_result, mode: str) -> None:

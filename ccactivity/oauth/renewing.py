@@ -42,6 +42,7 @@ __all__ = ["Keeper", "NotYet"]
 _log: Final = logging.getLogger("ccactivity")
 _IDLE: Final = timedelta(days=179)
 _CONFLICTS: Final = 5
+_LONGEST_PAUSE: Final = 300.0
 
 
 class NotYet(TransportError):
@@ -54,14 +55,20 @@ class NotYet(TransportError):
 
 
 class Keeper:
-    """Keeps one login fresh. `advice` ends each error that only a person can mend. One caller at a time renews."""
+    """Keeps one login fresh; one caller at a time renews.
 
-    def __init__(self, client: OAuthClient, vault: Vault, now: Callable[[], datetime], advice: str) -> None:
+    `advice` ends each error that only a person can mend. `pause`: seconds after the first lost answer.
+    """
+
+    def __init__(
+        self, client: OAuthClient, vault: Vault, now: Callable[[], datetime], *, advice: str, pause: float
+    ) -> None:
         self.current: StoredTokens | None = None
         self._client = client
         self._vault = vault
         self._now = now
         self._advice = advice
+        self._first_pause = pause
 
     async def keep(self, tokens: Tokens, access_token: Secret) -> StoredTokens:
         """Store a new login in the place of any earlier one, whoever's that was."""
@@ -139,7 +146,7 @@ class Keeper:
         self.current = await self._vault.save(record, replaces=noted.version, spent=refresh_token)
         if tokens.access_token is None:
             reason = "the answer to a refresh brought no access token that can be sent"
-            raise NotYet(reason, path=self._client.token_url, after=_pause(1), tried=True)
+            raise NotYet(reason, path=self._client.token_url, after=self._pause(1), tried=True)
         return True
 
     def _adopted(self, stored: StoredTokens | None, refused: str | None) -> bool:
@@ -158,7 +165,7 @@ class Keeper:
         if problem is not None or stored is None:
             raise problem or AssertionError
         if stored.attempt is not None:
-            pause = _pause(stored.attempt.count)
+            pause = self._pause(stored.attempt.count)
             passed = (self._now() - stored.attempt.last).total_seconds()
             # A clock that was set back must not make it longer.
             if 0 <= passed < pause:
@@ -202,9 +209,9 @@ class Keeper:
                 "a refresh of the access token got no usable answer (%s); its refresh token may be spent or not, and is"
                 " shown once more in %g s",
                 error,
-                _pause(noted.attempt.count),
+                self._pause(noted.attempt.count),
             )
-            raise self._not_yet(noted.attempt, _pause(noted.attempt.count), tried=True) from None
+            raise self._not_yet(noted.attempt, self._pause(noted.attempt.count), tried=True) from None
         # Nothing was taken, so the note goes: it is as it was before.
         await self._vault.amend(attrs.evolve(before, version=noted.version + 1))
         raise failure
@@ -247,17 +254,16 @@ class Keeper:
             "expires_at": None if tokens.life is None else now + timedelta(seconds=tokens.life),
         }
 
+    def _pause(self, count: int) -> float:
+        """Seconds after a lost answer until the token is shown again: the first request may still be on its way."""
+        return min(_LONGEST_PAUSE, self._first_pause * 3.0 ** min(count - 1, 20))
+
     def _not_yet(self, attempt: Attempt, after: float, *, tried: bool) -> NotYet:
         reason = (
             f"a refresh that began at {attempt.began:%Y-%m-%d %H:%M:%S} UTC has got no answer; it is tried again in"
             f" {after:.0f} s"
         )
         return NotYet(reason, path=self._client.token_url, after=after, tried=tried)
-
-
-def _pause(count: int) -> float:
-    """Seconds after a lost answer until the token is shown again: the first request may still be on its way."""
-    return min(300.0, 10.0 * 3.0 ** (count - 1))
 
 
 def _words(refused: Refusal) -> str:

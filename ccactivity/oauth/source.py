@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final, Self
 
+from ..checks import check_number
 from ..errors import (
     CCActivityError,
     DecodeError,
@@ -60,7 +61,8 @@ class OAuthTokens:
 
     `client`: the application. `store`: where the login is kept, which other processes may share.
     `now`: gives the aware UTC time, for the ends of tokens. `advice`: how to log in again, in the words of the
-    application: it ends the message of ReauthorizationRequiredError.
+    application: it ends the message of ReauthorizationRequiredError. `pause`: seconds after a refresh without an answer
+    until its refresh token is shown once more; three times as long after each further one, five minutes at most.
 
     Use it as `async with OAuthTokens(client, store) as tokens`, around the sessions that use it, or call `aclose` at
     the end: a refresh under way then comes to its end. It serves one event loop.
@@ -73,11 +75,12 @@ class OAuthTokens:
         *,
         now: Callable[[], datetime] = _utc_now,
         advice: str = _ADVICE,
+        pause: float = 10.0,
     ) -> None:
         self._client = client
         self._now = now
         self._vault = Vault(store, client.client_id, client.token_url)
-        self._keeper = Keeper(client, self._vault, now, advice)
+        self._keeper = Keeper(client, self._vault, now, advice=advice, pause=check_number("pause", pause, above=True))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._job: asyncio.Task[None] | None = None
@@ -246,7 +249,10 @@ class OAuthTokens:
                 self._raise_unless_worth_waiting(self._error)
                 await asyncio.sleep(wait)
                 continue
-            await asyncio.wait([self._job or self._start()])
+            job = self._job or self._start()
+            await asyncio.wait([job])
+            if not job.cancelled():
+                job.result()  # raises what no error is, such as SystemExit
             record = self._keeper.current
             if self._error is not None:
                 self._raise_unless_worth_waiting(self._error)

@@ -239,7 +239,8 @@ class OAuth:
         elif fields.get("response_type") != "code" or fields.get("code_challenge_method", "S256") != "S256":
             back |= {"error": "invalid_request", "error_description": "Unsupported."}
         else:
-            code = self._word("code")
+            # No word that is easy to find: a code is good once, and stands in the access log of any web app.
+            code = f"{self._random.getrandbits(192):048x}"
             scopes = _scopes(fields)
             challenge = fields.get("code_challenge", "")
             self._codes[code] = _Code(client.client_id, redirect, scopes, challenge, now + self.rules.code_life)
