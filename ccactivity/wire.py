@@ -257,7 +257,7 @@ def refusal(request: Request, reply: Reply) -> ResponseError:
 
 
 def said(body: bytes) -> tuple[str | None, str | None]:
-    """Key and message of an error body: an array, a bare object, a gateway's or OAuth's, or None for anything else."""
+    """Key and message of an error body: an array, a bare object, a gateway's, OAuth's or Okta's; None for the rest."""
     try:
         data = decode(body)
     except DecodeError:
@@ -266,12 +266,16 @@ def said(body: bytes) -> tuple[str | None, str | None]:
         data = next((item for item in data if isinstance(item, dict)), None)
     if not isinstance(data, dict):
         return None, None
-    key = data.get("error_key", data.get("error"))
-    message = data.get("error_message", data.get("error_description", data.get("message")))
+    key = _first(data, "error_key", "error", "errorCode")
+    message = _first(data, "error_message", "error_description", "message", "errorSummary")
     return (
         clean(key, 80) if isinstance(key, str) else None,
         clean(message, 300) if isinstance(message, str) else None,
     )
+
+
+def _first(data: Mapping[str, object], *names: str) -> object:
+    return next((data[name] for name in names if name in data), None)
 
 
 def server_time(reply: Reply) -> datetime | None:

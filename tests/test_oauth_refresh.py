@@ -238,11 +238,12 @@ async def test_an_outage_of_the_token_endpoint_ends_no_watch() -> None:
     assert 0 == sandbox.violations.total
 
 
+@pytest.mark.parametrize("body", ['{"error": "%s"}', '{"errorCode": "%s", "errorSummary": "Invalid value."}'])
 @pytest.mark.parametrize("error", ["invalid_client", "unauthorized_client", "invalid_request"])
-async def test_what_is_wrong_with_the_client_is_no_lost_login(error: str) -> None:
+async def test_what_is_wrong_with_the_client_is_no_lost_login(error: str, body: str) -> None:
     """Such an error is a TokenError that says so; what is stored is as it was, and serves again once that is mended."""
     async with vendor() as sandbox:
-        answer = sb.Answer(sb.Reply(status=401, body=f'{{"error": "{error}"}}'.encode()))
+        answer = sb.Answer(sb.Reply(status=401, body=(body % error).encode()))
         fault = sandbox.faults.add(answer, where="token")
         store = await logged_in(sandbox, **expired())
         before = await stored_in(store)
@@ -254,8 +255,14 @@ async def test_what_is_wrong_with_the_client_is_no_lost_login(error: str) -> Non
             record = await stored_in(store)
             assert (before.refresh_token, None, None) == (record.refresh_token, record.attempt, record.refused)
 
+            for _ in range(60):
+                with pytest.raises(cc.TokenError):
+                    await tokens.access_token()
+                await asyncio.sleep(1)
+            assert sandbox.requests["token"] <= 5
+
             sandbox.faults.remove(fault)
-            await asyncio.sleep(5)
+            await asyncio.sleep(61)
             await tokens.access_token()
 
 

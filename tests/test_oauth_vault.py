@@ -132,7 +132,7 @@ async def test_a_note_that_cannot_be_taken_back_only_costs_a_wait() -> None:
         async with tokens_of(sandbox, Brittle(memory, "save 2", FULL)) as tokens:
             with pytest.raises(cc.TokenError, match="invalid_request"):
                 await tokens.access_token()
-            await asyncio.sleep(2)
+            await asyncio.sleep(6)
             await tokens.access_token()
 
         assert {0: 1} == sandbox.oauth.families[0].posts

@@ -96,9 +96,11 @@ class OAuthClient:
             check_number("timeout", timeout, above=True)
         if isinstance(scopes, str):
             raise TypeError("scopes must be several strings, not one")
-        self.client_id = _printable("client_id", client_id)
+        self.client_id: str = _printable("client_id", client_id)
         self._secret = None if client_secret is None else Secret(_printable("client_secret", client_secret))
-        self.scopes = tuple(dict.fromkeys([*(_printable("scopes", scope) for scope in scopes), _OFFLINE]))
+        self.scopes: tuple[str, ...] = tuple(
+            dict.fromkeys([*(_printable("scopes", scope) for scope in scopes), _OFFLINE])
+        )
         base = Endpoint.parse(base_url)
         self._pkce = pkce
         self._token = _endpoint("token_url", token_url, base, "/token")

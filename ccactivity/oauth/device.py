@@ -34,10 +34,10 @@ class DeviceLogin:
         keep: Callable[[Tokens], Awaitable[Account]],
         now: Callable[[], datetime],
     ) -> None:
-        self.user_code = code.user_code
-        self.verification_uri = code.verification_uri
-        self.verification_uri_complete = code.verification_uri_complete
-        self.expires_in = code.life
+        self.user_code: str = code.user_code
+        self.verification_uri: str = code.verification_uri
+        self.verification_uri_complete: str | None = code.verification_uri_complete
+        self.expires_in: float = code.life
         self._client = client
         self._code = code
         self._keep = keep

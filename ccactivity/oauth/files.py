@@ -48,7 +48,7 @@ class FileStore:
         self._locks: Any = need("filelock")
         if path is None:
             path = Path(need("platformdirs").user_state_path("ccactivity", appauthor=False), "tokens.json")
-        self.path = Path(path).expanduser().absolute()
+        self.path: Path = Path(path).expanduser().absolute()
         self._new = self.path.with_name(f".{self.path.name}.new")
         self._lock_timeout = lock_timeout
 

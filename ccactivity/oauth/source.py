@@ -281,16 +281,23 @@ class OAuthTokens:
             self._error, self._not_before = error, loop.time() + error.after
         except TokenError as error:
             self._error, self._not_before = error, loop.time() + _DEAD_PAUSE
+            if isinstance(error, Refused):  # it is not the login that is wrong, and asking again each second mends nothing
+                self._put_off(error)
             self._warn(error)
         except Exception as error:  # noqa: BLE001 -- a store may be anyone's database, and raise anything; callers get it
-            self._failures += 1
-            self._error = error
-            self._not_before = loop.time() + min(_PAUSE * 2.0 ** (self._failures - 1), _LONGEST_PAUSE)
+            self._put_off(error)
             self._warn(error)
         else:
             self._error, self._not_before, self._failures = None, 0.0, 0
         finally:
             self._job = None
+
+    def _put_off(self, error: Exception) -> None:
+        """Wait twice as long after each failure."""
+        self._failures += 1
+        self._error = error
+        pause = min(_PAUSE * 2.0 ** min(self._failures - 1, 10), _LONGEST_PAUSE)
+        self._not_before = asyncio.get_running_loop().time() + pause
 
     def _warn(self, error: Exception) -> None:
         record = self._keeper.current

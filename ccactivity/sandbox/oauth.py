@@ -135,10 +135,10 @@ class OAuth:
         tokens: Tokens,
         counts: Violations,
     ) -> None:
-        self.rules = rules
+        self.rules: OAuthRules = rules
         self.families: list[Family] = []
         self.grants: Counter[str] = Counter()
-        self.deny = False
+        self.deny: bool = False
         self._wall = wall
         self._random = random
         self._tokens = tokens

@@ -114,7 +114,7 @@ class Vendor:
         self.campaign_activity_id = _CAMPAIGN
         self.tokens = Tokens(Random(f"tokens {seed}"), life=token_life, counts=self.violations)
         self.token = self.tokens.issue(0.0)
-        self.oauth = OAuth(
+        self.oauth: OAuth = OAuth(
             oauth or OAuthRules(),
             wall=self.wall,
             random=Random(f"oauth {seed}"),
