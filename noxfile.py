@@ -18,7 +18,7 @@ import nox
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 DEPENDENCIES: list[str] = PROJECT["project"]["dependencies"]
-CLI: list[str] = PROJECT["project"]["optional-dependencies"]["cli"]
+EXTRAS: list[str] = [one for extra in PROJECT["project"]["optional-dependencies"].values() for one in extra]
 
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 
@@ -77,7 +77,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types of everything, and that the public API is typed completely for those who use it."""
-    session.install(".[cli]", *group("types"))
+    session.install(".[cli,oauth]", *group("types"))
     session.run("mypy")
     session.run("pyright", "--verifytypes", "ccactivity", "--ignoreexternal")
 
@@ -92,7 +92,7 @@ def arch(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the suite on each Python, on the oldest of them with the coverage of branches."""
-    session.install("-e", ".[cli]", *group("test"))
+    session.install("-e", ".[cli,oauth]", *group("test"))
     if session.python != PYTHONS[0] or session.posargs:
         run_suite(session, "pytest")
         return
@@ -106,7 +106,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Run every Python block of README.md as a program."""
-    session.install("-e", ".[cli]", *group("docs"))
+    session.install("-e", ".[cli,oauth]", *group("docs"))
     session.run("pytest", "tests/test_readme.py", *session.posargs)
 
 
@@ -145,8 +145,8 @@ def build(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[0])
 def oldest(session: nox.Session) -> None:
     """Run the suite with the lowest versions of the dependencies that pyproject.toml allows."""
-    lowest = [requirement.replace(">=", "==") for requirement in (*DEPENDENCIES, *CLI)]
-    session.install("-e", ".[cli]", *group("test"), *lowest)
+    lowest = [requirement.replace(">=", "==") for requirement in (*DEPENDENCIES, *EXTRAS)]
+    session.install("-e", ".", *group("test"), *lowest)
     run_suite(session, "pytest")
 
 
@@ -154,7 +154,7 @@ def oldest(session: nox.Session) -> None:
 def backoff_fork(session: nox.Session) -> None:
     """Run the suite with python-backoff; it and backoff own the same folder, so backoff is not installed at all."""
     others = [requirement for requirement in DEPENDENCIES if not requirement.startswith("backoff")]
-    session.install(*others, *CLI, "python-backoff", *group("test"))
+    session.install(*others, *EXTRAS, "python-backoff", *group("test"))
     session.install("--no-deps", "-e", ".")
     run_suite(session, "pytest")
 
@@ -164,3 +164,11 @@ def economy(session: nox.Session) -> None:
     """Measure what watching costs, beside the polling of others; half an hour. `-- --quick` for a minute of it."""
     session.install("-e", ".", "matplotlib")
     session.run("python", "benchmarks/economy.py", *session.posargs)
+
+
+@nox.session(python=PYTHONS[0])
+def token_soak(session: nox.Session) -> None:
+    """Have eight processes share one login for a minute, and for another one in which they are killed at random."""
+    session.install("-e", ".[oauth]")
+    session.run("python", "benchmarks/token_processes.py", *session.posargs)
+    session.run("python", "benchmarks/token_processes.py", "--kill", *session.posargs)

@@ -21,7 +21,9 @@ One tree for everything the world can do to a caller. Wrong arguments are not in
     ├── WatchTimeoutError               the caller's time for a watch is over (also a TimeoutError)
     ├── BatchError                      some ids of a batch could not be followed (also an ExceptionGroup)
     ├── TokenError                      no access token could be had
-    │   └── ReauthorizationRequiredError    only a person can help: she must log in again
+    │   ├── LoginFailedError            a login did not come to its end: denied, too late, its answer lost
+    │   ├── ReauthorizationRequiredError    only a person can help: she must log in again
+    │   └── TokenStoreError             stored tokens that cannot be read or written; nothing was overwritten
     └── SessionClosedError              the session was closed meanwhile, or before
 
 Data are attributes, so that nobody has to parse a message. Every error can be pickled and copied. No error, no
@@ -46,6 +48,7 @@ __all__ = [
     "BatchError",
     "CCActivityError",
     "DecodeError",
+    "LoginFailedError",
     "NotFoundError",
     "PagingError",
     "PermissionDeniedError",
@@ -56,6 +59,7 @@ __all__ = [
     "SessionClosedError",
     "ThrottledError",
     "TokenError",
+    "TokenStoreError",
     "TransportError",
     "UnsafeLinkError",
     "WatchTimeoutError",
@@ -271,8 +275,33 @@ class TokenError(CCActivityError):
     """No access token could be had."""
 
 
+class LoginFailedError(TokenError):
+    """A login did not come to its end; nothing was stored.
+
+    `reason`: "denied", "expired", "refused", or "lost" when the answer with the tokens may have gone astray.
+    """
+
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class ReauthorizationRequiredError(TokenError):
-    """Only a person can help: the stored authorization is gone, and she must log in again."""
+    """Only a person can help: the stored authorization is gone, and she must log in again.
+
+    `reason`: "interrupted" (a refresh whose answer was lost or not saved), "idle", "revoked", "no_refresh_token" or
+    "not_logged_in"; empty if unknown. `since`: when the refresh began that was interrupted, or when the authorization
+    was last used; None if unknown.
+    """
+
+    def __init__(self, message: str, *, reason: str = "", since: datetime | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.since = since
+
+
+class TokenStoreError(TokenError):
+    """Stored tokens that cannot be read or written: garbage, a link, loose permissions. Nothing was overwritten."""
 
 
 class SessionClosedError(CCActivityError):

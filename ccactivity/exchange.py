@@ -39,9 +39,10 @@ from .errors import (
 )
 from .quota import Grant, Quota, Ticket
 from .retrying import Patience, Retry, Trouble
+from .secret import Secret
 from .tokens import TokenSource, check_given
-from .transport import Hopeless, Oversized, Secret, Transport
-from .wire import Reply, Request, Verdict, judge, refusal, server_time
+from .transport import Hopeless, Oversized, Transport
+from .wire import Reply, Request, Verdict, judge, refusal, retry_after, server_time
 
 __all__ = ["Exchange"]
 
@@ -267,7 +268,7 @@ class Exchange:
             raise _Retryable(Trouble.TOKEN, error, call)
         if verdict in (Verdict.THROTTLED, Verdict.CROWDED):
             trouble = Trouble.CROWDED if verdict is Verdict.CROWDED else Trouble.THROTTLED
-            pause = self._patience.pause(trouble, now=now, after=_retry_after(reply), chance=random.random())
+            pause = self._patience.pause(trouble, now=now, after=retry_after(reply), chance=random.random())
             sending.settled = True
             self.quota.throttled(sending.grant, now, wall, pause)
             raise _Retryable(trouble, error, call)
@@ -277,7 +278,7 @@ class Exchange:
             self.quota.exceeded(sending.grant, now, wall, server=server_time(reply), jitter=jitter)
             raise self._exceeded(now, wall)
         if verdict is Verdict.TRANSIENT:
-            raise _Retryable(Trouble.FAILED, error, call, after=_retry_after(reply))
+            raise _Retryable(Trouble.FAILED, error, call, after=retry_after(reply))
         self._answered(sending, wall)
         if verdict is Verdict.NONSENSE:
             raise self._unreadable(DecodeError("a redirect, which the API has none of", status=reply.status), call)
@@ -390,9 +391,3 @@ async def _sleep_unless(woken: asyncio.Event, seconds: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await woken.wait()
-
-
-def _retry_after(reply: Reply) -> float:
-    """Seconds of a Retry-After header (none was ever seen, but it may come); 0 without a plain one."""
-    value = reply.headers.get("retry-after", "")
-    return float(value) if value.isascii() and value.isdigit() and len(value) < 10 else 0.0

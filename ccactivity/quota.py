@@ -283,7 +283,8 @@ class Quota:
         """What watching may spend: requests banked, and requests a second that flow in."""
         left = self.per_day - self._spent(wall)
         if math.isinf(left):
-            return _BANK, math.inf
+            # Always full, so nothing has to flow in; and infinity times no time at all is no number.
+            return _BANK, 0.0
         spendable = max(0.0, left - min(self.reserve, left / 10))
         until_midnight = (_next_midnight(wall) - wall).total_seconds()
         rate = spendable / max(1.0, until_midnight)

@@ -125,12 +125,13 @@ class ActivitySession:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @classmethod
-    def from_env(cls, **options: Any) -> Self:
+    def from_env(cls, token: str | Callable[[], Awaitable[str]] | TokenSource | None = None, **options: Any) -> Self:
         """Make a session from CCACTIVITY_ACCESS_TOKEN and, if it is set, CCACTIVITY_BASE_URL.
 
-        `options` are those of the class. Raises ValueError naming the variable that is missing.
+        `token` and `options` are those of the class; a `token` takes the place of the variable. Raises ValueError
+        naming the variable that is missing.
         """
-        token = os.environ.get("CCACTIVITY_ACCESS_TOKEN", "").strip()
+        token = token or os.environ.get("CCACTIVITY_ACCESS_TOKEN", "").strip()
         if not token:
             raise ValueError("set CCACTIVITY_ACCESS_TOKEN to an access token of the Constant Contact V3 API")
         base_url = os.environ.get("CCACTIVITY_BASE_URL", "").strip()

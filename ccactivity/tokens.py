@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable
-from typing import Final, NoReturn, Protocol, runtime_checkable
+from typing import NoReturn, Protocol, runtime_checkable
 
 from .errors import TokenError
+from .secret import check_token
 
-__all__ = ["TokenSource", "check_given", "check_token", "source_of"]
-
-_MOST: Final = 16_384
+__all__ = ["TokenSource", "check_given", "source_of"]
 
 
 @runtime_checkable
@@ -85,22 +84,6 @@ class _Called(_Hidden):
         self._calling = None
         if not calling.cancelled():
             calling.exception()
-
-
-def check_token(token: object) -> str:
-    """Return the token if it can stand in a header; the error never shows it."""
-    problem = ""
-    if not isinstance(token, str):
-        raise TypeError(f"an access token must be a str, not {type(token).__name__}")
-    if not token:
-        problem = "is empty"
-    elif len(token) > _MOST:
-        problem = f"is longer than {_MOST} characters"
-    elif not token.isascii() or not token.isprintable() or " " in token:
-        problem = "holds characters other than printable ASCII without spaces; was a line break copied with it?"
-    if problem:
-        raise ValueError(f"the access token {problem}")
-    return token
 
 
 def source_of(token: str | Callable[[], Awaitable[str]] | TokenSource) -> TokenSource:

@@ -27,24 +27,19 @@ from .errors import CCActivityError, DecodeError, SessionClosedError, TransportE
 from .reading import clean
 from .wire import Reply, Request
 
-__all__ = ["MAX_BODY", "Hopeless", "Oversized", "Secret", "Transport"]
+__all__ = ["MAX_BODY", "Hopeless", "Oversized", "Transport", "Unsent"]
 
 MAX_BODY: Final = 8 * 1024 * 1024
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 _CERTIFICATE: Final = (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)
 
 
-class Secret(str):
-    """A string that does not show itself when something prints it: a frame's variables, a header, a log record."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "<hidden>"
-
-
 class Hopeless(TransportError):
     """A failure that trying again does not change: the server is not who it says it is, or not where it should be."""
+
+
+class Unsent(TransportError):
+    """A failure before there was a connection: the server knows nothing of the request."""
 
 
 class Oversized(DecodeError):
@@ -74,8 +69,8 @@ class Transport:
     async def send(self, request: Request, before_each_send: Callable[[], Awaitable[str]]) -> Reply:
         """Send a request and read its reply, whatever its status.
 
-        `before_each_send` is awaited before each real send, and gives the value of the Authorization header. Errors it
-        raises pass. Raises TransportError and DecodeError.
+        `before_each_send` is awaited before each real send, and gives the value of the Authorization header, or an
+        empty string for none. Errors it raises pass. Raises TransportError and DecodeError.
         """
         loop = asyncio.get_running_loop()
         clock = asyncio.timeout(None)
@@ -90,9 +85,11 @@ class Transport:
                         raise _Stop(self._astray(request))
                     clock.reschedule(None)
                     try:
-                        outgoing.headers["Authorization"] = await before_each_send()
+                        authorization = await before_each_send()
                     except Exception as failure:  # noqa: BLE001 -- a user's token source may raise anything; it passes
                         raise _Stop(failure) from None
+                    if authorization:
+                        outgoing.headers["Authorization"] = authorization
                     clock.reschedule(None if self._timeout is None else loop.time() + self._timeout)
                     return await handler(outgoing)
 
@@ -104,6 +101,8 @@ class Transport:
             error = TransportError(reason, method=request.method, path=request.path)
         except _CERTIFICATE as problem:
             error = Hopeless(_words(problem), method=request.method, path=request.path)
+        except aiohttp.ClientConnectorError as problem:
+            error = Unsent(_words(problem), method=request.method, path=request.path)
         except (aiohttp.ClientError, OSError, ValueError, EOFError) as problem:
             error = TransportError(_words(problem), method=request.method, path=request.path)
         except _Stop as stop:
@@ -124,6 +123,7 @@ class Transport:
             request.method,
             URL(self._base + request.target, encoded=True),
             headers={**request.headers, "User-Agent": self._agent, "Accept-Encoding": "gzip, deflate"},
+            data=request.body,
             timeout=_NO_TIMEOUT,
             allow_redirects=False,
             raise_for_status=False,

@@ -43,10 +43,13 @@ __all__ = [
     "list_activities",
     "may_pass",
     "refusal",
+    "retry_after",
+    "said",
     "server_time",
 ]
 
 _ACCEPT: Final = {"Accept": "application/json", "Cache-Control": "no-cache"}
+_FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _ID: Final = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,127}")
 _HOST: Final = re.compile(r"[A-Za-z0-9.-]+|[0-9A-Fa-f:.]+")
@@ -62,13 +65,17 @@ MAX_PAGE_SIZE: Final = 500
 
 @attrs.frozen
 class Request:
-    """One GET. `kind`: "list", "get" or "history"; `needs`: what the vendor asks of the token."""
+    """One request. `kind`: "list", "get", "history" or "token"; `needs`: what the vendor asks of the token.
+
+    `body`: an encoded form, which only a POST has.
+    """
 
     kind: str
     path: str
     query: str = ""
     needs: str = _CONTACT_DATA
     method: str = "GET"
+    body: bytes | None = attrs.field(default=None, repr=False)
 
     @property
     def target(self) -> str:
@@ -78,7 +85,7 @@ class Request:
     @property
     def headers(self) -> Mapping[str, str]:
         """The headers that every request has, but for those of the transport."""
-        return _ACCEPT
+        return _ACCEPT if self.body is None else _ACCEPT | _FORM
 
 
 @attrs.frozen
@@ -89,26 +96,26 @@ class Endpoint:
     prefix: str
 
     @classmethod
-    def parse(cls, base_url: str) -> Endpoint:
-        """Read a base URL; ValueError unless it is https, or http to this very machine."""
+    def parse(cls, base_url: str, name: str = "base_url") -> Endpoint:
+        """Read the base URL that the argument `name` gave; ValueError unless it is https, or http to this machine."""
         if not isinstance(base_url, str):
-            raise TypeError(f"base_url must be a str, not {type(base_url).__name__}")
+            raise TypeError(f"{name} must be a str, not {type(base_url).__name__}")
         if not base_url.isascii() or not base_url.isprintable() or " " in base_url or "\\" in base_url:
-            raise ValueError("base_url must be printable ASCII without spaces or backslashes")
+            raise ValueError(f"{name} must be printable ASCII without spaces or backslashes")
         try:
             parts = urlsplit(base_url)
             host, port = parts.hostname or "", parts.port
         except ValueError as error:
-            raise ValueError(f"base_url is not a URL: {error}") from None
+            raise ValueError(f"{name} is not a URL: {error}") from None
         if "@" in parts.netloc or "?" in base_url or "#" in base_url:
-            raise ValueError("base_url must not hold credentials, a query or a fragment")
+            raise ValueError(f"{name} must not hold credentials, a query or a fragment")
         if parts.scheme not in ("https", "http") or not _HOST.fullmatch(host):
-            raise ValueError("base_url must look like https://host/v3")
+            raise ValueError(f"{name} must look like https://host/v3")
         if parts.scheme == "http" and host not in _LOOPBACK:
-            raise ValueError("base_url must be https: the token would travel in clear text (http is for loopback only)")
+            raise ValueError(f"{name} must be https: the token would travel in clear text (http is for loopback only)")
         prefix = parts.path.rstrip("/")
         if _climbs(prefix):
-            raise ValueError("the path of base_url must be plain")
+            raise ValueError(f"the path of {name} must be plain")
         shown = f"[{host}]" if ":" in host else host
         default = {"https": 443, "http": 80}[parts.scheme]
         return cls(f"{parts.scheme}://{shown}" + ("" if port in (None, default) else f":{port}"), prefix)
@@ -228,7 +235,7 @@ def judge(reply: Reply) -> Verdict:
     if reply.status == 401:
         return Verdict.TOKEN_REFUSED
     if reply.status == 429:
-        key, _ = _said(reply.body)
+        key, _ = said(reply.body)
         return {"throttled": Verdict.THROTTLED, "quota_exceeded": Verdict.QUOTA_EXCEEDED}.get(
             key or "", Verdict.CROWDED
         )
@@ -244,7 +251,7 @@ def may_pass(status: int) -> bool:
 
 def refusal(request: Request, reply: Reply) -> ResponseError:
     """Make the error of a reply that is no answer."""
-    key, message = _said(reply.body)
+    key, message = said(reply.body)
     kind = _ERRORS.get(reply.status, ServerError if reply.status >= 500 else ResponseError)
     request_id = reply.headers.get("x-amzn-requestid") or reply.headers.get("x-amz-apigw-id")
     hints = {401: "the access token is expired or invalid", 403: f"this call needs {request.needs}"}
@@ -259,8 +266,8 @@ def refusal(request: Request, reply: Reply) -> ResponseError:
     )
 
 
-def _said(body: bytes) -> tuple[str | None, str | None]:
-    """Key and message of an error body: an array, a bare object, a gateway's or OAuth's, or None for anything else."""
+def said(body: bytes) -> tuple[str | None, str | None]:
+    """Key and message of an error body: an array, a bare object, a gateway's, OAuth's or Okta's; None for the rest."""
     try:
         data = decode(body)
     except DecodeError:
@@ -269,12 +276,16 @@ def _said(body: bytes) -> tuple[str | None, str | None]:
         data = next((item for item in data if isinstance(item, dict)), None)
     if not isinstance(data, dict):
         return None, None
-    key = data.get("error_key", data.get("error"))
-    message = data.get("error_message", data.get("error_description", data.get("message")))
+    key = _first(data, "error_key", "error", "errorCode")
+    message = _first(data, "error_message", "error_description", "message", "errorSummary")
     return (
         clean(key, 80) if isinstance(key, str) else None,
         clean(message, 300) if isinstance(message, str) else None,
     )
+
+
+def _first(data: Mapping[str, object], *names: str) -> object:
+    return next((data[name] for name in names if name in data), None)
 
 
 def server_time(reply: Reply) -> datetime | None:
@@ -284,3 +295,9 @@ def server_time(reply: Reply) -> datetime | None:
     except (KeyError, ValueError, TypeError, IndexError, OverflowError):
         return None
     return when if when.tzinfo is not None else None
+
+
+def retry_after(reply: Reply) -> float:
+    """Seconds of a Retry-After header (none was ever seen, but it may come); 0 without a plain one."""
+    value = reply.headers.get("retry-after", "")
+    return float(value) if value.isascii() and value.isdigit() and len(value) < 10 else 0.0

@@ -29,7 +29,6 @@ import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -43,7 +42,7 @@ from ccactivity.testing import VirtualTimeLoop, run, utc_now
 
 __all__ = ["Report", "simulate"]
 
-SECRET = "canary-secret-"  # noqa: S105 -- the beginning of every token of the sandbox
+SECRET = "canary-secret-"
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 # Seconds after its end, or after the healing, within which a watch has to have ended.
 BOUND = 40 * MINUTE
@@ -157,7 +156,7 @@ class World:
 
     def __init__(self, report: Report) -> None:
         self.report = report
-        self.random = Random(f"simulation {report.seed}")  # noqa: S311
+        self.random = Random(f"simulation {report.seed}")
         self.sandbox: sb.Sandbox
         self.quota: CountingQuota
         self.session: cc.ActivitySession
@@ -691,7 +690,12 @@ async def _heal(world: World, tasks: list[asyncio.Future[None]]) -> None:
     world.healed = sandbox.now
     lanes = sum(job.life.duration + job.life.delay for job in world.jobs if not world.sandbox.truth(job.activity_id))
     longest = max((sandbox.vendor.job(job.activity_id).ended for job in world.jobs), default=0.0)
-    patience = max(0.0, min(longest, lanes + sandbox.now) - sandbox.now) + world.bound + HOUR + max(0.0, world.horizon - sandbox.now)
+    patience = (
+        max(0.0, min(longest, lanes + sandbox.now) - sandbox.now)
+        + world.bound
+        + HOUR
+        + max(0.0, world.horizon - sandbox.now)
+    )
     if tasks:
         _, pending = await asyncio.wait(tasks, timeout=patience)
         if pending and (world.day_spent or world.quota.per_day < 10_000):

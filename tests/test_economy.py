@@ -90,6 +90,18 @@ async def test_a_session_tells_what_it_is_doing() -> None:
         assert 480 < after.credit <= 500
 
 
+async def test_without_limits_watching_is_as_eager_as_ever() -> None:
+    """`Quota.unlimited()` is a full purse: the price is the one that was asked for."""
+    async with (
+        sb.Sandbox(latency=0.06, per_second=None, per_day=None) as vendor,
+        cc.ActivitySession(vendor.token, base_url=vendor.base_url, now=utc_now, quota=cc.Quota.unlimited()) as session,
+    ):
+        assert 1.0 == session.stats.price
+        await session.wait(vendor.submit(sb.Life(duration=600)))
+
+        assert vendor.now < 660
+
+
 async def test_each_decision_says_why(caplog: pytest.LogCaptureFixture) -> None:
     """One DEBUG line for each request that a watch makes: what, why, and at which price."""
     async with (

@@ -22,6 +22,7 @@ from ccactivity.errors import (
     BatchError,
     CCActivityError,
     DecodeError,
+    LoginFailedError,
     NotFoundError,
     PagingError,
     PermissionDeniedError,
@@ -32,6 +33,7 @@ from ccactivity.errors import (
     SessionClosedError,
     ThrottledError,
     TokenError,
+    TokenStoreError,
     TransportError,
     UnsafeLinkError,
     WatchTimeoutError,
@@ -90,7 +92,9 @@ EXAMPLES: list[CCActivityError] = [
     BatchError.of({"04fe9a": missing(), "b": WatchTimeoutError("b", FAILED, 1), "c": ActivityExpiredError(FAILED)}),
     BatchError.of({"outer": BatchError.of({"inner": missing("inner")})}),
     TokenError("no token"),
-    ReauthorizationRequiredError("log in again"),
+    LoginFailedError("declined", reason="denied"),
+    ReauthorizationRequiredError("log in again", reason="interrupted", since=MIDNIGHT),
+    TokenStoreError("garbage"),
     SessionClosedError("closed"),
 ]
 

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccactivity.errors import TokenError
-from ccactivity.tokens import TokenSource, check_given, check_token, source_of
+from ccactivity.secret import check_token
+from ccactivity.tokens import TokenSource, check_given, source_of
 
 # Where this is seen in anything that a test makes visible, tests/conftest.py fails the test.
 TOKEN = "canary-secret-eyJraWQi.eyJzdWIi.c2lnbmF0dXJl"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+import ccactivity
 from ccactivity import CCActivityError, TokenError, WatchTimeoutError
 
 from .frame import safe
@@ -52,6 +53,8 @@ def code_of(error: Exception) -> int:
 
 def complain(error: Exception) -> int:
     """Say on stderr what went wrong, in one line, and return the exit code."""
-    name = type(error).__name__ if isinstance(error, CCActivityError) else "error"
+    # By the name under which it can be caught: a few have names of the library's own inside.
+    names = (kind.__name__ for kind in type(error).__mro__ if isinstance(error, CCActivityError))
+    name = next((name for name in names if name in ccactivity.__all__), "error")
     print(f"{name}: {safe(str(error))}", file=sys.stderr)
     return code_of(error)

@@ -47,6 +47,7 @@ from .gate import Violations
 from .jobs import Job
 from .lives import Life, Snapshot, Workload
 from .messages import Reply, Request
+from .oauth import Family, OAuth, OAuthRules, RegisteredClient
 from .server import Sandbox, Truth
 from .vendor import Logged, Vendor
 
@@ -60,14 +61,18 @@ __all__ = [
     "Edit",
     "Effect",
     "Endless",
+    "Family",
     "Fault",
     "Faults",
     "Hang",
     "Job",
     "Life",
     "Logged",
+    "OAuth",
+    "OAuthRules",
     "Patch",
     "Raw",
+    "RegisteredClient",
     "Reply",
     "Request",
     "Reset",

@@ -23,14 +23,15 @@ from .effects import Answer, Disconnect, Effect
 
 __all__ = ["Fault", "Faults"]
 
-Where = Literal["any", "export", "get", "history", "list", "other", "post"]
+Where = Literal["any", "authorize", "device", "export", "get", "history", "list", "other", "post", "token"]
 
 
 @define(eq=False)
 class Fault:
     """One scripted fault.
 
-    - `where`: "list", "get", "history", "post", "export", "other" (a path that the API does not have) or "any".
+    - `where`: "list", "get", "history", "post", "export", "other" (a path that the API does not have), "token",
+      "device" or "authorize" (the endpoints of the authorization server) or "any".
     - `activity_id`: only requests for this id (in "history", of a campaign activity), and list pages that show it.
       An `Answer`, given before there is a page, never matches a list so. None is any.
     - `times`: act so often at most; None is always. `skip`: let so many matching requests pass first.

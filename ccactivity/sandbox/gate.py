@@ -38,6 +38,7 @@ class Violations:
     - `missing_headers`: a GET without an Accept that names the documented type, without Cache-Control, or with
       no User-Agent of its own.
     - `token_in_url`: a request target that contains a token.
+    - `oauth_over_per_second`: requests to the token and device endpoints beyond one a second; each was refused.
     """
 
     over_per_second: int = 0
@@ -49,6 +50,7 @@ class Violations:
     bad_cursor: int = 0
     missing_headers: int = 0
     token_in_url: int = 0
+    oauth_over_per_second: int = 0
 
     @property
     def total(self) -> int:
@@ -124,8 +126,16 @@ class Tokens:
         end.
         """
         token = f"canary-secret-{self._random.getrandbits(256):064x}"
-        self._ends[token] = now + self._life
+        self.admit(token, now + self._life)
         return token
+
+    def admit(self, token: str, end: float) -> None:
+        """Take a token that was made elsewhere into circulation, until its end."""
+        self._ends[token] = end
+
+    def end(self, tokens: Iterable[str], now: float) -> None:
+        """End the life of these tokens."""
+        self._ends.update({token: min(self._ends[token], now) for token in tokens})
 
     def expire(self, now: float) -> None:
         """End the life of every token issued so far."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, ExitStack
 from datetime import UTC, datetime
 from types import TracebackType
@@ -30,6 +30,7 @@ from .faults import Faults
 from .gate import Violations
 from .lives import Life, Workload
 from .messages import Request
+from .oauth import PREFIX, OAuth, OAuthRules, RegisteredClient
 from .vendor import Logged, Vendor
 
 __all__ = ["Sandbox", "Truth"]
@@ -70,6 +71,7 @@ class Sandbox:
         per_day: int | None = 10_000,
         spent_today: int = 0,
         token_life: float | None = None,
+        oauth: OAuthRules | None = None,
     ) -> None:
         self.vendor: Vendor = Vendor(
             start=start or _wall_time(),
@@ -83,6 +85,7 @@ class Sandbox:
             per_day=per_day,
             spent_today=spent_today,
             token_life=token_life,
+            oauth=oauth,
         )
         self._latency = latency
         self._host, self._port = host, port
@@ -103,6 +106,16 @@ class Sandbox:
         if self._base_url is None:
             raise RuntimeError("the sandbox has not started: enter it with `with` or `async with`")
         return self._base_url
+
+    @property
+    def oauth_base_url(self) -> str:
+        """Where the authorization server is, or was, without a slash at the end."""
+        return self.base_url.removesuffix("/v3") + PREFIX
+
+    @property
+    def oauth(self) -> OAuth:
+        """The authorization server: what it was asked, and its `families` of refresh tokens."""
+        return self.vendor.oauth
 
     @property
     def token(self) -> str:
@@ -126,7 +139,9 @@ class Sandbox:
 
     @property
     def requests(self) -> Counter[str]:
-        """How many requests of each kind arrived: "list", "get", "history", "post", "export", "other"."""
+        """How many requests of each kind arrived: "list", "get", "history", "post", "export", "other", "token",
+        "device", "authorize".
+        """
         return self.vendor.requests
 
     @property
@@ -172,6 +187,38 @@ class Sandbox:
         """End every token issued so far."""
         with self._lock:
             self.vendor.tokens.expire(self.now)
+
+    def register_client(
+        self, client_id: str = "ccactivity-sandbox", *, secret: str | None = None, redirect_uris: Iterable[str] = ()
+    ) -> RegisteredClient:
+        """Register an application: a confidential one if it has a secret, else a public one."""
+        with self._lock:
+            return self.oauth.register(client_id, secret=secret, redirect_uris=redirect_uris)
+
+    def approve_device(self, user_code: str) -> None:
+        """Be the person who types this code in and agrees; `KeyError` for a code never issued."""
+        with self._lock:
+            self.oauth.decide(user_code, "approved")
+
+    def deny_device(self, user_code: str) -> None:
+        """Be the person who types this code in and declines; `KeyError` for a code never issued."""
+        with self._lock:
+            self.oauth.decide(user_code, "denied")
+
+    def log_in(
+        self,
+        client_id: str = "ccactivity-sandbox",
+        scopes: Iterable[str] = ("contact_data", "campaign_data", "offline_access"),
+    ) -> dict[str, Any]:
+        """Log a person in without any request, and return what the token endpoint would have answered."""
+        with self._lock:
+            return self.oauth.grant(client_id, scopes, self.now)
+
+    def revoke_logins(self) -> None:
+        """End every login so far, its refresh and its access tokens."""
+        with self._lock:
+            for family in self.oauth.families:
+                self.oauth.revoke(family, self.now)
 
     def add_history(self, campaign_activity_id: str, *records: Mapping[str, Any]) -> None:
         """Add sends to a campaign activity, the oldest first; what a record leaves out is filled in."""

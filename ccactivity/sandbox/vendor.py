@@ -37,6 +37,7 @@ from .intake import Refused, read_order
 from .jobs import KINDS, Job, Jobs
 from .lives import Life, Workload
 from .messages import Reply, Request, error_array, error_object, gateway_message, json_reply
+from .oauth import OAuth, OAuthRules
 
 __all__ = ["Logged", "Vendor"]
 
@@ -81,6 +82,7 @@ class Vendor:
     - `per_second`, `per_day`: the limits; None is none.
     - `spent_today`: requests that the first day has already seen.
     - `token_life`: seconds that a token lives; None is for ever.
+    - `oauth`: how the authorization server behaves; None is `OAuthRules()`.
 
     `scopes` and `privileges` are sets to take from: what a request needs and does not find there is a 403.
     """
@@ -99,6 +101,7 @@ class Vendor:
         per_day: int | None = 10_000,
         spent_today: int = 0,
         token_life: float | None = None,
+        oauth: OAuthRules | None = None,
     ) -> None:
         if start.utcoffset() is None:
             raise ValueError("start must be an aware datetime")
@@ -112,6 +115,13 @@ class Vendor:
         self.campaign_activity_id = _CAMPAIGN
         self.tokens: Tokens = Tokens(Random(f"tokens {seed}"), life=token_life, counts=self.violations)
         self.token: str = self.tokens.issue(0.0)
+        self.oauth: OAuth = OAuth(
+            oauth or OAuthRules(),
+            wall=self.wall,
+            random=Random(f"oauth {seed}"),
+            tokens=self.tokens,
+            counts=self.violations,
+        )
         self.limits: Limits = Limits(
             self.start,
             per_second=per_second,
@@ -195,6 +205,8 @@ class Vendor:
 
     def _route(self, request: Request) -> tuple[str, Sequence[str]]:
         path = request.path
+        if kind := OAuth.route(request):
+            return kind, ()
         if request.method == "POST":
             kind = path.removeprefix("/v3/activities/")
             return ("post", (kind,)) if kind in KINDS and kind != path else ("other", ())
@@ -207,11 +219,13 @@ class Vendor:
     def _count_manners(self, request: Request, kind: str) -> None:
         self.violations.unknown_path += kind == "other"
         self.violations.token_in_url += self.tokens.found_in(request.target)
-        if request.method == "GET":
+        if request.method == "GET" and kind != "authorize":  # which is for browsers
             accepted = ("text/csv", "application/json") if kind == "export" else ("application/json",)
             self.violations.missing_headers += bad_manners(request, accepted)
 
     def _refusal(self, request: Request, kind: str, now: float, known: float) -> Reply | None:
+        if kind in ("token", "device", "authorize"):
+            return self.oauth.refusal(kind, now)
         if not request.path.startswith("/v3/"):
             return gateway_message(403, "Forbidden")
         refusal = self.limits.refusal(now)
@@ -265,6 +279,8 @@ class Vendor:
                 return self._export(ids[0], now)
             case "post":
                 return self._post(request, ids[0], now)
+            case "token" | "device" | "authorize":
+                return self.oauth.answer(kind, request, now)
         if any(pattern.fullmatch(request.path) for pattern in _ROUTES.values()):
             return error_array(405, "contacts.api.method_not_allowed", "The method is not allowed here.")
         return _not_found()

@@ -1,0 +1,155 @@
+"""What the tests of logins share: a sandbox with an application, a store that holds a login, and stores that fail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import attrs
+
+import ccactivity as cc
+from ccactivity.oauth import FileStore, MemoryStore, OAuthClient, OAuthTokens, StoredTokens, TokenStore
+from ccactivity.sandbox import OAuthRules, Sandbox
+from ccactivity.secret import Secret
+from ccactivity.testing import utc_now
+
+CLIENT = "ccactivity-sandbox"
+REDIRECT = "http://localhost:8080/callback"
+SCOPES = ("contact_data", "campaign_data", "offline_access")
+
+
+@asynccontextmanager
+async def vendor(*, latency: float = 0.0, **rules: Any) -> AsyncIterator[Sandbox]:
+    """A sandbox whose authorization server knows one public application."""
+    async with Sandbox(latency=latency, per_second=None, per_day=None, oauth=OAuthRules(**rules)) as sandbox:
+        sandbox.register_client(redirect_uris=[REDIRECT])
+        yield sandbox
+
+
+def client_of(sandbox: Sandbox, **options: Any) -> OAuthClient:
+    return OAuthClient(CLIENT, base_url=sandbox.oauth_base_url, **options)
+
+
+def record_of(sandbox: Sandbox, answer: dict[str, Any] | None = None, **changes: Any) -> StoredTokens:
+    """The record of a login that the sandbox has just made, or of an answer it gave."""
+    answer = answer or sandbox.log_in(CLIENT)
+    now = utc_now()
+    record = StoredTokens(
+        client_id=CLIENT,
+        token_url=f"{sandbox.oauth_base_url}/token",
+        access_token=Secret(answer["access_token"]),
+        refresh_token=Secret(answer["refresh_token"]) if "refresh_token" in answer else None,
+        scopes=tuple(answer["scope"].split()),
+        obtained_at=now,
+        expires_at=now + timedelta(seconds=sandbox.oauth.rules.access_life),
+        version=1,
+    )
+    return attrs.evolve(record, **changes)
+
+
+async def logged_in(sandbox: Sandbox, store: TokenStore | None = None, **changes: Any) -> Any:
+    """A store that holds a fresh login; one in memory unless another is given."""
+    store = MemoryStore() if store is None else store
+    async with store.exclusive():
+        assert await store.save(record_of(sandbox, **changes), replaces=0)
+    return store
+
+
+def tokens_of(sandbox: Sandbox, store: TokenStore, **options: Any) -> OAuthTokens:
+    return OAuthTokens(client_of(sandbox), store, **{"now": utc_now, **options})
+
+
+def session_of(sandbox: Sandbox, tokens: OAuthTokens) -> cc.ActivitySession:
+    return cc.ActivitySession(tokens, base_url=sandbox.base_url, now=utc_now, quota=cc.Quota.unlimited())
+
+
+def expired(when: datetime | None = None) -> dict[str, Any]:
+    """The changes that make a record's access token one that has run out."""
+    now = when or utc_now()
+    return {"obtained_at": now - timedelta(days=2), "expires_at": now - timedelta(days=1)}
+
+
+class Crash(BaseException):
+    """The process dies here: nothing catches it."""
+
+
+class Brittle:
+    """A store that dies or fails at a chosen call: `at` is "load 2" for the second load, "after save 1" for just after.
+
+    `error`: what it raises there. After a `Crash` every call raises one: the process is dead.
+    """
+
+    def __init__(self, store: TokenStore, at: str = "", error: BaseException | None = None, times: int = 1) -> None:
+        self.store = store
+        self.at = at
+        self.error = error or Crash()
+        self.times = times
+        self.calls: list[str] = []
+        self.dead = False
+
+    def __repr__(self) -> str:
+        return f"brittle {self.store!r}"
+
+    def _pass(self, name: str, *, after: bool = False) -> None:
+        if self.dead:
+            raise Crash
+        number = sum(call == name for call in self.calls)
+        wanted = self.at.removeprefix("after ").split()
+        if wanted and after == self.at.startswith("after ") and name == wanted[0]:
+            first = int(wanted[1])
+            if first <= number < first + self.times:
+                self.dead = isinstance(self.error, Crash)
+                raise self.error
+
+    async def load(self) -> StoredTokens | None:
+        self.calls.append("load")
+        self._pass("load")
+        record = await self.store.load()
+        self._pass("load", after=True)
+        return record
+
+    async def save(self, record: StoredTokens, *, replaces: int) -> bool:
+        self.calls.append("save")
+        self._pass("save")
+        saved = await self.store.save(record, replaces=replaces)
+        self._pass("save", after=True)
+        return saved
+
+    async def delete(self) -> None:
+        await self.store.delete()
+
+    def exclusive(self) -> AbstractAsyncContextManager[object]:
+        return self.store.exclusive()
+
+
+async def stored_in(store: TokenStore) -> StoredTokens:
+    record = await store.load()
+    assert record is not None
+    return record
+
+
+async def settle(turns: int = 20) -> None:
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+__all__ = [
+    "CLIENT",
+    "REDIRECT",
+    "SCOPES",
+    "Brittle",
+    "Crash",
+    "FileStore",
+    "client_of",
+    "expired",
+    "logged_in",
+    "record_of",
+    "session_of",
+    "settle",
+    "stored_in",
+    "tokens_of",
+    "vendor",
+]
