@@ -312,6 +312,7 @@ class World:
     async def _iterate(self, watch: cc.Watch, job: Job, kind: str, amount: float) -> str:
         ends: list[cc.Activity] = []
         count = 0
+        slow = self.random.choice([0.0, 0.0, 0.0, 90.0])
         awaited = kind == "aclose"
         if awaited:
             await watch
@@ -321,6 +322,8 @@ class World:
                 self.finding("a snapshot after the terminal one")
             if snapshot.activity_id != job.activity_id:
                 self.finding("a snapshot of another activity")
+            if "None" in map(str, (snapshot.as_dict().values())):
+                self.finding("None has become a word")
             if snapshot.done:
                 ends.append(snapshot)
                 self._judge(job, snapshot)
@@ -329,6 +332,7 @@ class World:
                 if kind == "aclose":
                     await watch.aclose()
                 return "left"
+            await asyncio.sleep(slow)
         if len(ends) != 1:
             self.finding(f"a watch ended with {len(ends)} terminal snapshots")
         return "ended"
@@ -339,7 +343,8 @@ class World:
             self.finding(f"a watch ended with {snapshot.state}, the truth is {truth}")
             return
         since = max(truth.ended_at, self.healed if self.healed < self.sandbox.now else truth.ended_at)
-        if self.healed <= self.sandbox.now and not self.day_spent and self.sandbox.now - since > self.bound:
+        late = self.sandbox.now - since > self.bound
+        if late and self.healed <= self.sandbox.now and not self.day_spent:
             self.finding(f"an end was seen {self.sandbox.now - since:.0f} s late")
 
     async def batch(self, jobs: list[Job]) -> None:
@@ -638,6 +643,9 @@ def _people(world: World) -> list[Coroutine[Any, Any, None]]:
         people.append(later(draw.uniform(0, 60), world.batch(some)))
     for _ in range(draw.choice([0, 3, 10])):
         people.append(later(draw.uniform(0, world.horizon), world.call(draw.choice([0.01, 1.0, 3000.0]))))
+    if draw.random() < 0.3:
+        when = draw.uniform(0, world.horizon)
+        people += [later(when, world.call(3000.0)) for _ in range(draw.randint(4, 12))]
     return people
 
 

@@ -1,0 +1,168 @@
+"""The net holds: bugs that are easily made, planted into the library one at a time, are each caught.
+
+A bug is a piece of a module's source and what stands in its place; the functions that it changes get their new code for
+the duration of one test. `caught` is a seed of the simulation, found by trying the first two hundred, or a check that
+is a test of its own elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from types import FunctionType, ModuleType
+from typing import Any
+
+import pytest
+import test_cancel_sweep
+import test_client_single
+import test_retry_budget
+from simulation import simulate
+
+from ccactivity import testing
+
+Check = int | Callable[[], Awaitable[None]]
+
+
+def functions(place: Any, seen: set[int]) -> Iterator[tuple[str, FunctionType]]:
+    """All functions of a module, or of a class in it, with their qualified names."""
+    for value in list(vars(place).values()):
+        if isinstance(value, property) and value.fget is not None:
+            value = value.fget
+        value = inspect.unwrap(getattr(value, "__func__", value))
+        if isinstance(value, FunctionType):
+            yield value.__qualname__, value
+        elif isinstance(value, type) and value.__module__ == getattr(place, "__module__", place.__name__):
+            if id(value) not in seen:
+                seen.add(id(value))
+                yield from functions(value, seen)
+
+
+def plant(patch: pytest.MonkeyPatch, name: str, old: str, new: str) -> None:
+    """Give the functions of `ccactivity.NAME` the code that they would have with `new` in the place of `old`."""
+    module = importlib.import_module(f"ccactivity.{name}")
+    source = inspect.getsource(module)
+    assert 1 == source.count(old), f"{source.count(old)} places in {name} look like {old!r}"
+    changed = ModuleType(module.__name__)
+    changed.__dict__.update(__package__="ccactivity", __file__=module.__file__)
+    exec(compile(source.replace(old, new), f"{module.__file__}, changed", "exec"), changed.__dict__)
+    codes = {where: function.__code__ for where, function in functions(changed, set())}
+    count = 0
+    for where, function in functions(module, set()):
+        if function.__module__ == module.__name__ and function.__code__.co_freevars == codes[where].co_freevars:
+            count += function.__code__.co_code != codes[where].co_code
+            patch.setattr(function, "__code__", codes[where])
+    assert count or "Verdict" in new, "nothing has changed"
+
+
+async def links_in_a_circle() -> None:
+    async with asyncio.timeout(600):
+        await test_client_single.test_links_in_a_circle_are_an_error_after_what_was_good([0])
+
+
+BUGS: dict[str, tuple[str, str, str, Check]] = {
+    "the check of links is off": (
+        "wire",
+        ".origin == self.origin:",
+        ".origin:",
+        -1,
+    ),
+    "quota_exceeded is taken for a throttle": (
+        "wire",
+        '"quota_exceeded": Verdict.QUOTA_EXCEEDED}',
+        '"quota_exceeded": Verdict.THROTTLED}',
+        -1,
+    ),
+    "midnight of another zone": (
+        "quota",
+        "utc = wall.astimezone(UTC)\n",
+        "utc = wall.astimezone(UTC) - timedelta(hours=5)\n",
+        -1,
+    ),
+    "an unknown state is an end": (
+        "models",
+        "return self.state in TERMINAL_STATES",
+        'return self.state not in ("initialized", "processing")',
+        -1,
+    ),
+    "what a sweep does not show has completed": (
+        "monitor",
+        "            missing.intersection_update(self._watched)\n",
+        "            missing.intersection_update(self._watched)\n"
+        "            for key in sorted(missing):\n"
+        "                if (last := self._watched[key].last) is not None:\n"
+        '                    self._saw(attrs.evolve(last, state="completed"), when)\n',
+        -1,
+    ),
+    "the hidden second send is not paid for": ("exchange", "        if self.sent:\n            # The", "        if False:\n            # The", -1),
+    "a terminal snapshot is dropped when another waits": (
+        "mailbox",
+        "        self.pending[activity.activity_id] = activity\n",
+        "        self.pending.setdefault(activity.activity_id, activity)\n",
+        -1,
+    ),
+    "None becomes a word": (
+        "reading",
+        "            if value is None or type(value) is str:\n                return value\n",
+        "            return str(value)\n",
+        -1,
+    ),
+    "a cancelled iteration just ends": (
+        "watching",
+        "            self._subscription.detach()\n            self._stop_source()\n            raise\n",
+        "            self._subscription.detach()\n            self._stop_source()\n",
+        -1,
+    ),
+    "a window of half a second": ("quota", "self._log[-int(self._burst)] + _WINDOW", "self._log[-int(self._burst)] + 0.5", -1),
+    "a place in the queue is not given up": ("exchange", "            self.quota.leave(ticket)", "            pass", -1),
+    "the token is logged": ("exchange", '_log.debug("%s", failed)', '_log.debug("%s %s", failed, sending.token)', -1),
+    "what a sweep showed that turned lists off is never asked for": (
+        "planning",
+        "            page = None  # it was",
+        "            pass  # it was",
+        -1,
+    ),
+    "a failed look ends the watch": ("monitor", "        if _may_pass(error):\n            _log.debug(\"a look", "        if False:\n            _log.debug(\"a look", -1),
+    "a grant that was not sent is kept": ("exchange", "            self.exchange.quota.refund(self.grant)\n\n", "            pass\n\n", test_cancel_sweep.a_grant_comes_back),
+    "the circle of links is not seen": (
+        "session",
+        "(request.target in passed or barren >= MAX_BARREN_PAGES)",
+        "barren >= 10**9",
+        links_in_a_circle,
+    ),
+    "wait_for around the wait": (
+        "exchange",
+        "    with suppress(TimeoutError):\n        async with asyncio.timeout(seconds):\n            await woken.wait()\n",
+        "    with suppress(TimeoutError):\n        await asyncio.wait_for(woken.wait(), seconds)\n",
+        test_cancel_sweep.test_a_cancellation_that_meets_the_wake_up_is_heard,
+    ),
+    "two layers of retries": (
+        "exchange",
+        "                return await self._persist(call)\n",
+        "                for _ in range(9):\n"
+        "                    with suppress(_Retryable):\n"
+        "                        return await self._persist(call)\n"
+        "                return await self._persist(call)\n",
+        test_retry_budget.test_an_hour_without_answers_costs_few_requests,
+    ),
+}
+
+
+@pytest.mark.parametrize("bug", BUGS)
+@pytest.mark.timeout(120)
+def test_a_planted_bug_is_caught(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the simulation or the named check says nothing of without the bug, it does with it."""
+    if bug.startswith("wait_for") and sys.version_info >= (3, 12):
+        pytest.skip("asyncio.wait_for is sound from Python 3.12 on")
+    module, old, new, caught = BUGS[bug]
+    with monkeypatch.context() as patch:
+        plant(patch, module, old, new)
+        if isinstance(caught, int):
+            assert simulate(caught).findings
+        else:
+            with pytest.raises((AssertionError, TimeoutError, asyncio.CancelledError, pytest.fail.Exception)):
+                testing.run(caught())  # type: ignore[arg-type]  # a coroutine it is
+    if isinstance(caught, int):
+        assert [] == simulate(caught).findings
