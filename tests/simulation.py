@@ -322,7 +322,7 @@ class World:
                 self.finding("a snapshot after the terminal one")
             if snapshot.activity_id != job.activity_id:
                 self.finding("a snapshot of another activity")
-            if "None" in map(str, (snapshot.as_dict().values())):
+            if "None" in snapshot.as_dict().values():
                 self.finding("None has become a word")
             if snapshot.done:
                 ends.append(snapshot)

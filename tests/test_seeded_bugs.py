@@ -49,12 +49,13 @@ def plant(patch: pytest.MonkeyPatch, name: str, old: str, new: str) -> None:
     changed.__dict__.update(__package__="ccactivity", __file__=module.__file__)
     exec(compile(source.replace(old, new), f"{module.__file__}, changed", "exec"), changed.__dict__)
     codes = {where: function.__code__ for where, function in functions(changed, set())}
-    count = 0
     for where, function in functions(module, set()):
         if function.__module__ == module.__name__ and function.__code__.co_freevars == codes[where].co_freevars:
-            count += function.__code__.co_code != codes[where].co_code
             patch.setattr(function, "__code__", codes[where])
-    assert count or "Verdict" in new, "nothing has changed"
+
+
+async def evil_link() -> None:
+    await test_client_single.test_a_link_that_leads_away_is_never_followed("https://evil.example/v3/activities?cursor=x")
 
 
 async def links_in_a_circle() -> None:
@@ -67,25 +68,25 @@ BUGS: dict[str, tuple[str, str, str, Check]] = {
         "wire",
         ".origin == self.origin:",
         ".origin:",
-        -1,
+        evil_link,
     ),
     "quota_exceeded is taken for a throttle": (
         "wire",
         '"quota_exceeded": Verdict.QUOTA_EXCEEDED}',
         '"quota_exceeded": Verdict.THROTTLED}',
-        -1,
+        6,
     ),
     "midnight of another zone": (
         "quota",
         "utc = wall.astimezone(UTC)\n",
         "utc = wall.astimezone(UTC) - timedelta(hours=5)\n",
-        -1,
+        13,
     ),
     "an unknown state is an end": (
         "models",
         "return self.state in TERMINAL_STATES",
         'return self.state not in ("initialized", "processing")',
-        -1,
+        2,
     ),
     "what a sweep does not show has completed": (
         "monitor",
@@ -94,9 +95,9 @@ BUGS: dict[str, tuple[str, str, str, Check]] = {
         "            for key in sorted(missing):\n"
         "                if (last := self._watched[key].last) is not None:\n"
         '                    self._saw(attrs.evolve(last, state="completed"), when)\n',
-        -1,
+        2,
     ),
-    "the hidden second send is not paid for": ("exchange", "        if self.sent:\n            # The", "        if False:\n            # The", -1),
+    "the hidden second send is not paid for": ("exchange", "        if self.sent:\n            # The", "        if False:\n            # The", 3),
     "a terminal snapshot is dropped when another waits": (
         "mailbox",
         "        self.pending[activity.activity_id] = activity\n",
