@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import test_cancel_sweep
 import test_client_single
+import test_faults_answers
 import test_retry_budget
 from simulation import simulate
 
@@ -52,6 +53,10 @@ def plant(patch: pytest.MonkeyPatch, name: str, old: str, new: str) -> None:
     for where, function in functions(module, set()):
         if function.__module__ == module.__name__ and function.__code__.co_freevars == codes[where].co_freevars:
             patch.setattr(function, "__code__", codes[where])
+
+
+async def unsafe_lists() -> None:
+    await test_faults_answers.test_lists_of_no_use_cost_no_watch(test_faults_answers.UNSAFE)
 
 
 async def evil_link() -> None:
@@ -102,30 +107,30 @@ BUGS: dict[str, tuple[str, str, str, Check]] = {
         "mailbox",
         "        self.pending[activity.activity_id] = activity\n",
         "        self.pending.setdefault(activity.activity_id, activity)\n",
-        -1,
+        1,
     ),
     "None becomes a word": (
         "reading",
         "            if value is None or type(value) is str:\n                return value\n",
         "            return str(value)\n",
-        -1,
+        15,
     ),
     "a cancelled iteration just ends": (
         "watching",
         "            self._subscription.detach()\n            self._stop_source()\n            raise\n",
         "            self._subscription.detach()\n            self._stop_source()\n",
-        -1,
+        0,
     ),
-    "a window of half a second": ("quota", "self._log[-int(self._burst)] + _WINDOW", "self._log[-int(self._burst)] + 0.5", -1),
-    "a place in the queue is not given up": ("exchange", "            self.quota.leave(ticket)", "            pass", -1),
-    "the token is logged": ("exchange", '_log.debug("%s", failed)', '_log.debug("%s %s", failed, sending.token)', -1),
+    "a window of half a second": ("quota", "self._log[-int(self._burst)] + _WINDOW", "self._log[-int(self._burst)] + 0.5", 1),
+    "a place in the queue is not given up": ("exchange", "            self.quota.leave(ticket)", "            pass", 1),
+    "the token is logged": ("exchange", '_log.debug("%s", failed)', '_log.debug("%s %s", failed, sending.token)', 2),
     "what a sweep showed that turned lists off is never asked for": (
         "planning",
         "            page = None  # it was",
         "            pass  # it was",
-        -1,
+        unsafe_lists,
     ),
-    "a failed look ends the watch": ("monitor", "        if _may_pass(error):\n            _log.debug(\"a look", "        if False:\n            _log.debug(\"a look", -1),
+    "a failed look ends the watch": ("monitor", "        if _may_pass(error):\n            _log.debug(\"a look", "        if False:\n            _log.debug(\"a look", 14),
     "a grant that was not sent is kept": ("exchange", "            self.exchange.quota.refund(self.grant)\n\n", "            pass\n\n", test_cancel_sweep.a_grant_comes_back),
     "the circle of links is not seen": (
         "session",
@@ -138,6 +143,12 @@ BUGS: dict[str, tuple[str, str, str, Check]] = {
         "    with suppress(TimeoutError):\n        async with asyncio.timeout(seconds):\n            await woken.wait()\n",
         "    with suppress(TimeoutError):\n        await asyncio.wait_for(woken.wait(), seconds)\n",
         test_cancel_sweep.test_a_cancellation_that_meets_the_wake_up_is_heard,
+    ),
+    "grants wait for a refresh, and are sent all at once": (
+        "exchange",
+        "call.grant.at > _FRESH:",
+        "call.grant.at > 1e9:",
+        test_faults_answers.test_no_burst_follows_a_refresh,
     ),
     "two layers of retries": (
         "exchange",
