@@ -1,6 +1,6 @@
 """Soak: 2,000 watches with churn, in real time, with faults on a third of the connections; what grows is a leak.
 
-`python tests/soak.py --minutes N`. Every ten seconds it prints memory, tasks and file descriptors; at the end it fails if
+`python tests/soak.py --minutes N`. Every ten seconds it prints memory, tasks and descriptors; at the end it fails if
 memory went on growing after the first third, or tasks or descriptors were left.
 """
 
@@ -51,7 +51,7 @@ async def person(session: cc.ActivitySession, sandbox: sb.Sandbox, ended: list[s
         while not over:
             with suppress(TimeoutError):
                 async with asyncio.timeout(random.choice([3, 30, 300])):
-                    async for snapshot in session.watch(job):
+                    async for snapshot in session.watch(job, max_staleness=random.choice([None, 30])):
                         over = snapshot.done
                         if random.random() < 0.1:
                             break

@@ -52,7 +52,6 @@ class Stepped:
             except BaseException as error:  # noqa: BLE001 -- it belongs to the work
                 failure = error
 
-
     def _count(self, task: asyncio.Task[Any]) -> None:
         self.steps += 1
         if self.steps == self._at:
@@ -233,7 +232,27 @@ async def test_a_cancellation_that_meets_the_wake_up_is_heard() -> None:
         await test_one_cancellation_after_the_wake_up_is_heard(later)
 
 
-async def a_grant_comes_back() -> None:
+class Slow:
+    """A token source that takes a second each time."""
+
+    async def access_token(self) -> str:
+        await asyncio.sleep(1)
+        return "token"
+
+    async def refused(self, token: str) -> None:
+        raise AssertionError("it was not even sent")
+
+
+async def test_a_grant_that_was_not_sent_comes_back() -> None:
     """A call that is cancelled between its grant and its send costs nothing."""
-    for at in range(1, 8):
-        await cancelled_at(get, at, [])
+    async with (
+        sb.Sandbox() as sandbox,
+        cc.ActivitySession(Slow(), base_url=sandbox.base_url, now=utc_now) as session,
+    ):
+        call = asyncio.create_task(session.get_activity(CAMPAIGN))
+        await asyncio.sleep(1.5)
+        assert 1 == session.quota.spent
+        call.cancel()
+        await asyncio.wait([call])
+
+        assert 0 == session.quota.spent == len(sandbox.log)

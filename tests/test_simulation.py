@@ -1,4 +1,4 @@
-"""A share of the simulation in the suite: at least a hundred simulated hours, and the same seed gives the same trace."""
+"""A share of the simulation in the suite, a hundred simulated hours; and the same seed gives the same trace."""
 
 from __future__ import annotations
 
