@@ -1,8 +1,8 @@
 """Deterministic simulation: the real client against the sandbox in virtual time, with everything drawn from a seed.
 
-`simulate(seed)` draws a workload, latencies, faults with their intensities, other users of the key, a wall clock that is
-set, people who leave and come back, sessions that are closed, and a time at which all faults end. Meanwhile and at the
-end it checks what has to be true whatever happened:
+`simulate(seed)` draws a workload, latencies, faults with their intensities, other users of the key, a wall clock that
+is set, people who leave and come back, sessions that are closed, and a time at which all faults end. Meanwhile and at
+the end it checks what has to be true whatever happened:
 
 1. What the vendor saw from us was paid for: requests <= grants, also those that the HTTP library made by itself.
 2. No more than 4 of them in any second, no more than a day's, and none after `quota_exceeded` before the day is over.
@@ -30,6 +30,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -42,7 +43,7 @@ from ccactivity.testing import VirtualTimeLoop, run, utc_now
 
 __all__ = ["Report", "simulate"]
 
-SECRET = "canary-secret-"
+SECRET = "canary-secret-"  # the beginning of every token of the sandbox
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 # Seconds after its end, or after the healing, within which a watch has to have ended.
 BOUND = 40 * MINUTE
@@ -311,6 +312,7 @@ class World:
     async def _iterate(self, watch: cc.Watch, job: Job, kind: str, amount: float) -> str:
         ends: list[cc.Activity] = []
         count = 0
+        slow = self.random.choice([0.0, 0.0, 0.0, 90.0])
         awaited = kind == "aclose"
         if awaited:
             await watch
@@ -320,6 +322,8 @@ class World:
                 self.finding("a snapshot after the terminal one")
             if snapshot.activity_id != job.activity_id:
                 self.finding("a snapshot of another activity")
+            if "None" in snapshot.as_dict().values():
+                self.finding("None has become a word")
             if snapshot.done:
                 ends.append(snapshot)
                 self._judge(job, snapshot)
@@ -328,6 +332,7 @@ class World:
                 if kind == "aclose":
                     await watch.aclose()
                 return "left"
+            await asyncio.sleep(slow)
         if len(ends) != 1:
             self.finding(f"a watch ended with {len(ends)} terminal snapshots")
         return "ended"
@@ -338,16 +343,16 @@ class World:
             self.finding(f"a watch ended with {snapshot.state}, the truth is {truth}")
             return
         since = max(truth.ended_at, self.healed if self.healed < self.sandbox.now else truth.ended_at)
-        if self.healed <= self.sandbox.now and not self.day_spent and self.sandbox.now - since > self.bound:
+        late = self.sandbox.now - since > self.bound
+        if late and self.healed <= self.sandbox.now and not self.day_spent:
             self.finding(f"an end was seen {self.sandbox.now - since:.0f} s late")
 
     async def batch(self, jobs: list[Job]) -> None:
         """Wait for many jobs."""
-        while True:
-            session = self.session
+        result: cc.BatchResult | None = None
+        while result is None:
             try:
-                result = await session.wait_many([job.activity_id for job in jobs])
-                break
+                result = await self.session.wait_many([job.activity_id for job in jobs])
             except cc.SessionClosedError:
                 await asyncio.sleep(1.0)
             except Exception as error:  # noqa: BLE001
@@ -398,7 +403,7 @@ class World:
         )
 
 
-# --- the plan -----------------------------------------------------------------------------------------------------------
+# --- the plan -------------------------------------------------------------------------------------------------------
 
 
 def _share(random: Random) -> float:
@@ -408,7 +413,7 @@ def _share(random: Random) -> float:
 def _passing_failures(world: World, until: float) -> None:
     draw = world.random
     for _ in range(draw.randint(1, 3)):
-        effect = draw.choice(
+        effect: Any = draw.choice(
             [
                 *(sb.server_error(status) for status in (500, 502, 503, 504)),
                 sb.message(408, "slow"),
@@ -426,7 +431,7 @@ def _passing_failures(world: World, until: float) -> None:
 def _outage(world: World, until: float) -> None:
     begin = world.random.uniform(0, until / 2)
     end = min(until, begin + world.random.uniform(2, 30) * MINUTE)
-    effect = world.random.choice([sb.server_error(503), sb.Reset(), sb.Hang(), sb.html(200), sb.throttled()])
+    effect: Any = world.random.choice([sb.server_error(503), sb.Reset(), sb.Hang(), sb.html(200), sb.throttled()])
     world.note(f"{effect} from {begin:.0f} to {end:.0f} s")
     world.sandbox.faults.add(effect, after=begin, until=end)
 
@@ -479,7 +484,7 @@ def _spent_day(world: World, until: float) -> None:
 
 def _odd_lists(world: World, until: float) -> None:
     draw, ids = world.random, [job.activity_id for job in world.jobs]
-    effect = draw.choice(
+    effect: Any = draw.choice(
         [
             sb.forbidden(),
             sb.message(400, "no"),
@@ -599,7 +604,7 @@ async def _live(world: World) -> None:
         for theme in draw.sample(THEMES, draw.randint(0, 4)):
             theme(world, heal)
         events = _events(world, loop, heal)
-        tasks = [asyncio.ensure_future(person) for person in people]
+        tasks = [asyncio.create_task(person) for person in people]
         try:
             await _happen(world, events, tasks)
             await _heal(world, tasks)
@@ -637,6 +642,9 @@ def _people(world: World) -> list[Coroutine[Any, Any, None]]:
         people.append(later(draw.uniform(0, 60), world.batch(some)))
     for _ in range(draw.choice([0, 3, 10])):
         people.append(later(draw.uniform(0, world.horizon), world.call(draw.choice([0.01, 1.0, 3000.0]))))
+    if draw.random() < 0.3:
+        when = draw.uniform(0, world.horizon)
+        people += [later(when, world.call(3000.0)) for _ in range(draw.randint(4, 12))]
     return people
 
 
@@ -651,7 +659,7 @@ def _events(world: World, loop: VirtualTimeLoop, heal: float) -> list[tuple[floa
         world.stepped = True
         for _ in range(draw.randint(1, 3)):
             step = draw.choice([-HOUR, HOUR, -8 * HOUR, 8 * HOUR, 13 * HOUR, 0.5])
-            at(f"clock {step:+.0f} s", lambda step=step: loop.step_utc(step))
+            at(f"clock {step:+.0f} s", partial(loop.step_utc, step))
     if draw.random() < 0.3:
         for _ in range(draw.randint(1, 3)):
             at("the token expires", world.sandbox.expire_token)
@@ -669,7 +677,7 @@ def _events(world: World, loop: VirtualTimeLoop, heal: float) -> list[tuple[floa
 
 
 async def _happen(
-    world: World, events: list[tuple[float, str, Callable[[], Any]]], tasks: list[asyncio.Future[None]]
+    world: World, events: list[tuple[float, str, Callable[[], Any]]], tasks: list[asyncio.Task[None]]
 ) -> None:
     for when, what, act in events:
         if (wait := when - world.sandbox.now) > 0:
@@ -681,7 +689,7 @@ async def _happen(
             await done
 
 
-async def _heal(world: World, tasks: list[asyncio.Future[None]]) -> None:
+async def _heal(world: World, tasks: list[asyncio.Task[None]]) -> None:
     sandbox = world.sandbox
     for fault in sandbox.faults:
         vanished = fault.activity_id in {job.activity_id for job in world.jobs if job.vanishes}
@@ -706,19 +714,23 @@ async def _heal(world: World, tasks: list[asyncio.Future[None]]) -> None:
         if pending:
             world.finding(f"{len(pending)} watches have not ended {sandbox.now - world.healed:.0f} s after the healing")
     world.check()
+    await _call_once_more(world)
+    queued = [len(queue) for queue in world.quota._queues]
+    if queued != [0, 0] and all(task.done() for task in tasks):
+        world.finding(f"tickets left in the queues: {queued}")
+    if world.session.stats.watching and all(task.done() for task in tasks):
+        world.finding(f"{world.session.stats.watching} activities are still watched")
+
+
+async def _call_once_more(world: World) -> None:
     try:
         async with asyncio.timeout(10 * MINUTE):
-            await world.session.get_send_history(sandbox.vendor.campaign_activity_id)
+            await world.session.get_send_history(world.sandbox.vendor.campaign_activity_id)
     except cc.QuotaExceededError as error:
         if not world.day_spent and not world.stepped:
             world.error(error, (), "the call at the end")
     except Exception as error:  # noqa: BLE001
         world.error(error, (), "the call at the end")
-    queued = [len(queue) for queue in world.quota._queues]
-    if queued != [0, 0] and not any(not task.done() for task in tasks):
-        world.finding(f"tickets left in the queues: {queued}")
-    if world.session.stats.watching and all(task.done() for task in tasks):
-        world.finding(f"{world.session.stats.watching} activities are still watched")
 
 
 def _check_nothing_left(world: World, loop: VirtualTimeLoop) -> None:
@@ -744,10 +756,11 @@ def simulate(seed: int) -> Report:
     before = random.getstate()
     random.seed(f"jitter {seed}")
     canary = Canary(world.finding)
-    root = logging.getLogger()
-    level = root.level
-    root.addHandler(canary)
-    root.setLevel(logging.DEBUG)
+    loggers = [logging.getLogger(name) for name in ("ccactivity", "asyncio", "aiohttp")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(canary)
+        logger.setLevel(logging.DEBUG)
     sockets = _sockets()
     start = datetime(2026, 3, 7, tzinfo=UTC) + timedelta(seconds=world.random.choice([12.0, 22.5, 23.9]) * HOUR)
     clock = 0.0
@@ -769,8 +782,9 @@ def simulate(seed: int) -> Report:
         world.finding(f"the run ended with {type(error).__name__}: {str(error)[:500]}")
         report.plan.append("".join(traceback.format_exception(error)))
     finally:
-        root.removeHandler(canary)
-        root.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.removeHandler(canary)
+            logger.setLevel(level)
         random.setstate(before)
     if _sockets() > sockets:
         gc.collect()

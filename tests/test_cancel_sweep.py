@@ -1,0 +1,258 @@
+"""Every public operation, cancelled at each of its steps: nothing is left, and the next call works."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any
+
+import pytest
+
+import ccactivity as cc
+from ccactivity import sandbox as sb
+from ccactivity.exchange import _sleep_unless
+from ccactivity.testing import utc_now
+
+CAMPAIGN = "1ead98be-dfa0-4e04-81f7-5f1534d42e9c"
+MOST = 2000  # steps that no operation here needs
+Operation = Callable[[cc.ActivitySession, str], Awaitable[Any]]
+
+
+class Stepped:
+    """A coroutine whose task is cancelled when it has been suspended for the `at`th time, before it goes on.
+
+    Of a watch the scheduler does most of the work, in tasks of its own: with `turns` it is the loop's turns that count.
+    """
+
+    def __init__(self, work: Coroutine[Any, Any, Any], at: int, *, twice: bool, turns: bool) -> None:
+        self._work = work
+        self._turns = turns
+        self._at = at
+        self._twice = twice
+        self.steps = 0
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        inner = self._work.__await__()
+        value: Any = None
+        failure: BaseException | None = None
+        task = asyncio.current_task()
+        assert task is not None
+        if self._turns:
+            self._turn(task)
+        while True:
+            try:
+                waits_for = inner.throw(failure) if failure is not None else inner.send(value)
+            except StopIteration as stop:
+                return stop.value
+            if not self._turns:
+                self._count(task)
+            value, failure = None, None
+            try:
+                value = yield waits_for
+            except BaseException as error:  # noqa: BLE001 -- it belongs to the work
+                failure = error
+
+    def _count(self, task: asyncio.Task[Any]) -> None:
+        self.steps += 1
+        if self.steps == self._at:
+            asyncio.get_running_loop().call_soon(task.cancel)
+            if self._twice:
+                asyncio.get_running_loop().call_soon(task.cancel)
+
+    def _turn(self, task: asyncio.Task[Any]) -> None:
+        loop: Any = asyncio.get_running_loop()
+        once = loop._run_once
+
+        def counted() -> None:
+            if not task.done():
+                self._count(task)
+            once()
+
+        loop._run_once = counted
+
+
+async def get(session: cc.ActivitySession, job: str) -> Any:
+    return await session.get_activity(job)
+
+
+async def history(session: cc.ActivitySession, job: str) -> Any:
+    return await session.get_send_history(CAMPAIGN)
+
+
+async def listing(session: cc.ActivitySession, job: str) -> Any:
+    return await session.list_activities(page_size=2)
+
+
+async def pages(session: cc.ActivitySession, job: str) -> Any:
+    return [page async for page in session.list_activities(page_size=2).pages()]
+
+
+async def watch(session: cc.ActivitySession, job: str) -> Any:
+    async with session.watch(job) as watch:
+        return [snapshot async for snapshot in watch]
+
+
+async def first_look(session: cc.ActivitySession, job: str) -> Any:
+    async with await session.watch(job) as watch:
+        return await anext(watch)
+
+
+async def wait(session: cc.ActivitySession, job: str) -> Any:
+    return await session.wait(job)
+
+
+async def watch_many(session: cc.ActivitySession, job: str) -> Any:
+    async with session.watch_many([job]) as batch:
+        return [snapshot async for snapshot in batch]
+
+
+async def wait_many(session: cc.ActivitySession, job: str) -> Any:
+    async def source() -> Any:
+        await asyncio.sleep(1)
+        yield job
+
+    return await session.wait_many(source())
+
+
+WATCHING: list[Operation] = [watch, first_look, wait, watch_many, wait_many]
+OPERATIONS: list[Operation] = [get, history, listing, pages, *WATCHING]
+FAULTS: dict[str, list[Any]] = {
+    "none": [],
+    "503": [sb.server_error(503)],
+    "throttled": [sb.throttled()],
+    "401": [sb.unauthorized()],
+    "dead connections": [sb.Reset(), sb.Disconnect()],
+    "half an answer": [sb.Hang(after=0.5)],
+}
+
+
+class Renewed:
+    """A token source whose refresh takes a while, and brings the same good token in another guise."""
+
+    def __init__(self, sandbox: sb.Sandbox) -> None:
+        self._sandbox = sandbox
+        self._token = sandbox.token
+
+    async def access_token(self) -> str:
+        await asyncio.sleep(0)
+        return self._token
+
+    async def refused(self, token: str) -> None:
+        await asyncio.sleep(0.5)
+        self._token = self._sandbox.issue_token()
+
+
+async def cancelled_at(operation: Operation, at: int, faults: list[Any], *, twice: bool = False) -> bool:
+    """Cancel an operation at one step, and look at what is left; False when it has no such step."""
+    async with sb.Sandbox(latency=0.06, history=3) as sandbox:
+        quota = cc.Quota()
+        source = Renewed(sandbox)
+        session = cc.ActivitySession(source, base_url=sandbox.base_url, quota=quota, now=utc_now, timeout=5.0)
+        job = sandbox.submit(sb.Life(duration=3))
+        await session.get_activity(job)  # so that connections are kept
+        for effect in faults:
+            sandbox.faults.add(effect, times=1)
+        turns = operation in WATCHING
+        stepped = Stepped(operation(session, job), at, twice=twice, turns=turns)  # type: ignore[arg-type]  # coroutines they are
+
+        async def work() -> Any:
+            return await stepped
+
+        task = asyncio.create_task(work())
+        await asyncio.wait([task])
+        reached = stepped.steps >= at
+        if task.cancelled():
+            pass
+        elif (error := task.exception()) is not None:
+            raise error
+
+        sandbox.faults.clear()
+        await asyncio.sleep(30)  # whatever was paused is over
+        assert [0, 0] == [len(queue) for queue in quota._queues], "tickets left"
+        assert 0 == session.stats.watching
+        assert len(sandbox.log) <= quota.spent <= len(sandbox.log) + 1, "grants that were not sent, or sent for nothing"
+        asked, began = quota.spent, asyncio.get_running_loop().time()
+        assert job == (await session.get_activity(job)).activity_id
+        assert asyncio.get_running_loop().time() - began < 0.1, "the next call had to wait"
+        assert asked + 1 == quota.spent
+        assert ours() == [], "tasks left"
+        await session.aclose()
+    return reached
+
+
+def ours() -> list[str]:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    return [text for text in map(repr, tasks) if "RequestHandler" not in text and "Sandbox" not in text]
+
+
+CASES = [
+    *[(operation, fault, False) for operation in OPERATIONS for fault in FAULTS],
+    *[(operation, fault, True) for operation in (get, listing, watch, wait_many) for fault in ("none", "401")],
+]
+
+
+@pytest.mark.parametrize(
+    ("operation", "fault", "twice"), CASES, ids=lambda value: str(getattr(value, "__name__", value))
+)
+@pytest.mark.timeout(180)
+async def test_an_operation_can_be_cancelled_at_any_step(operation: Operation, fault: str, twice: bool) -> None:
+    """No task, ticket or connection stays, no grant is lost, and the next call works at once."""
+    # A watch has hundreds of turns: a share of them that has no rhythm of its own.
+    stride = 1 if operation not in WATCHING else 3 if fault == "none" else 13
+    at = 1
+    while at < MOST and await cancelled_at(operation, at, FAULTS[fault], twice=twice):
+        at += stride
+
+    assert 3 < at < MOST
+
+
+@pytest.mark.parametrize("later", range(6))
+async def test_one_cancellation_after_the_wake_up_is_heard(later: int) -> None:
+    """A cancellation that comes some turns of the loop after what was waited for is not swallowed."""
+    woken = asyncio.Event()
+
+    async def waiting() -> None:
+        await _sleep_unless(woken, 60)
+        await asyncio.sleep(60)
+
+    task = asyncio.create_task(waiting())
+    await asyncio.sleep(1)
+    woken.set()
+    for _ in range(later):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task], timeout=10)
+
+    assert task.cancelled()
+
+
+async def test_a_cancellation_that_meets_the_wake_up_is_heard() -> None:
+    """All of these, as one check."""
+    for later in range(6):
+        await test_one_cancellation_after_the_wake_up_is_heard(later)
+
+
+class Slow:
+    """A token source that takes a second each time."""
+
+    async def access_token(self) -> str:
+        await asyncio.sleep(1)
+        return "token"
+
+    async def refused(self, token: str) -> None:
+        raise AssertionError("it was not even sent")
+
+
+async def test_a_grant_that_was_not_sent_comes_back() -> None:
+    """A call that is cancelled between its grant and its send costs nothing."""
+    async with (
+        sb.Sandbox() as sandbox,
+        cc.ActivitySession(Slow(), base_url=sandbox.base_url, now=utc_now) as session,
+    ):
+        call = asyncio.create_task(session.get_activity(CAMPAIGN))
+        await asyncio.sleep(1.5)
+        assert 1 == session.quota.spent
+        call.cancel()
+        await asyncio.wait([call])
+
+        assert 0 == session.quota.spent == len(sandbox.log)

@@ -1,0 +1,49 @@
+"""A share of the simulation in the suite, a hundred simulated hours; and the same seed gives the same trace."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from simulation import simulate
+
+ROOT = Path(__file__).parent.parent
+SHARES = 12  # so that several workers may take them
+SEEDS = 48
+
+
+@pytest.mark.parametrize("share", range(SHARES))
+@pytest.mark.timeout(120)
+def test_the_promises_hold_whatever_happens(share: int) -> None:
+    """Each seed draws its own world; the invariants are those of `simulation`."""
+    reports = [simulate(seed) for seed in range(share, SEEDS, SHARES)]
+
+    assert [] == [str(report) for report in reports if report.findings]
+    assert sum(report.hours for report in reports) > 100 / SHARES
+
+
+@pytest.mark.timeout(120)
+def test_a_seed_can_be_replayed() -> None:
+    """In processes of their own, whatever the order of sets, a seed sends the same requests at the same times."""
+    seeds = [2, 5]
+    code = "from simulation import simulate; print([simulate(seed).trace for seed in %r])" % seeds  # noqa: UP031
+    traces = set()
+    for hashes in ("0", "1"):
+        environment = {**os.environ, "PYTHONHASHSEED": hashes, "PYTHONPATH": f"{ROOT / 'tests'}:{ROOT}"}
+        child = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, cwd=ROOT
+        )
+        traces.add(child.stdout)
+
+    assert {f"{[simulate(seed).trace for seed in seeds]}\n"} == traces
+
+
+def test_a_finding_says_how_to_replay_it() -> None:
+    """One line of a failing report is the command that shows it again."""
+    report = simulate(7)
+    report.findings.append("seed 7 at 1.0 s: something")
+
+    assert "replay: nox -s sim -- --seed 7" in str(report)
