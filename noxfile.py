@@ -164,3 +164,17 @@ def economy(session: nox.Session) -> None:
     """Measure what watching costs, beside the polling of others; half an hour. `-- --quick` for a minute of it."""
     session.install("-e", ".", "matplotlib")
     session.run("python", "benchmarks/economy.py", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure what the client itself costs, beside the vendor's SDK and the bare libraries; a minute or two."""
+    session.install("-e", ".[cli]", *group("bench"))
+    session.run("python", "benchmarks/cost.py", *session.posargs)
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Let the vendor's own SDK judge the sandbox, and compare what it reads with what this client reads."""
+    session.install("-e", ".[cli]", *group("conformance"))
+    session.run("pytest", "tests/conformance", *session.posargs)
