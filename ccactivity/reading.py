@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
-from functools import lru_cache, partial
+from functools import partial
 from types import NoneType
 from typing import Any, Final, get_args, get_type_hints
 
@@ -103,6 +103,7 @@ class Reader:
 
     def __init__(self, notice: Callable[[str, object], None]) -> None:
         self._notice = notice
+        self._moments: dict[str | None, datetime | None] = {None: None}
         self._status = self._structure(ActivityStatus)
         self._activity = self._structure(
             Activity,
@@ -224,15 +225,25 @@ class Reader:
         return _Structure(cls, hooks, keys or {})
 
     def _stamp(self, name: str) -> Callable[[Any, Any], datetime | None]:
-        def read(value: Any, _: Any) -> datetime | None:
-            if type(value) is str:
-                stamp = _moment(value) if len(value) <= _LONGEST else _moment.__wrapped__(value)
-                if stamp is not None:
+        find, unknown = self._moments.get, object()
+
+        def read(value: Any, _: Any) -> Any:
+            try:
+                stamp = find(value, unknown)
+            except TypeError:
+                stamp = None
+            else:
+                if stamp is not unknown:
                     return stamp
-            elif value is None:
-                return None
-            self._notice(name, value)
-            return None
+                stamp = _moment(value)
+            if stamp is None:
+                self._notice(name, value)
+            elif len(value) <= _LONGEST:
+                if len(self._moments) >= _REMEMBERED:
+                    self._moments.clear()
+                    self._moments[None] = None
+                self._moments[value] = stamp
+            return stamp
 
         return read
 
@@ -300,14 +311,13 @@ class Reader:
         return tuple(_message(item) for item in items if item is not None)
 
 
-@lru_cache(_REMEMBERED)
-def _moment(value: str) -> datetime | None:
+def _moment(value: Any) -> datetime | None:
     """Read a timestamp of RFC 3339. fromisoformat takes more (weeks, dates alone, no zone)."""
     try:
         plain = value[4] == value[7] == "-" and value[10] == "T" and value[19] in ".Z+-" and " " not in value
         if plain and (value[-1] == "Z" or (value[-6] in "+-" and value[-3] == ":")):
             return datetime.fromisoformat(value)
-    except (ValueError, IndexError, OverflowError):
+    except (ValueError, TypeError, IndexError, KeyError, OverflowError):
         pass
     return None
 
