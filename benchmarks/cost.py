@@ -10,6 +10,7 @@ nox -s bench
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import subprocess
 import sys
@@ -42,10 +43,16 @@ Row = tuple[str, str, str, bool | None]
 
 
 def best(rounds: int, contenders: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Return the seconds of the best round of each contender, the rounds interleaved."""
+    """Return the seconds of the best round of each contender, the rounds interleaved.
+
+    Each pays for the collection of its own garbage, and not for that of the one before or of what was imported.
+    """
     least = dict.fromkeys(contenders, float("inf"))
+    gc.collect()
+    gc.freeze()
     for _ in range(rounds):
         for name, contender in contenders.items():
+            gc.collect()
             began = time.perf_counter()
             contender()
             least[name] = min(least[name], time.perf_counter() - began)

@@ -78,7 +78,7 @@ class _Structure:
         fields = [field for name, field in attrs.fields_dict(cls).items() if name in hooks]
         overrides: Any = {name: override(struct_hook=hook, rename=keys.get(name)) for name, hook in hooks.items()}
         self._blank = dict.fromkeys(keys.get(field.name, field.name) for field in fields)
-        self._fill: Callable[[Any], Any] = make_dict_structure_fn_from_attrs(
+        self._fill: Callable[[Any, Any], Any] = make_dict_structure_fn_from_attrs(
             # Not of __init__, so they are assigned; without a default, so they are not looked for.
             [field.evolve(init=False, default=attrs.NOTHING) for field in fields],
             _draft_of(cls),
@@ -89,7 +89,7 @@ class _Structure:
         )
 
     def draft(self, row: Mapping[str, Any]) -> Any:
-        return self._fill({**self._blank, **row})
+        return self._fill({**self._blank, **row}, None)
 
 
 def _draft_of(cls: type) -> type:

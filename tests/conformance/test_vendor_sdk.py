@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from constant_contact_api_client.exceptions import ApiException, NotFoundExcepti
 from constant_contact_api_client.models.create_import_json_activity_request import CreateImportJSONActivityRequest
 
 from ccactivity import Activity, ActivitySession, ActivityStatus, Quota, SendRecord
-from ccactivity.sandbox import Life, Sandbox
+from ccactivity.sandbox import Life, Sandbox, Workload
 
 LISTS: Final = ["f4ab800a-5adf-11e9-ba6a-fa163e6b01c1", "06a11efa-5ae0-11e9-9cc7-fa163e6b01c1"]
 KINDS: Final = (
@@ -41,7 +42,7 @@ FILTERS: Final = (None, "processing", *ENDINGS)
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
     """An un-faulted sandbox with jobs of each kind, in each state."""
-    with Sandbox(history=120, per_second=None, per_day=None) as sandbox:
+    with Sandbox(history=120, workload=Workload(lanes=100), per_second=None, per_day=None) as sandbox:
         for kind in KINDS:
             sandbox.submit(Life(duration=3600, update_every=3600), kind=kind)
             sandbox.submit(Life(delay=3600), kind=kind)
@@ -51,6 +52,7 @@ def sandbox() -> Iterator[Sandbox]:
                     Life(duration=0.001, end=end, errors=errors, error_count=len(errors)), kind=kind, rows=10
                 )
         sandbox.add_history(LISTS[0], {"count": 5, "segment_ids": [57]}, {"reason_code": 12})
+        time.sleep(0.1)
         yield sandbox
         assert sandbox.violations.bad_request == 0
         assert sandbox.violations.unknown_path == 0
