@@ -322,8 +322,8 @@ def measure_watches() -> Iterator[Row]:
 async def serve_sandbox() -> None:
     from ccactivity.sandbox import Sandbox  # noqa: PLC0415 -- only this process needs it
 
-    async with Sandbox(history=1000) as sandbox:
-        for _ in range(1000):
+    async with Sandbox() as sandbox:
+        for _ in range(2000):
             sandbox.submit(Life(duration=3600, update_every=5), rows=1000)
         print(sandbox.base_url.rsplit(":", 1)[1].removesuffix("/v3"), flush=True)
         print(sandbox.token, flush=True)
@@ -356,7 +356,7 @@ def measure_scheduler(seconds: float = 15.0) -> Iterator[Row]:
             spent, sent = asyncio.run(main(f"http://127.0.0.1:{port}/v3", token))
         finally:
             process.kill()
-    what = f"1,000 watches at {sent / seconds:.1f} requests a second, most of them pages of 500"
+    what = f"2,000 watches at {sent / seconds:.1f} requests a second, most of them pages of 500"
     yield what, f"{spent * 100:.0f} % of a core", "", None
 
 
