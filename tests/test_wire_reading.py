@@ -577,10 +577,9 @@ def test_lost_value_is_noticed(field: str, value: Any) -> None:
 def test_what_was_read_is_of_the_very_class_and_frozen() -> None:
     activity = QUIET.read_activity(ACTIVITY_SAMPLE.encode(), SAMPLED.activity_id)
     (record,) = QUIET.read_send_history(FIRST_SEND_SAMPLE.encode())
-    values: dict[type, Any] = {Activity: activity, ActivityStatus: activity.status, SendRecord: record}
-    for cls in values:
-        value: Any = values[cls]
-        assert type(value) is cls
+    values: list[Any] = [activity, activity.status, record]
+    assert [type(value) for value in values] == [Activity, ActivityStatus, SendRecord]
+    for value in values:
         assert attrs.evolve(value) == value
         assert hash(value) == hash(attrs.evolve(value))
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
