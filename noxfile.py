@@ -187,3 +187,17 @@ def token_soak(session: nox.Session) -> None:
     session.install("-e", ".[oauth]")
     session.run("python", "benchmarks/token_processes.py", *session.posargs)
     session.run("python", "benchmarks/token_processes.py", "--kill", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure what the client itself costs, beside the vendor's SDK and the bare libraries; a minute or two."""
+    session.install("-e", ".[cli]", *group("bench"))
+    session.run("python", "benchmarks/cost.py", *session.posargs)
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Let the vendor's own SDK judge the sandbox, and compare what it reads with what this client reads."""
+    session.install("-e", ".[cli]", *group("conformance"))
+    session.run("pytest", "tests/conformance", *session.posargs)

@@ -192,21 +192,25 @@ class Exchange:
 
     async def grant(self, *, background: bool) -> Grant:
         """Wait for permission to send one request; in the foreground, QuotaExceededError rather than until tomorrow."""
+        async with self._open():
+            return await self._granted(background=background)
+
+    async def _granted(self, *, background: bool) -> Grant:
+        """As `grant`, where a scope is open already."""
         loop = asyncio.get_running_loop()
         woken = asyncio.Event()
         ticket = Ticket(woken.set, background)
         self.quota.enter(ticket, loop.time())
         try:
-            async with self._open():
-                while True:
-                    now, wall = loop.time(), self.now()
-                    if not background and self.quota.shut_for(now, wall, background=False):
-                        raise self._exceeded(now, wall)
-                    delay = self.quota.delay(ticket, now, wall)
-                    if delay <= 0:
-                        return self.quota.grant(ticket, now, wall)
-                    woken.clear()
-                    await _sleep_unless(woken, min(delay, _GLANCE))
+            while True:
+                now, wall = loop.time(), self.now()
+                if not background and self.quota.shut_for(now, wall, background=False):
+                    raise self._exceeded(now, wall)
+                delay = self.quota.delay(ticket, now, wall)
+                if delay <= 0:
+                    return self.quota.grant(ticket, now, wall)
+                woken.clear()
+                await _sleep_unless(woken, min(delay, _GLANCE))
         finally:
             self.quota.leave(ticket)
 
@@ -232,7 +236,7 @@ class Exchange:
             # Others like it have waited for the token too, and would now be sent all at once.
             self.quota.refund(call.grant)
             call.grant = None
-        grant, call.grant = call.grant or await self.grant(background=call.background), None
+        grant, call.grant = call.grant or await self._granted(background=call.background), None
         sending = _Sending(self, call, grant)
         try:
             return await self._conclude(call, sending, await self._send(call, sending))

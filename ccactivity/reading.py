@@ -3,6 +3,11 @@
 Reading is tolerant of values and strict about shape. A field of the wrong type becomes None and is noticed, and its row
 lives. What cannot be understood at all (not JSON, no object, no id, a page without rows) is a `DecodeError`, because
 "nothing there" and "nothing understood" must never look alike.
+
+Most of the work of this library is done here, so it is done with few steps for each value. Every row is given all the
+keys of its class, None for those it lacks, so that no key is looked for. cattrs then generates code that assigns one
+attribute after the other to a draft, a subclass of the frozen class that can be written to, and at the end the draft
+becomes what it was drafted for. The same few timestamps come again with every look, so the last ones are remembered.
 """
 
 from __future__ import annotations
@@ -10,17 +15,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
+from functools import partial
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, Final, get_args, get_type_hints
 
 import attrs
 import cattrs
-from cattrs.gen import make_dict_structure_fn, override
+from cattrs.gen import make_dict_structure_fn_from_attrs, override
 
 from .errors import DecodeError
 from .models import Activity, ActivityState, ActivityStatus, SendRecord, SendStatus
 
 __all__ = ["Page", "Reader", "clean", "decode"]
+
+# A page of 500 rows has at most 1,500 that differ, and no timestamp that anybody writes is longer.
+_REMEMBERED: Final = 2048
+_LONGEST: Final = 32
 
 
 def clean(text: str, most: int) -> str:
@@ -57,25 +67,57 @@ def _excerpt(body: bytes) -> str:
     return ascii(body[:80].decode("utf-8", "replace")) if body else ""
 
 
+class _Structure:
+    """Makes values of one class of JSON objects: the named attributes by hooks that never raise, from the keys of their
+    names or from others (`keys`). The attributes without a hook are for the caller to assign to the draft.
+    """
+
+    def __init__(
+        self, cls: type[attrs.AttrsInstance], hooks: Mapping[str, Callable[[Any, Any], Any]], keys: Mapping[str, str]
+    ) -> None:
+        fields = [field for name, field in attrs.fields_dict(cls).items() if name in hooks]
+        overrides: Any = {name: override(struct_hook=hook, rename=keys.get(name)) for name, hook in hooks.items()}
+        self._blank = dict.fromkeys(keys.get(field.name, field.name) for field in fields)
+        self._fill: Callable[[Any, Any], Any] = make_dict_structure_fn_from_attrs(
+            # Not of __init__, so they are assigned; without a default, so they are not looked for.
+            [field.evolve(init=False, default=attrs.NOTHING) for field in fields],
+            _draft_of(cls),
+            cattrs.Converter(detailed_validation=False),
+            _cattrs_detailed_validation=False,
+            _cattrs_include_init_false=True,
+            **overrides,
+        )
+
+    def draft(self, row: Mapping[str, Any]) -> Any:
+        return self._fill({**self._blank, **row}, None)
+
+
+def _draft_of(cls: type) -> type:
+    """A subclass that can be made empty and written to, and whose instances may become instances of the class."""
+    usual = {name: getattr(object, name) for name in ("__init__", "__setattr__", "__delattr__")}
+    return type(cls.__name__, (cls,), {"__slots__": (), **usual})
+
+
 class Reader:
     """Reads the bodies of answers. `notice(field, value)` is told of every value that was not what is documented."""
 
     def __init__(self, notice: Callable[[str, object], None]) -> None:
         self._notice = notice
-        converter = cattrs.Converter(detailed_validation=False)
-        self._status = self._structure(ActivityStatus, converter, {})
+        self._moments: dict[str | None, datetime | None] = {None: None}
+        self._status = self._structure(ActivityStatus)
         self._activity = self._structure(
             Activity,
-            converter,
             {
                 "state": self._word(ActivityState, {"time_out": ActivityState.TIMED_OUT}, "state"),
                 "activity_errors": self._messages,
                 "status": self._counters,
+                "self_url": _href("self"),
+                "results_url": _href("results"),
             },
+            {"self_url": "_links", "results_url": "_links"},
         )
         self._send = self._structure(
             SendRecord,
-            converter,
             {
                 "send_status": self._word(SendStatus, {}, "send_status"),
                 "contact_list_ids": self._several("contact_list_ids", _string),
@@ -97,7 +139,7 @@ class Reader:
         self,
         body: bytes,
         wanted: Collection[str] | None = None,
-        known: Callable[[str], Activity | None] = lambda _: None,
+        known: Callable[[str], Activity | None] | None = None,
     ) -> Page:
         """Read one page of the list, of its rows only the wanted ones (None: all).
 
@@ -116,11 +158,8 @@ class Reader:
         if wanted is not None:
             places = [place for place, row in enumerate(understood, 1) if row["activity_id"] in wanted]
             chosen, reach = [understood[place - 1] for place in places], max(places, default=0)
-        activities = []
-        for row in chosen:
-            last = known(row["activity_id"])
-            activities.append(last if last is not None and last.raw == row else self._known(row))
-        return Page(tuple(activities), href, len(rows), reach)
+        read = self._known if known is None else partial(self._renewed, known)
+        return Page(tuple(map(read, chosen)), href, len(rows), reach)
 
     def read_send_history(self, body: bytes) -> list[SendRecord]:
         """Read a send history. The vendor's page shows it without its brackets, and a single send as bare object."""
@@ -149,44 +188,62 @@ class Reader:
     def _row(self, row: Any) -> Activity | None:
         return self._known(row) if _is_activity(row) else None
 
+    def _renewed(self, known: Callable[[str], Activity | None], row: dict[str, Any]) -> Activity:
+        last = known(row["activity_id"])
+        return last if last is not None and last.raw == row else self._known(row)
+
     def _known(self, row: dict[str, Any]) -> Activity:
-        links = row.get("_links")
-        flat = {**row, "raw": row, "self_url": self._href(links, "self"), "results_url": self._href(links, "results")}
-        activity: Activity = self._activity(flat, Activity)
+        draft = self._activity.draft(row)
+        draft.activity_id = row["activity_id"]
+        draft.raw = row
+        draft.__class__ = Activity
+        activity: Activity = draft
         return activity
 
     def _record(self, row: dict[str, Any]) -> SendRecord:
-        lists = row.get("contact_list_ids", row.get("contact_lists_ids"))
-        record: SendRecord = self._send({**row, "raw": row, "contact_list_ids": lists}, SendRecord)
+        if "contact_list_ids" not in row and "contact_lists_ids" in row:
+            draft = self._send.draft({**row, "contact_list_ids": row["contact_lists_ids"]})
+        else:
+            draft = self._send.draft(row)
+        draft.raw = row
+        draft.__class__ = SendRecord
+        record: SendRecord = draft
         return record
 
-    def _structure(self, cls: type, converter: cattrs.Converter, special: Mapping[str, Any]) -> Callable[..., Any]:
-        """Generate the reader of one class: every field by a hook that never raises."""
+    def _structure(
+        self,
+        cls: type[attrs.AttrsInstance],
+        special: Mapping[str, Any] | None = None,
+        keys: Mapping[str, str] | None = None,
+    ) -> _Structure:
+        """Find the hooks of a class: the special ones, and for what may be None that of its exact type."""
         by_type = {datetime: self._stamp, int: self._number, str: self._text}
-        hooks = dict(special)
+        hooks = dict(special or {})
         for name, hint in get_type_hints(cls).items():
             if name not in hooks and NoneType in get_args(hint):
                 hooks[name] = by_type[get_args(hint)[0]](name)
-        passed: dict[str, Any] = {
-            field.name: override(struct_hook=hooks.get(field.name, lambda value, _: value))
-            for field in attrs.fields(cls)
-        }
-        read: Callable[..., Any] = make_dict_structure_fn(cls, converter, _cattrs_detailed_validation=False, **passed)
-        return read
+        return _Structure(cls, hooks, keys or {})
 
     def _stamp(self, name: str) -> Callable[[Any, Any], datetime | None]:
-        def read(value: Any, _: Any) -> datetime | None:
-            if value is None:
-                return None
-            # fromisoformat takes more than RFC 3339 (weeks, dates alone, no zone): only what it documents is a time.
+        find, unknown = self._moments.get, object()
+
+        def read(value: Any, _: Any) -> Any:
             try:
-                plain = value[4] == value[7] == "-" and value[10] == "T" and value[19] in ".Z+-" and " " not in value
-                if plain and (value[-1] == "Z" or (value[-6] in "+-" and value[-3] == ":")):
-                    return datetime.fromisoformat(value)
-            except (ValueError, TypeError, IndexError, KeyError, OverflowError):
-                pass
-            self._notice(name, value)
-            return None
+                stamp = find(value, unknown)
+            except TypeError:
+                stamp = None
+            else:
+                if stamp is not unknown:
+                    return stamp
+                stamp = _moment(value)
+            if stamp is None:
+                self._notice(name, value)
+            elif len(value) <= _LONGEST:
+                if len(self._moments) >= _REMEMBERED:
+                    self._moments.clear()
+                    self._moments[None] = None
+                self._moments[value] = stamp
+            return stamp
 
         return read
 
@@ -239,7 +296,9 @@ class Reader:
             if value is not None:
                 self._notice("status", value)
             value = {}
-        status: ActivityStatus = self._status(value, ActivityStatus)
+        draft = self._status.draft(value)
+        draft.__class__ = ActivityStatus
+        status: ActivityStatus = draft
         return status
 
     def _messages(self, value: Any, _: Any) -> tuple[str, ...]:
@@ -247,13 +306,31 @@ class Reader:
         if not value:
             return ()
         items = value if isinstance(value, list) else [value]
+        if {*map(type, items)} == {str}:
+            return tuple(items)
         return tuple(_message(item) for item in items if item is not None)
 
-    @staticmethod
-    def _href(links: Any, name: str) -> str | None:
-        link = links.get(name) if isinstance(links, dict) else None
+
+def _moment(value: Any) -> datetime | None:
+    """Read a timestamp of RFC 3339. fromisoformat takes more (weeks, dates alone, no zone)."""
+    try:
+        plain = value[4] == value[7] == "-" and value[10] == "T" and value[19] in ".Z+-" and " " not in value
+        if plain and (value[-1] == "Z" or (value[-6] in "+-" and value[-3] == ":")):
+            return datetime.fromisoformat(value)
+    except (ValueError, TypeError, IndexError, KeyError, OverflowError):
+        pass
+    return None
+
+
+def _href(name: str) -> Callable[[Any, Any], str | None]:
+    def read(links: Any, _: Any) -> str | None:
+        if not isinstance(links, dict) or name not in links:
+            return None
+        link = links[name]
         href = link.get("href") if isinstance(link, dict) else link
         return href if isinstance(href, str) else None
+
+    return read
 
 
 def _is_object(row: Any) -> bool:

@@ -572,3 +572,29 @@ def test_lost_value_is_noticed(field: str, value: Any) -> None:
     read.send(**{field: value})
 
     assert [field] == [name for name, _ in read.notices]
+
+
+def test_what_was_read_is_of_the_very_class_and_frozen() -> None:
+    activity = QUIET.read_activity(ACTIVITY_SAMPLE.encode(), SAMPLED.activity_id)
+    (record,) = QUIET.read_send_history(FIRST_SEND_SAMPLE.encode())
+    values: list[Any] = [activity, activity.status, record]
+    assert [type(value) for value in values] == [Activity, ActivityStatus, SendRecord]
+    for value in values:
+        assert attrs.evolve(value) == value
+        assert hash(value) == hash(attrs.evolve(value))
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            value.count = 1
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            del value.raw
+
+
+def test_timestamps_are_remembered_but_not_without_end() -> None:
+    read = Read()
+    for second in range(5_000):
+        moment = MOMENT + timedelta(seconds=second)
+        assert moment == read.activity(created_at=moment.isoformat()).created_at
+    longest = "2016-01-23T13:48:44." + "1" * 10_000 + "Z"
+    read.activity(created_at=longest)
+    remembered = read.reader._moments
+    assert len(remembered) <= 2048
+    assert longest not in remembered

@@ -87,7 +87,7 @@ def read_order(kind: str, request: Request) -> Order:
     if kind == "contacts_file_import":
         return _read_file(request)
     try:
-        body = json.loads(request.body or b"{}")
+        body = json.loads(request.body)
     except (ValueError, RecursionError):
         raise Refused("The JSON is malformed.") from None
     if not isinstance(body, dict):

@@ -282,7 +282,9 @@ class Vendor:
             case "token" | "device" | "authorize":
                 return self.oauth.answer(kind, request, now)
         if any(pattern.fullmatch(request.path) for pattern in _ROUTES.values()):
-            return error_array(405, "contacts.api.method_not_allowed", "The method is not allowed here.")
+            refusal = error_array(405, "contacts.api.method_not_allowed", "The method is not allowed here.")
+            made = request.path.removeprefix("/v3/activities/") in KINDS
+            return refusal.with_headers({"Allow": "GET, POST" if made else "GET"})
         return _not_found()
 
     def _get(self, activity_id: str, now: float) -> Reply:
