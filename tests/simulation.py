@@ -595,7 +595,7 @@ async def _live(world: World) -> None:
         world.sandbox = sandbox
         world.tokens = Tokens(sandbox, draw.choice([0.0, 0.2, 6.0]))
         world.quota = CountingQuota(per_day=per_day)
-        world.bound = BOUND if per_day == 10_000 else 3 * BOUND  # who has little is thrifty
+        world.bound = BOUND if per_day == 10_000 else DAY  # who has little may have to wait for the next
         world.listen()
         world.session = world.open()
         world.horizon = draw.uniform(0.3, 3.0) * HOUR
