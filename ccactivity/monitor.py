@@ -66,7 +66,7 @@ class Monitor:
         self._scheduler = Scheduler(exchange, endpoint, reader, planner, self)
         self._watched: dict[str, _Watched] = {}
         self._denied: set[str] = set()
-        self.finished = 0
+        self.finished: int = 0
 
     # --- what consumers ask for -------------------------------------------------------------------------------------
 
@@ -215,8 +215,9 @@ class Monitor:
             return
         watched.last = activity
         if activity.done:
-            self._forget(watched)
+            # First, because the planner learns the rate of ends from what it still knows of this one.
             self._planner.ended(activity, now)
+            self._forget(watched)
             self.finished += 1
         else:
             self._planner.saw(activity, now, server_now, listed=listed)

@@ -43,14 +43,14 @@ class Whereabouts:
 
     def __init__(self) -> None:
         self.ids: dict[str, Watched] = {}
-        self.pages = [Page(0, -math.inf)]
-        self.busy = Page(0, -math.inf, state="processing")
+        self.pages: list[Page] = [Page(0, -math.inf)]
+        self.busy: Page = Page(0, -math.inf, state="processing")
         # The order of GETs: unseen and queued by their last look, all others by when they may be worth one.
         self.idle: dict[str, OrderedDict[str, Watched]] = {UNSEEN: OrderedDict(), QUEUED: OrderedDict()}
         self.ripe: list[tuple[float, int, Watched]] = []
         # All the queued, oldest first; those not seen yet by GETs come last.
         self.line: list[tuple[float, int, Watched]] = []
-        self.clear = -math.inf  # loop time at which the first in line was last known to be queued
+        self.clear: float = -math.inf  # loop time at which the first in line was last known to be queued
         self._entry = 0  # index of the page which showed the last id that was new
         self._margin = MARGIN
         self._tickets = 0

@@ -108,13 +108,13 @@ BUGS: dict[str, tuple[str, str, str, Check]] = {
         2,
     ),
     "what a sweep does not show has completed": (
-        "monitor",
-        "            missing.intersection_update(self._watched)\n",
+        "scheduler",
+        "            missing.intersection_update(self._audience.wanted())\n",
         """\
-            missing.intersection_update(self._watched)
+            missing.intersection_update(self._audience.wanted())
             for key in sorted(missing):
-                if (last := self._watched[key].last) is not None:
-                    self._saw(attrs.evolve(last, state="completed"), when)
+                if (last := self._audience.last(key)) is not None:
+                    self._audience.saw(attrs.evolve(last, state="completed"), when, listed=True)
 """,
         2,
     ),
@@ -158,7 +158,7 @@ BUGS: dict[str, tuple[str, str, str, Check]] = {
     ),
     "a failed look ends the watch": (
         "monitor",
-        '        if _may_pass(error):\n            _log.debug("a look',
+        '        if passing(error):\n            _log.debug("a look',
         '        if False:\n            _log.debug("a look',
         14,
     ),
