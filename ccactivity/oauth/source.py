@@ -281,7 +281,9 @@ class OAuthTokens:
             self._error, self._not_before = error, loop.time() + error.after
         except TokenError as error:
             self._error, self._not_before = error, loop.time() + _DEAD_PAUSE
-            if isinstance(error, Refused):  # it is not the login that is wrong, and asking again each second mends nothing
+            if isinstance(
+                error, Refused
+            ):  # it is not the login that is wrong, and asking again each second mends nothing
                 self._put_off(error)
             self._warn(error)
         except Exception as error:  # noqa: BLE001 -- a store may be anyone's database, and raise anything; callers get it
