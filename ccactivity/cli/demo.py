@@ -12,6 +12,7 @@ import aiohttp
 from ccactivity import ActivitySession, Quota
 from ccactivity.sandbox import Sandbox, Workload
 
+from .problems import FAILED, OK
 from .screens import follow
 
 __all__ = ["demo"]
@@ -24,7 +25,7 @@ _PEOPLE = ("Ada", "Grace", "Hedy", "Karen", "Radia")
 
 
 async def demo(imports: int) -> int:
-    """Run the demo and return the exit code."""
+    """Run the demo and return the exit code: an import that fails is part of the show."""
     loop = asyncio.get_running_loop()
     async with Sandbox(workload=_WORKLOAD, seed=7, latency=0.05) as sandbox:
         print(f"A simulated vendor listens at {sandbox.base_url}, with the limits of the real one.")
@@ -40,7 +41,7 @@ async def demo(imports: int) -> int:
                 label=lambda activity_id: f"import {numbers[activity_id]:3}",
             )
         _summarize(sandbox, numbers, loop.time() - began)
-        return followed.code
+        return OK if followed.code == FAILED else followed.code
 
 
 async def _submit(sandbox: Sandbox, imports: int, numbers: dict[str, int]) -> AsyncIterator[str]:
