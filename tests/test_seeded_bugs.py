@@ -52,7 +52,7 @@ def plant(patch: pytest.MonkeyPatch, name: str, old: str, new: str) -> None:
     assert 1 == source.count(old), f"{source.count(old)} places in {name} look like {old!r}"
     changed = ModuleType(module.__name__)
     changed.__dict__.update(__package__="ccactivity", __file__=module.__file__)
-    exec(compile(source.replace(old, new), f"{module.__file__}, changed", "exec"), changed.__dict__)
+    exec(compile(source.replace(old, new), f"<{module.__name__} with a bug>", "exec"), changed.__dict__)
     codes = {where: function.__code__ for where, function in functions(changed, set())}
     for where, function in functions(module, set()):
         if function.__module__ == module.__name__ and function.__code__.co_freevars == codes[where].co_freevars:
@@ -201,12 +201,14 @@ BUGS: dict[str, tuple[str, str, str, Check]] = {
 }
 
 
-@pytest.mark.parametrize("bug", BUGS)
+# asyncio.wait_for is sound from Python 3.12 on, and no bug there.
+PLANTED = [bug for bug in BUGS if sys.version_info < (3, 12) or not bug.startswith("wait_for")]
+
+
+@pytest.mark.parametrize("bug", PLANTED)
 @pytest.mark.timeout(120)
 def test_a_planted_bug_is_caught(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the simulation or the named check says nothing of without the bug, it does with it."""
-    if bug.startswith("wait_for") and sys.version_info >= (3, 12):
-        pytest.skip("asyncio.wait_for is sound from Python 3.12 on")
     module, old, new, caught = BUGS[bug]
     with monkeypatch.context() as patch:
         plant(patch, module, old, new)
