@@ -56,10 +56,12 @@ async def save(store: TokenStore, record: StoredTokens, replaces: int = 0) -> bo
         return await store.save(record, replaces=replaces)
 
 
-def look(path: Path) -> tuple[os.stat_result, bytes | None]:
+def look(path: Path) -> tuple[tuple[int, ...], bytes | None]:
     """All that there is to see of a path."""
     found = path.lstat()
-    return found, path.read_bytes() if stat.S_ISREG(found.st_mode) else None
+    # Not when it was last read: reading it is what is tested.
+    known = (found.st_mode, found.st_ino, found.st_nlink, found.st_uid, found.st_gid, found.st_size, found.st_mtime_ns)
+    return known, path.read_bytes() if stat.S_ISREG(found.st_mode) else None
 
 
 def modes(folder: Path) -> dict[str, int]:
