@@ -59,7 +59,7 @@ class Transport:
         self._borrowed = http
         self._own: aiohttp.ClientSession | None = None
         self._timeout = timeout
-        self._agent = agent
+        self._headers = {"User-Agent": agent, "Accept-Encoding": "gzip, deflate"}
 
     async def aclose(self) -> None:
         """Close the own session, if there is one."""
@@ -122,7 +122,7 @@ class Transport:
         async with http.request(
             request.method,
             URL(self._base + request.target, encoded=True),
-            headers={**request.headers, "User-Agent": self._agent, "Accept-Encoding": "gzip, deflate"},
+            headers={**request.headers, **self._headers},
             data=request.body,
             timeout=_NO_TIMEOUT,
             allow_redirects=False,
@@ -130,14 +130,13 @@ class Transport:
             auto_decompress=False,
             middlewares=(*theirs, authorize),
         ) as response:
-            headers = {name.lower(): value for name, value in response.headers.items()}
             try:
-                body = await _read(response.content, headers.get("content-encoding", ""))
+                body = await _read(response.content, response.headers.get("Content-Encoding", ""))
             except BaseException:
                 # What is left of the body is not worth reading, so the connection is of no more use.
                 response.close()
                 raise
-            return Reply(response.status, headers, body)
+            return Reply(response.status, response.headers, body)
 
     def _session(self) -> aiohttp.ClientSession:
         if self._borrowed is not None:
@@ -176,10 +175,8 @@ async def _read(content: aiohttp.StreamReader, encoding: str) -> bytes:
     inflate: Any = zlib.decompressobj(47) if encoding not in ("", "identity") else None
     parts: list[bytes] = []
     size = 0
-    async for chunk in content.iter_any():
-        part = chunk
-        if inflate is not None:
-            part = _inflate(inflate, chunk, MAX_BODY + 1 - size)
+    while chunk := await content.readany():
+        part = chunk if inflate is None else _inflate(inflate, chunk, MAX_BODY + 1 - size)
         parts.append(part)
         size += len(part)
         if size > MAX_BODY:
