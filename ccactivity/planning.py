@@ -63,6 +63,8 @@ from .whereabouts import SweptPage, Whereabouts
 __all__ = ["Credit", "Get", "Pacing", "Planner", "SleepUntil", "Sweep", "SweptPage"]
 
 SOON = 0.25  # seconds: when to ask again about an id which is about to be shown
+LONE = 1.12  # requests: what the pile of one id is worth when it gets a request of its own
+NEWS = 1.3  # a sweep shows not only ends among the queued, but who has begun and can be foretold from now on
 
 Offer = tuple[float, float, "Get | Sweep | None"]  # loop time at which it is ripe, worth by price, action
 
@@ -289,7 +291,7 @@ class Planner:
         stream = 0.0
         if page.queued > 1e-6:  # its part of the queue: by where queued ones began, of late, and how many it shows
             queued, begins = queue
-            stream = self._pace.stream(now) * (page.begins + 0.5 * page.queued / queued) / (begins + 0.5)
+            stream = NEWS * self._pace.stream(now) * (page.begins + 0.5 * page.queued / queued) / (begins + 0.5)
         strict = min(page.strict.values(), default=math.inf)
         latest = page.swept + (math.inf if page.state else min(strict, self._tariff.ceiling(now, self._rounds)))
         value, ends = page.pile(now, stream)
@@ -365,13 +367,13 @@ class Planner:
 
     def _ripens(self, rec: Watched, now: float) -> float:
         """When its pile reaches the price, which comes down as credit flows in."""
-        late = rec.ripe(self._tariff.price(now))
+        late = rec.ripe(LONE * self._tariff.price(now))
         if late <= now or self._tariff.fill(now) == 1.0:
             return late
         early = now
         for _ in range(10):
             middle = (early + late) / 2
-            if rec.pile(middle) < self._tariff.price(middle):
+            if rec.pile(middle) < LONE * self._tariff.price(middle):
                 early = middle
             else:
                 late = middle

@@ -35,6 +35,7 @@ UNSEEN, QUEUED, WORKING, STRANGE = "unseen", "queued", "working", "strange"
 ROOT2 = math.sqrt(2.0)
 NEW = 4.0  # seconds: r of an id nobody has looked at; it may have ended long ago
 LEAST = 0.5  # seconds: no forecast is sharper
+SLOWER = 1.05  # stalls and last steps make what remains a little longer than what was done foretells
 LONGEST = 10 * 86400.0  # seconds: the vendor keeps an activity for ten days; a longer age is a broken stamp
 
 
@@ -167,7 +168,7 @@ class Watched:
         else:
             # An integer hides half a step on average; and what has passed since the stamp remains no more.
             p = (percent + 0.5) / 100
-            remaining = max(LEAST, max(0.0, at - self.begun) * (1 - p) / p - (now - at))
+            remaining = max(LEAST, SLOWER * max(0.0, at - self.begun) * (1 - p) / p - (now - at))
             # Stood still for certain between two stamps, or perhaps only since the last one.
             stood = max(0.7 * (at - self.moved), 0.5 * (now - self.moved))
             self.square = remaining >= stood

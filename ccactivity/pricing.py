@@ -27,7 +27,7 @@ class Pacing:
     floor: float = attrs.field(default=1.0, validator=[positive, _finite])
     """Seconds between two looks at the same activity, at least."""
     ceiling: float = attrs.field(default=60.0, validator=positive)
-    """Seconds that an activity goes unseen at most, or a tenth of the time that it has been in work, if that is longer.
+    """Seconds that an activity goes unseen at most, or a sixth of the time that it has been in work, if that is longer.
     Stretched by a price above 1, and as the day's credit drains."""
 
     def __attrs_post_init__(self) -> None:
@@ -70,4 +70,4 @@ class Tariff:
     def ceiling(self, at: float, rounds: int, age: float = 0.0) -> float:
         """Seconds for which one of so many may go unseen which has been at work for so long."""
         stretch = max(1.0, self.pacing.price) / self.fill(at)
-        return max(self.pacing.ceiling, 0.1 * age, 10.0 * rounds) * stretch
+        return max(self.pacing.ceiling, age / 6, 10.0 * rounds) * stretch
