@@ -76,9 +76,9 @@ async def logout(path: Path | None) -> int:
         async with OAuthTokens(client, store) as tokens:
             gone = await tokens.log_out()
     if stored is None or not gone:
-        print(f"nobody was logged in: there is no login in {store!r}")
+        print(safe(f"nobody was logged in: there is no login in {store!r}"))
     else:
-        print(f"logged out: the login of {safe(stored.client_id)} was removed from {store!r}")
+        print(safe(f"logged out: the login of {stored.client_id} was removed from {store!r}"))
         end = "it runs out" if stored.expires_at is None else _when(stored.expires_at)
         say(f"the vendor cannot be told so: a copy of the access token that somebody has stays good until {end}")
     _say_what_wins()
@@ -194,5 +194,8 @@ def _when(moment: datetime) -> str:
 
 
 def _span(now: datetime, end: datetime) -> str:
-    minutes = max(0, round((end - now).total_seconds() / 60))
+    seconds = max(0, round((end - now).total_seconds()))
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{seconds} s"
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
