@@ -137,7 +137,15 @@ class AuthenticationError(ResponseError):
 
 
 class PermissionDeniedError(ResponseError):
-    """HTTP 403: the token lacks a scope, its user a privilege, or the application is deactivated."""
+    """HTTP 403: the token lacks a scope, its user a privilege, or the application is deactivated.
+
+    `scope`, `privilege`: what the call needs of the token, and of the user who granted it; None if that is unknown.
+    """
+
+    def __init__(self, *, scope: str | None = None, privilege: str | None = None, **response: Any) -> None:
+        super().__init__(**response)
+        self.scope = scope
+        self.privilege = privilege
 
 
 class NotFoundError(ResponseError):

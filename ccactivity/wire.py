@@ -53,8 +53,6 @@ _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _ID: Final = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,127}")
 _HOST: Final = re.compile(r"[A-Za-z0-9.-]+|[0-9A-Fa-f:.]+")
-_CONTACT_DATA: Final = "the scope contact_data and the privilege contacts:write"
-_CAMPAIGN_DATA: Final = "the scope campaign_data and the privilege campaign:read"
 # A collection that shifts while it is read repeats rows, but not whole pages again and again.
 MAX_BARREN_PAGES: Final = 10
 MAX_PAGE_SIZE: Final = 500
@@ -64,8 +62,21 @@ MAX_PAGE_SIZE: Final = 500
 
 
 @attrs.frozen
+class Needs:
+    """What the vendor asks of a token, and of the user who granted it."""
+
+    scope: str
+    privilege: str
+
+
+# The vendor's pages on scopes and user privileges.
+_CONTACT_DATA: Final = Needs("contact_data", "contacts:write")
+_CAMPAIGN_DATA: Final = Needs("campaign_data", "campaign:read")
+
+
+@attrs.frozen
 class Request:
-    """One request. `kind`: "list", "get", "history" or "token"; `needs`: what the vendor asks of the token.
+    """One request. `kind`: "list", "get", "history" or "token"; `needs`: None for what takes no token.
 
     `body`: an encoded form, which only a POST has.
     """
@@ -73,7 +84,7 @@ class Request:
     kind: str
     path: str
     query: str = ""
-    needs: str = _CONTACT_DATA
+    needs: Needs | None = _CONTACT_DATA
     method: str = "GET"
     body: bytes | None = attrs.field(default=None, repr=False)
 
@@ -256,7 +267,10 @@ def refusal(request: Request, reply: Reply) -> ResponseError:
     key, message = said(reply.body)
     kind = _ERRORS.get(reply.status, ServerError if reply.status >= 500 else ResponseError)
     request_id = reply.headers.get("x-amzn-requestid") or reply.headers.get("x-amz-apigw-id")
-    hints = {401: "the access token is expired or invalid", 403: f"this call needs {request.needs}"}
+    hints, more, needs = {401: "the access token is expired or invalid"}, {}, request.needs
+    if reply.status == 403 and needs is not None:
+        hints[403] = f"this call needs the scope {needs.scope} and the privilege {needs.privilege}"
+        more = {"scope": needs.scope, "privilege": needs.privilege}
     return kind(
         status=reply.status,
         method=request.method,
@@ -265,6 +279,7 @@ def refusal(request: Request, reply: Reply) -> ResponseError:
         error_message=message,
         request_id=clean(request_id, 80) if request_id else None,
         hint=hints.get(reply.status),
+        **more,
     )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import attrs
+import pytest
 
 import ccactivity as cc
 from ccactivity.oauth import FileStore, MemoryStore, OAuthClient, OAuthTokens, StoredTokens, TokenStore
@@ -17,6 +19,7 @@ from ccactivity.secret import Secret
 from ccactivity.testing import utc_now
 
 CLIENT = "ccactivity-sandbox"
+Printed = pytest.CaptureFixture[str]
 REDIRECT = "http://localhost:8080/callback"
 SCOPES = ("contact_data", "campaign_data", "offline_access")
 
@@ -70,6 +73,49 @@ def expired(when: datetime | None = None) -> dict[str, Any]:
     """The changes that make a record's access token one that has run out."""
     now = when or utc_now()
     return {"obtained_at": now - timedelta(days=2), "expires_at": now - timedelta(days=1)}
+
+
+def only_a_store(patch: pytest.MonkeyPatch, folder: Path) -> Path:
+    """Leave nothing of ours in the environment but the file for a login, which is not there yet."""
+    for name in ("ACCESS_TOKEN", "BASE_URL", "CLIENT_ID", "CLIENT_SECRET", "OAUTH_URL"):
+        patch.delenv(f"CCACTIVITY_{name}", raising=False)
+    path = folder / "tokens.json"
+    patch.setenv("CCACTIVITY_TOKEN_STORE", str(path))
+    return path
+
+
+def keep(sandbox: Sandbox, path: Path, scopes: tuple[str, ...] = SCOPES, **changes: Any) -> StoredTokens:
+    """Store a login that the sandbox has just made."""
+    answer = sandbox.log_in(CLIENT, scopes)
+    now = datetime.now(UTC)
+    record = StoredTokens(
+        client_id=CLIENT,
+        token_url=f"{sandbox.oauth_base_url}/token",
+        access_token=Secret(answer["access_token"]),
+        refresh_token=Secret(answer["refresh_token"]) if "refresh_token" in answer else None,
+        scopes=scopes,
+        obtained_at=now,
+        expires_at=now + timedelta(days=1),
+        version=1,
+    )
+    record = attrs.evolve(record, **changes)
+    path.touch(mode=0o600)
+    path.write_text(record.to_json())
+    return record
+
+
+def ran_out() -> dict[str, Any]:
+    now = datetime.now(UTC)
+    return {"obtained_at": now - timedelta(days=2), "expires_at": now - timedelta(days=1)}
+
+
+def complaint(printed: Printed) -> str:
+    """The one line on stderr."""
+    out, err = printed.readouterr()
+
+    assert "" == out
+    assert 1 == err.count("\n"), err
+    return err.strip()
 
 
 class Crash(BaseException):
@@ -143,9 +189,14 @@ __all__ = [
     "Brittle",
     "Crash",
     "FileStore",
+    "Printed",
     "client_of",
+    "complaint",
     "expired",
+    "keep",
     "logged_in",
+    "only_a_store",
+    "ran_out",
     "record_of",
     "session_of",
     "settle",

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import json
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -198,12 +199,17 @@ def test_wrong_usage(vendor: Sandbox, capsys: Printed, arguments: list[str], com
 
 
 @pytest.mark.parametrize("command", [["list"], ["get", UNKNOWN], ["watch", UNKNOWN], ["history", UNKNOWN]])
-def test_without_a_token(command: list[str], capsys: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing token is wrong usage, and the complaint names the variable."""
+def test_without_a_token(command: list[str], capsys: Printed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A missing token is wrong usage, and the complaint names the three ways to have one."""
     monkeypatch.delenv("CCACTIVITY_ACCESS_TOKEN", raising=False)
+    monkeypatch.setenv("CCACTIVITY_TOKEN_STORE", str(tmp_path / "none"))
 
     assert 2 == main(command)
-    assert "CCACTIVITY_ACCESS_TOKEN" in complaint(capsys)
+
+    said = complaint(capsys)
+
+    assert all(way in said for way in ("`ccactivity login`", "CCACTIVITY_ACCESS_TOKEN", "--token-file"))
+    assert 1 == len(said.splitlines())
 
 
 def test_token_from_a_file(vendor: Sandbox, capsys: Printed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,7 +300,9 @@ def test_help(capsys: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     names = [name for name in app if not name.startswith("-")]
 
-    assert {"list", "get", "watch", "history", "sandbox", "demo", "completion"} == set(names)
+    asking = {"list", "get", "watch", "history"}
+
+    assert asking | {"login", "logout", "whoami", "sandbox", "demo", "completion"} == set(names)
     assert 0 == main(["--help"])
 
     out = capsys.readouterr().out
@@ -312,7 +320,9 @@ def test_completion(shell: str, capsys: Printed) -> None:
     script = capsys.readouterr().out
 
     assert "ccactivity" in script
-    assert "max-staleness" in script
+    assert {"max-staleness", "whoami", "oauth-url", "token-life"} == set(
+        re.findall("max-staleness|whoami|oauth-url|token-life", script)
+    )
 
 
 def test_faults() -> None:

@@ -158,6 +158,22 @@ def test_sandbox() -> None:
     assert "Traceback" not in err
 
 
+def test_ctrl_c_of_a_login(vendor: Sandbox, tmp_path: Path) -> None:
+    """Ctrl-C ends a login with 130, and nothing is stored or said of it."""
+    vendor.register_client()
+    words = ("--client-id", "ccactivity-sandbox", "--oauth-url", vendor.oauth_base_url, "--store", f"{tmp_path}/tokens")
+    with started("login", *words, "--scope", "contact_data", sandbox=vendor) as process:
+        assert process.stderr is not None
+        while "Ctrl-C" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=10)
+
+    assert (130, "", "") == (process.returncode, out, err.strip())
+    assert {"device": 1} == vendor.requests
+    assert not (tmp_path / "tokens").exists()
+
+
 def test_a_port_that_is_taken(vendor: Sandbox) -> None:
     """A port that another program has is wrong usage."""
     port = vendor.base_url.split(":")[2].removesuffix("/v3")
@@ -200,12 +216,13 @@ def test_dumb_terminal(vendor: Sandbox) -> None:
 # --- imports --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("words", [["--help"], ["watch", "--help"], ["--version"], ["completion", "bash"]])
+@pytest.mark.parametrize("words", [["--help"], ["login", "--help"], ["--version"], ["completion", "bash"]])
 def test_help_imports_nothing_heavy(words: list[str]) -> None:
     """Help does not wait for the HTTP library."""
     code = (
         "import sys\nfrom ccactivity.cli import main\n"
-        "code = main()\nassert not {'aiohttp', 'cattrs', 'backoff', 'rich.live'} & set(sys.modules)\nsys.exit(code)"
+        "code = main()\nheavy = {'aiohttp', 'cattrs', 'backoff', 'oauthlib', 'rich.live'}\n"
+        "assert not heavy & set(sys.modules)\nsys.exit(code)"
     )
     done = run(*words, code=code)
 
@@ -213,14 +230,19 @@ def test_help_imports_nothing_heavy(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["list", "get", "watch", "history", "sandbox", "completion", "--install-completion"]
+    ("command", "extras"),
+    [
+        *((name, "cli") for name in ("list", "get", "watch", "history", "sandbox", "completion")),
+        ("--install-completion", "cli"),
+        ("login", "cli,oauth"),
+    ],
 )
-def test_without_the_extra(command: str) -> None:
+def test_without_the_extra(command: str, extras: str) -> None:
     """Without the extra a command says in one line what to install."""
     done = run(command, "x", code=BARE)
 
     assert (2, "") == (done.returncode, done.stdout)
-    assert f'ccactivity {command} needs more than the library: pip install "ccactivity[cli]"\n' == done.stderr
+    assert f'ccactivity {command} needs more than the library: pip install "ccactivity[{extras}]"\n' == done.stderr
 
 
 @pytest.mark.parametrize("words", [["--help"], ["demo", "--help"], ["--version"]])

@@ -46,7 +46,7 @@ async def test_a_login_on_another_device_ends_with_stored_tokens() -> None:
 
         assert re.fullmatch("[A-Z]{4}-[A-Z]{4}", login.user_code)
         assert login.user_code in str(login.verification_uri_complete)
-        assert (600.0, "https://vendor.example/activate") == (login.expires_in, login.verification_uri)
+        assert (600.0, f"{sandbox.oauth.site}/activate") == (login.expires_in, login.verification_uri)
         assert (SCOPES, True, "person@example.com") == (account.scopes, account.refreshable, account.user)
         assert token == (await stored_in(store)).access_token
         assert {"device": 1, "token": 7} == sandbox.requests

@@ -189,6 +189,9 @@ def test_permission_denied(request_: Request, scope: str, privilege: str) -> Non
     """A 403 names the scope and the privilege that the call needs, whatever the vendor says."""
     error = refusal(request_, Reply(403, body=b'{"message":"Forbidden"}'))
 
+    assert isinstance(error, PermissionDeniedError)
+    assert (scope, privilege) == (error.scope, error.privilege)
+
     assert scope in str(error)
     assert privilege in str(error)
 

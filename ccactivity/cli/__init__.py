@@ -1,7 +1,8 @@
 """The command line: arguments in, text out; it asks and decides nothing that the public API does not.
 
-`app` has the commands and `bare` stands in for it without the extra; `commands`, `watching`, `serving` and `demo` carry
-them out. What a batch looks like is worked out by `board` and `frame`, which are told the time and draw nothing.
+`app` has the commands and `bare` stands in for it without the extra; `commands`, `watching`, `login`, `serving` and
+`demo` carry them out. `connect` finds the token, which may be that of a login in a `store`. What a batch looks like is
+worked out by `board` and `frame`, which are told the time and draw nothing.
 """
 
 from __future__ import annotations

@@ -51,36 +51,53 @@ app["--install-completion"].group = app["--help"].group
 
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
-class Options:
-    """What every command that asks the API takes."""
+class Place:
+    """Where the login is: what every command but those without an account takes."""
 
-    token_file: Annotated[
-        Path | None, Parameter(metavar="FILE", help="File with the access token; else CCACTIVITY_ACCESS_TOKEN.")
-    ] = None
-    base_url: Annotated[
-        str | None, Parameter(metavar="URL", help="Of the API; else CCACTIVITY_BASE_URL, else the vendor's.")
+    store: Annotated[
+        Path | None, Parameter(metavar="FILE", help="File of the login; else CCACTIVITY_TOKEN_STORE, else your own.")
     ] = None
     verbose: Annotated[bool, Parameter(alias="-v", show_default=False, help="Show the library's log on stderr.")] = (
         False
     )
 
-    def connection(self) -> Connection:
-        """What the commands need of it."""
-        from .connect import Connection
-
+    def path(self) -> Path | None:
+        """The file that was named, once the log is shown if it is wanted."""
         if self.verbose:
             from .logs import show_logs
 
             show_logs()
-        return Connection(token_file=self.token_file, base_url=self.base_url)
+        return self.store
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class Options(Place):
+    """What every command that asks the API takes."""
+
+    token_file: Annotated[
+        Path | None,
+        Parameter(metavar="FILE", help="File with the access token; else CCACTIVITY_ACCESS_TOKEN, else the login."),
+    ] = None
+    base_url: Annotated[
+        str | None, Parameter(metavar="URL", help="Of the API; else CCACTIVITY_BASE_URL, else the vendor's.")
+    ] = None
+
+    def connection(self) -> Connection:
+        """What the commands need of it."""
+        from .connect import Connection
+
+        return Connection(token_file=self.token_file, store=self.path(), base_url=self.base_url)
 
 
 Json = Annotated[bool, Parameter(name="--json", show_default=False, help="One JSON object a line.")]
+Record = Annotated[bool, Parameter(name="--json", show_default=False, help="One JSON object.")]
 Csv = Annotated[bool, Parameter(name="--csv", show_default=False, help="CSV with a header.")]
 State = Literal["processing", "completed", "cancelled", "failed", "timed_out"]
 Seconds: Parameter = Parameter(metavar="SECONDS", validator=Number(gt=0))
 _FAULT = "Such as 503, throttled, hang, reset; 503:0.2 strikes one request in five. May be repeated."
 _ANY = Options()
+_HERE = Place()
 
 
 @app.command(name="list")
@@ -164,6 +181,52 @@ async def history(
 
 
 @app.command
+async def login(
+    *,
+    client_id: Annotated[
+        str | None, Parameter(metavar="ID", help="API key of the application; else CCACTIVITY_CLIENT_ID.")
+    ] = None,
+    scope: Annotated[
+        list[str] | None, Parameter(metavar="SCOPE", help="In the place of those this tool needs. May be repeated.")
+    ] = None,
+    oauth_url: Annotated[
+        str | None, Parameter(metavar="URL", help="Of the login server; else CCACTIVITY_OAUTH_URL, else the vendor's.")
+    ] = None,
+    json: Record = False,
+    place: Place = _HERE,
+) -> int:
+    """Log in with a browser, on this device or another."""
+    from .login import Application
+    from .login import login as command
+
+    application = Application(client_id=client_id, oauth_url=oauth_url, scopes=tuple(scope or ()))
+    return await command(application, place.path(), as_json=json)
+
+
+@app.command
+async def logout(*, place: Place = _HERE) -> int:
+    """Forget the login of this machine."""
+    from .login import logout as command
+
+    return await command(place.path())
+
+
+@app.command
+async def whoami(
+    *,
+    refresh: Annotated[
+        bool, Parameter(show_default=False, help="Refresh it first: an idle login ends after 180 days.")
+    ] = False,
+    json: Record = False,
+    place: Place = _HERE,
+) -> int:
+    """Tell who has logged in, for what, and until when."""
+    from .login import whoami as command
+
+    return await command(place.path(), refresh=refresh, as_json=json)
+
+
+@app.command
 async def sandbox(
     *,
     port: Annotated[int, Parameter(help="On 127.0.0.1; 0 takes a free one.", validator=Number(gte=0, lte=65535))] = 0,
@@ -173,12 +236,15 @@ async def sandbox(
     jobs: Annotated[
         int, Parameter(help="How many imports there are from the start.", validator=Number(gte=0, lte=1000))
     ] = 20,
+    token_life: Annotated[
+        float, Parameter(metavar="SECONDS", help="How long an access token of a login lives.", validator=Number(gte=1))
+    ] = 86_400.0,
     fault: Annotated[list[str] | None, Parameter(metavar="NAME[:CHANCE]", help=_FAULT)] = None,
 ) -> int:
     """Serve a simulated vendor until Ctrl-C."""
     from .serving import Plan, serve
 
-    return await serve(Plan(port=port, speed=speed, jobs=jobs, faults=tuple(fault or ())))
+    return await serve(Plan(port=port, speed=speed, jobs=jobs, token_life=token_life, faults=tuple(fault or ())))
 
 
 @app.command

@@ -11,19 +11,23 @@ from ccactivity import __version__
 
 __all__ = ["run"]
 
-_COMMANDS: Final = ("list", "get", "watch", "history", "sandbox", "completion", "--install-completion")
+_LOGINS: Final = ("login", "logout", "whoami")
+_COMMANDS: Final = ("list", "get", "watch", "history", *_LOGINS, "sandbox", "completion", "--install-completion")
 _INSTALL: Final = 'pip install "ccactivity[cli]"'
+_INSTALL_BOTH: Final = 'pip install "ccactivity[cli,oauth]"'
 
 
 def run(arguments: Sequence[str]) -> int:
     """Carry out a command line and return its exit code."""
     if arguments and arguments[0] in _COMMANDS:
-        print(f"ccactivity {arguments[0]} needs more than the library: {_INSTALL}", file=sys.stderr)
+        install = _INSTALL_BOTH if arguments[0] in _LOGINS else _INSTALL
+        print(f"ccactivity {arguments[0]} needs more than the library: {install}", file=sys.stderr)
         return 2
     parser = argparse.ArgumentParser(
         prog="ccactivity",
         description="Bulk activities and send histories of the Constant Contact V3 API.",
-        epilog=f"list, get, watch, history, sandbox and completion need more than the library: {_INSTALL}",
+        epilog=f"list, get, watch, history, sandbox and completion need more than the library: {_INSTALL};"
+        f" login, logout and whoami need {_INSTALL_BOTH}",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

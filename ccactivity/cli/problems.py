@@ -7,12 +7,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 import ccactivity
-from ccactivity import CCActivityError, TokenError, WatchTimeoutError
+from ccactivity import (
+    CCActivityError,
+    LoginFailedError,
+    ReauthorizationRequiredError,
+    TokenError,
+    WatchTimeoutError,
+)
 
 from .frame import safe
 
@@ -46,6 +52,10 @@ Expected: Final = (UsageError, CCActivityError)
 
 def code_of(error: Exception) -> int:
     """The exit code for an error."""
+    if isinstance(error, LoginFailedError) or (
+        isinstance(error, ReauthorizationRequiredError) and error.reason != "not_logged_in"
+    ):
+        return REFUSED
     if isinstance(error, UsageError | TokenError):
         return USAGE
     return FAILED if isinstance(error, WatchTimeoutError) else REFUSED
@@ -56,5 +66,6 @@ def complain(error: Exception) -> int:
     # By the name under which it can be caught: a few have names of the library's own inside.
     names = (kind.__name__ for kind in type(error).__mro__ if isinstance(error, CCActivityError))
     name = next((name for name in names if name in ccactivity.__all__), "error")
-    print(f"{name}: {safe(str(error))}", file=sys.stderr)
+    notes: Sequence[str] = getattr(error, "__notes__", ())
+    print(f"{name}: {safe('; '.join([str(error), *notes]))}", file=sys.stderr)
     return code_of(error)

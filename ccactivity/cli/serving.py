@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import attrs
@@ -16,6 +19,7 @@ from ccactivity.sandbox import (
     Drip,
     Fault,
     Hang,
+    OAuthRules,
     Reset,
     Sandbox,
     empty,
@@ -74,18 +78,22 @@ def faults(texts: Sequence[str]) -> list[Fault]:
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """What to serve. `speed`: how many times faster than life the jobs are."""
+    """What to serve. `speed`: how many times faster than life the jobs are. `token_life`: seconds, of a login's."""
 
     port: int = 0
     speed: float = 1.0
     jobs: int = 20
+    token_life: float = 86_400.0
     faults: Sequence[str] = ()
 
 
 async def serve(plan: Plan) -> int:
     """Serve until the task is cancelled, and then say what was asked of the vendor."""
     script = faults(plan.faults)
-    sandbox = Sandbox(port=plan.port, speed=plan.speed)
+    # A person stands before it, who has two seconds between two polls and not five.
+    rules = OAuthRules(access_life=plan.token_life, interval=2.0)
+    sandbox = Sandbox(port=plan.port, speed=plan.speed, oauth=rules)
+    client = sandbox.register_client()
     for fault in script:
         sandbox.faults.add(fault)
     try:
@@ -95,8 +103,9 @@ async def serve(plan: Plan) -> int:
     try:
         for _ in range(plan.jobs):
             sandbox.submit()
-        print(_greeting(sandbox, plan), flush=True)
-        await asyncio.Event().wait()
+        with TemporaryDirectory(prefix="ccactivity-sandbox-") as folder:
+            print(_greeting(sandbox, plan, _login(sandbox, client.client_id, folder)), flush=True)
+            await asyncio.Event().wait()
     finally:
         await sandbox.__aexit__(None, None, None)
         asked, wrong = sum(sandbox.requests.values()), sandbox.violations.total
@@ -104,7 +113,17 @@ async def serve(plan: Plan) -> int:
     return OK
 
 
-def _greeting(sandbox: Sandbox, plan: Plan) -> str:
+def _login(sandbox: Sandbox, client_id: str, folder: str) -> dict[str, str]:
+    """The environment for a login here. Its store is one of its own, so that it replaces no login with the vendor."""
+    return {
+        "CCACTIVITY_BASE_URL": sandbox.base_url,
+        "CCACTIVITY_OAUTH_URL": sandbox.oauth_base_url,
+        "CCACTIVITY_CLIENT_ID": client_id,
+        "CCACTIVITY_TOKEN_STORE": str(Path(folder, "tokens.json")),
+    }
+
+
+def _greeting(sandbox: Sandbox, plan: Plan, login: Mapping[str, str]) -> str:
     jobs = f"{plan.jobs} imports have been submitted" if plan.jobs != 1 else "1 import has been submitted"
     return "\n".join(
         [
@@ -112,9 +131,20 @@ def _greeting(sandbox: Sandbox, plan: Plan) -> str:
             f"Its token is {sandbox.token}",
             f"A campaign activity with a send history is {sandbox.vendor.campaign_activity_id}",
             "",
-            "In another terminal:",
+            "In another terminal, with that token:",
             "",
-            *(f"export {name}={value}" for name, value in sandbox.env.items()),
+            *_exports(sandbox.env),
+            "ccactivity watch --all",
+            "",
+            "Or with a login, which is approved in a browser:",
+            "",
+            "unset CCACTIVITY_ACCESS_TOKEN",
+            *_exports(login),
+            "ccactivity login",
             "ccactivity watch --all",
         ]
     )
+
+
+def _exports(environment: Mapping[str, str]) -> list[str]:
+    return [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]

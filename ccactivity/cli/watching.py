@@ -33,7 +33,8 @@ async def watch(
             say("no ids, nothing to watch")
             return OK
         raise UsageError("nothing to watch: give ids, --from FILE or --all")
-    async with connect(connection) as session:
+    reach = connect(connection)
+    async with reach as session:
         if everything:
             wanted += [activity.activity_id async for activity in session.list_activities() if not activity.done]
             if not wanted:
@@ -47,6 +48,8 @@ async def watch(
             max_staleness=max_staleness,
             as_json=as_json,
         )
+    for advice in dict.fromkeys(filter(None, map(reach.advice, followed.errors.values()))):
+        say(advice)
     return followed.code
 
 

@@ -77,7 +77,7 @@ class Asker:
         Raises Refused; Unsent, Hopeless and ThrottledError if nothing was taken; TransportError, ServerError and
         DecodeError if that is unknown.
         """
-        request = Request("token", endpoint.prefix, needs="", method="POST", body=form.encode())
+        request = Request("token", endpoint.prefix, needs=None, method="POST", body=form.encode())
         hidden = sorted({word for secret in secrets if secret for word in (secret, quote_plus(secret))}, key=len)
         unsent = throttles = lost = 0
         failure: CCActivityError

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 
 import attrs
@@ -22,6 +22,7 @@ __all__ = ["Account", "Attempt", "Refusal", "StoredTokens"]
 _FORMAT: Final = 1
 _MARGIN: Final = 300.0
 _MARGIN_SHARE: Final = 0.1
+_IDLE_LIFE: Final = timedelta(days=180)  # of a refresh token that nobody uses (vendor's page on access tokens)
 
 
 @attrs.frozen
@@ -164,6 +165,11 @@ class Account:
     interrupted_at: datetime | None
     problem: str | None
     stored_in: str
+
+    @property
+    def refreshable_until(self) -> datetime | None:
+        """When the login ends if nobody uses it: 180 days after it last brought a token; None if it has no future."""
+        return self.obtained_at + _IDLE_LIFE if self.refreshable else None
 
     @classmethod
     def of(cls, record: StoredTokens, problem: str | None, stored_in: str) -> Account:

@@ -23,7 +23,7 @@ from .effects import Answer, Disconnect, Effect
 
 __all__ = ["Fault", "Faults"]
 
-Where = Literal["any", "authorize", "device", "export", "get", "history", "list", "other", "post", "token"]
+Where = Literal["activate", "any", "authorize", "device", "export", "get", "history", "list", "other", "post", "token"]
 
 
 @define(eq=False)
@@ -31,7 +31,7 @@ class Fault:
     """One scripted fault.
 
     - `where`: "list", "get", "history", "post", "export", "other" (a path that the API does not have), "token",
-      "device" or "authorize" (the endpoints of the authorization server) or "any".
+      "device" or "authorize" (the endpoints of the authorization server), "activate" (its page for people), or "any".
     - `activity_id`: only requests for this id (in "history", of a campaign activity), and list pages that show it.
       An `Answer`, given before there is a page, never matches a list so. None is any.
     - `times`: act so often at most; None is always. `skip`: let so many matching requests pass first.

@@ -120,18 +120,24 @@ class Tokens:
         self._counts = counts
         self._ends: dict[str, float] = {}
         self._refused: dict[str, float] = {}
+        self._scopes: dict[str, frozenset[str]] = {}
 
     def issue(self, now: float) -> str:
         """Return a new token, easy to find wherever it should not be. Earlier ones live on until their own
         end.
         """
         token = f"canary-secret-{self._random.getrandbits(256):064x}"
-        self.admit(token, now + self._life)
+        self._ends[token] = now + self._life
         return token
 
-    def admit(self, token: str, end: float) -> None:
-        """Take a token that was made elsewhere into circulation, until its end."""
+    def admit(self, token: str, end: float, scopes: Iterable[str]) -> None:
+        """Take a token that was made elsewhere into circulation, until its end, for these scopes alone."""
         self._ends[token] = end
+        self._scopes[token] = frozenset(scopes)
+
+    def lacks(self, authorization: str, scope: str) -> bool:
+        """Tell whether a live token was granted without this scope; one that was issued here has them all."""
+        return scope not in self._scopes.get(authorization.partition(" ")[2], (scope,))
 
     def end(self, tokens: Iterable[str], now: float) -> None:
         """End the life of these tokens."""

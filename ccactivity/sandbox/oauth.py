@@ -2,8 +2,9 @@
 
 Theory of operation:
 
-1. Four endpoints outside the API, under `PREFIX`: authorize, token, device authorization, and nothing else. The vendor
-   documents no revocation. Both that take a POST together admit one request a second.
+1. Three endpoints outside the API, under `PREFIX`: authorize, token, device authorization; and the page at which a
+   person approves a device code (`activation`). The vendor documents no revocation. The token and the device endpoint
+   together admit one request a second.
 2. A login begins a family of refresh tokens. Rotating ones are spent by their use; who shows a spent one again has
    the whole family revoked, and with it its access tokens (RFC 9700, section 4.14.2; whether the vendor does so is
    unknown, so the sandbox does). Long-lived ones stay the same.
@@ -26,6 +27,7 @@ from urllib.parse import parse_qs, unquote_plus, urlencode
 
 from attrs import define, field, frozen
 
+from .activation import ACTIVATE, Device, activate
 from .gate import Tokens, Violations
 from .messages import Reply, Request, error_object, json_reply
 
@@ -37,6 +39,8 @@ _ROUTES = {
     ("GET", f"{PREFIX}/authorize"): "authorize",
     ("POST", f"{PREFIX}/device/authorize"): "device",
     ("POST", f"{PREFIX}/token"): "token",
+    ("GET", ACTIVATE): "activate",
+    ("POST", ACTIVATE): "activate",
 }
 _SCOPES = ("account_read", "account_update", "campaign_data", "contact_data", "offline_access")
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
@@ -95,18 +99,6 @@ class Family:
     access_tokens: list[str] = field(factory=list, repr=False)
 
 
-@define(eq=False)
-class _Device:
-    client_id: str
-    scopes: tuple[str, ...]
-    user_code: str
-    ends: float
-    interval: float
-    polled_at: float = -math.inf
-    polls: int = 0
-    verdict: str = "pending"
-
-
 @frozen
 class _Code:
     client_id: str
@@ -124,7 +116,11 @@ class _Refused(Exception):
 
 
 class OAuth:
-    """The authorization server; `families` is its memory of all logins, the newest last."""
+    """The authorization server; `families` is its memory of all logins, the newest last.
+
+    `grants`: token requests by grant type. `deny`: whether people decline at the authorize endpoint. `site`: where a
+    person finds the page for device codes.
+    """
 
     def __init__(
         self,
@@ -139,13 +135,14 @@ class OAuth:
         self.families: list[Family] = []
         self.grants: Counter[str] = Counter()
         self.deny: bool = False
+        self.site: str = "https://vendor.example"
         self._wall = wall
         self._random = random
         self._tokens = tokens
         self._counts = counts
         self._clients: dict[str, RegisteredClient] = {}
         self._refresh: dict[str, tuple[Family, int, float]] = {}
-        self._devices: dict[str, _Device] = {}
+        self._devices: dict[str, Device] = {}
         self._codes: dict[str, _Code] = {}
         self._used_codes: dict[str, Family] = {}
         self._arrivals: list[float] = []
@@ -181,17 +178,11 @@ class OAuth:
     @staticmethod
     def route(request: Request) -> str | None:
         """Return the kind of a request to one of the endpoints, None for any other."""
-        paths = {
-            ("POST", "/token"): "token",
-            ("POST", "/device/authorize"): "device",
-            ("GET", "/authorize"): "authorize",
-        }
-        path = request.path.removeprefix(PREFIX)
-        return paths.get((request.method, path)) if path != request.path else None
+        return _ROUTES.get((request.method, request.path))
 
     def refusal(self, kind: str, now: float) -> Reply | None:
         """Admit a request, or return its refusal."""
-        if kind == "authorize" or self.rules.per_second is None:
+        if kind in ("authorize", "activate") or self.rules.per_second is None:
             return None
         self._arrivals = [arrival for arrival in self._arrivals if now - arrival < 1.0]
         if len(self._arrivals) >= self.rules.per_second:
@@ -206,6 +197,9 @@ class OAuth:
             if kind == "authorize":
                 return self._authorize(_fields(request.query), now)
             fields = _fields(request.body.decode("utf-8", "replace"))
+            if kind == "activate":
+                decided = fields if request.method == "POST" else None
+                return activate(self._devices.values(), _fields(request.query), decided, now)
             client = self._authenticated(request, fields)
             body = self._device(client, fields, now) if kind == "device" else self._token(client, fields, now)
             return json_reply(200, body, _NO_STORE)
@@ -250,7 +244,7 @@ class OAuth:
 
     def _device(self, client: RegisteredClient, fields: dict[str, str], now: float) -> dict[str, Any]:
         letters = "".join(self._random.choices("BCDFGHJKLMNPQRSTVWXZ", k=8))
-        device = _Device(
+        device = Device(
             client_id=client.client_id,
             scopes=_scopes(fields),
             user_code=f"{letters[:4]}-{letters[4:]}",
@@ -259,7 +253,7 @@ class OAuth:
         )
         device_code = self._word("device")
         self._devices[device_code] = device
-        where = "https://vendor.example/activate"
+        where = self.site + ACTIVATE
         return {
             "device_code": device_code,
             "user_code": device.user_code,
@@ -375,7 +369,7 @@ class OAuth:
         parts = [json.dumps(part).encode() for part in ({"alg": "RS256", "kid": "sandbox"}, claims)]
         head = ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
         token = f"{head}.{self._word('signature')}"
-        self._tokens.admit(token, now + self.rules.access_life)
+        self._tokens.admit(token, now + self.rules.access_life, family.scopes)
         return token
 
     def _word(self, kind: str) -> str:

@@ -140,7 +140,7 @@ class Sandbox:
     @property
     def requests(self) -> Counter[str]:
         """How many requests of each kind arrived: "list", "get", "history", "post", "export", "other", "token",
-        "device", "authorize".
+        "device", "authorize", "activate".
         """
         return self.vendor.requests
 
@@ -242,7 +242,8 @@ class Sandbox:
             await site.start()
             stack.push_async_callback(site.stop)
             stack.push_async_callback(_settle)
-            self._base_url = f"http://{self._host}:{runner.addresses[0][1]}/v3"
+            self.oauth.site = f"http://{self._host}:{runner.addresses[0][1]}"
+            self._base_url = f"{self.oauth.site}/v3"
             self._stack = stack.pop_all()
         return self
 

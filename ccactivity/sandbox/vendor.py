@@ -84,7 +84,8 @@ class Vendor:
     - `token_life`: seconds that a token lives; None is for ever.
     - `oauth`: how the authorization server behaves; None is `OAuthRules()`.
 
-    `scopes` and `privileges` are sets to take from: what a request needs and does not find there is a 403.
+    `scopes` and `privileges` are sets to take from: what a request needs and does not find there is a 403, as is a
+    scope that its login was not granted.
     """
 
     def __init__(
@@ -219,24 +220,26 @@ class Vendor:
     def _count_manners(self, request: Request, kind: str) -> None:
         self.violations.unknown_path += kind == "other"
         self.violations.token_in_url += self.tokens.found_in(request.target)
-        if request.method == "GET" and kind != "authorize":  # which is for browsers
+        if request.method == "GET" and kind not in ("authorize", "activate"):  # which are for browsers
             accepted = ("text/csv", "application/json") if kind == "export" else ("application/json",)
             self.violations.missing_headers += bad_manners(request, accepted)
 
     def _refusal(self, request: Request, kind: str, now: float, known: float) -> Reply | None:
-        if kind in ("token", "device", "authorize"):
+        if kind in ("token", "device", "authorize", "activate"):
             return self.oauth.refusal(kind, now)
         if not request.path.startswith("/v3/"):
             return gateway_message(403, "Forbidden")
-        refusal = self.limits.refusal(now)
+        refusal, authorization = self.limits.refusal(now), request.headers.get("authorization", "")
         if refusal is None:
-            refusal = self.tokens.refusal(request.headers.get("authorization", ""), now, known)
+            refusal = self.tokens.refusal(authorization, now, known)
         if refusal is None and kind != "other":
             scope, privilege = _NEEDS.get(kind, ("contact_data", "contacts:write"))
             if privilege not in self.privileges:
                 text = "Request forbidden due to insufficient user privileges."
                 refusal = error_object(403, "access_denied", text)
-            elif scope not in self.scopes:  # this body is a guess: only that it is a 403 is documented
+            elif scope not in self.scopes or self.tokens.lacks(
+                authorization, scope
+            ):  # this body is a guess: only that it is a 403 is documented
                 refusal = error_object(403, "access_denied", "Request forbidden due to insufficient scopes.")
         return refusal
 
@@ -279,7 +282,7 @@ class Vendor:
                 return self._export(ids[0], now)
             case "post":
                 return self._post(request, ids[0], now)
-            case "token" | "device" | "authorize":
+            case "token" | "device" | "authorize" | "activate":
                 return self.oauth.answer(kind, request, now)
         if any(pattern.fullmatch(request.path) for pattern in _ROUTES.values()):
             refusal = error_array(405, "contacts.api.method_not_allowed", "The method is not allowed here.")
