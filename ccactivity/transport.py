@@ -133,10 +133,12 @@ class Transport:
             headers = {name.lower(): value for name, value in response.headers.items()}
             try:
                 body = await _read(response.content, headers.get("content-encoding", ""))
-            except BaseException:
+            except BaseException as error:
                 # What is left of the body is not worth reading, so the connection is of no more use.
                 response.close()
-                raise
+                if not isinstance(error, DecodeError) or 200 <= response.status < 300:
+                    raise
+                body = b""  # what is no success says by its status what to do
             return Reply(response.status, headers, body)
 
     def _session(self) -> aiohttp.ClientSession:
