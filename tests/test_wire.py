@@ -454,6 +454,9 @@ def test_any_body(body: bytes) -> None:
         ({"_links": {"next": {"href": "/v3/activities?cursor=x"}}}, "/v3/activities?cursor=x"),
         ({"_links": {"next": "/v3/activities?cursor=x"}}, "/v3/activities?cursor=x"),
         ({"_links": {"next": {"href": 5}}}, 5),
+        ({"_links": {"next": []}}, []),
+        ({"_links": 5}, 5),
+        ({"_links": [{"rel": "next", "href": "/v3/x"}]}, [{"rel": "next", "href": "/v3/x"}]),
     ],
 )
 def test_next(others: dict[str, Any], following: object) -> None:
