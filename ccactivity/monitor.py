@@ -19,18 +19,16 @@ import attrs
 
 from .errors import (
     ActivityExpiredError,
-    AuthenticationError,
     CCActivityError,
     NotFoundError,
     PermissionDeniedError,
-    ResponseError,
 )
 from .exchange import Exchange
 from .mailbox import Mailbox
 from .models import Activity
 from .planning import Planner
 from .reading import Reader
-from .scheduler import Scheduler, passing
+from .scheduler import Scheduler, passing, refused
 from .wire import Endpoint
 
 __all__ = ["Look", "Monitor"]
@@ -165,7 +163,7 @@ class Monitor:
             self._absent(watched, error, now)
         elif isinstance(error, PermissionDeniedError) and self._denied_all(activity_id):
             self.abort(error)
-        elif isinstance(error, ResponseError) and not isinstance(error, AuthenticationError):
+        elif refused(error):
             self._lost(watched, error)
         else:
             self.abort(error)

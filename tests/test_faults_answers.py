@@ -60,6 +60,45 @@ async def test_lists_of_no_use_cost_no_watch(effect: Any) -> None:
         assert set(ids) == set(result.completed)
 
 
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 410, 415, 418, 422, 451])
+async def test_a_list_that_is_refused_is_not_asked_for_again(status: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever the status of the refusal: one request, one warning, and single activities are followed as before."""
+    async with vendor() as (sandbox, session):
+        ids = [sandbox.submit(sb.Life(duration=60)) for _ in range(6)]
+        sandbox.faults.add(sb.message(status, "no lists for you"), where="list")
+        result = await session.wait_many(ids)
+
+        assert set(ids) == set(result.completed)
+        assert 1 == sandbox.requests["list"]
+        assert ["WARNING"] == [record.levelname for record in caplog.records if "no lists for you" in record.message]
+
+
+async def test_a_link_that_is_refused_again_and_again_is_not_followed_for_ever(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A link may age, and the list brings a new one; when that is refused too, single activities are asked for."""
+    async with vendor(history=600, order="oldest") as (sandbox, session):
+        ids = [sandbox.submit(sb.Life(duration=300)) for _ in range(10)]
+        sandbox.faults.add(sb.next_link("/v3/activities?cursor=of-no-use"), where="list")
+        result = await session.wait_many(ids)
+
+        assert set(ids) == set(result.completed)
+        assert 1 < sandbox.requests["list"] <= 6
+        assert 1 == sum(record.levelname == "WARNING" for record in caplog.records)
+        sandbox.violations.bad_cursor = 0  # the link was none of its own
+
+
+async def test_a_link_that_has_aged_costs_no_more_than_its_page() -> None:
+    """Refused once, it is replaced by that which the list now gives, and lists stay in use."""
+    async with vendor(history=600, order="oldest") as (sandbox, session):
+        ids = [sandbox.submit(sb.Life(duration=300)) for _ in range(40)]
+        sandbox.faults.add(sb.message(400, "The cursor is invalid."), where="list", skip=4, times=1)
+        result = await session.wait_many(ids)
+
+        assert set(ids) == set(result.completed)
+        assert len(sandbox.log) < 2 * len(ids)
+
+
 @pytest.mark.parametrize("status", [400, 405, 410, 415, 422, 451])
 async def test_what_is_refused_is_asked_once(status: int) -> None:
     """No retry and no refresh for a refusal; a call and a watch say what the vendor said."""
