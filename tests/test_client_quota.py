@@ -10,6 +10,7 @@ import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import aiohttp
@@ -142,8 +143,13 @@ async def test_throttled_pauses_everyone() -> None:
             await asyncio.sleep(5)
 
 
-@pytest.mark.parametrize(("effect", "most"), [(sb.message(429, "?"), 3), (sb.html(429), 3), (sb.throttled(), 20)])
-async def test_being_throttled_for_ever_is_an_error_in_the_end(effect: Misdeed, most: int) -> None:
+NEITHER = [sb.message(429, "?"), sb.html(429), sb.empty(429), sb.Answer(sb.Reply(status=429, body=b"[{}]"))]
+
+
+@pytest.mark.parametrize(
+    ("effect", "attempts", "least"), [*[(effect, 3, 5.0) for effect in NEITHER], (sb.throttled(), 10, 1.0)]
+)
+async def test_being_throttled_for_ever_is_an_error_in_the_end(effect: Misdeed, attempts: int, least: float) -> None:
     """A 429 of neither kind is waited out longer than `throttled`, three times at most; then ThrottledError."""
     async with vendor() as (sandbox, session):
         job = sandbox.submit()
@@ -154,7 +160,10 @@ async def test_being_throttled_for_ever_is_an_error_in_the_end(effect: Misdeed, 
             await session.get_activity(job)
 
         assert 429 == caught.value.status
-        assert 3 < len(sandbox.log) <= 3 + most
+        assert 3 + attempts == len(sandbox.log)
+        pauses = [late.time - early.time for early, late in pairwise(sandbox.log)]
+        assert all(pause > least for pause in (*pauses[:2], *pauses[3:]))  # with jitter, so never just that
+        assert all(early < late for early, late in pairwise(pauses[3:8]))  # the longest is a minute
 
 
 async def test_a_spent_day_says_when_it_ends() -> None:
@@ -250,6 +259,40 @@ async def test_a_broken_connection_is_retried_then_a_transport_error(effect: sb.
         assert sandbox.now < 60
 
 
+async def test_calls_share_their_retries_with_each_other() -> None:
+    """In an outage fifty calls at once are fifty requests and a few; once there are answers retries come back."""
+    retry = cc.Retry(budget=8)
+    async with vendor(retry=retry) as (sandbox, session):
+        job = sandbox.submit()
+        fault = sandbox.faults.add(sb.server_error(503))
+        errors = await asyncio.gather(*[session.get_activity(job) for _ in range(50)], return_exceptions=True)
+
+        assert {cc.ServerError} == {type(error) for error in errors}
+        assert 50 + 8 <= len(sandbox.log) <= 50 + 8 + 2  # one comes back in half a minute
+        sandbox.faults.remove(fault)
+        for _ in range(10):
+            await session.get_activity(job)
+        sandbox.faults.add(sb.server_error(503), times=4)
+        assert job == (await session.get_activity(job)).activity_id
+
+
+async def test_waits_between_retries_double_and_are_jittered() -> None:
+    """Half a second, one, two, four, and up to half as much again at random, differently for each call."""
+    async with vendor() as (sandbox, session):
+        job = sandbox.submit()
+        seen = []
+        for _ in range(2):
+            sandbox.faults.add(sb.server_error(503), times=4)
+            begun = len(sandbox.log)
+            assert job == (await session.get_activity(job)).activity_id
+            times = [line.time for line in sandbox.log[begun:]]
+            seen.append([late - early - 0.06 for early, late in pairwise(times)])
+
+        for waits in seen:
+            assert all(least <= wait <= 1.6 * least for least, wait in zip((0.5, 1, 2, 4), waits, strict=True))
+        assert seen[0] != seen[1]
+
+
 async def test_no_answer_is_a_transport_error() -> None:
     """An attempt that hangs ends after thirty seconds by default; nobody listening is said to be so."""
     async with vendor(retry=cc.Retry(attempts=1)) as (sandbox, session):
@@ -261,8 +304,10 @@ async def test_no_answer_is_a_transport_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v3"
     async with cc.ActivitySession("token", base_url=url, now=utc_now) as session:
+        begun = asyncio.get_running_loop().time()
         with pytest.raises(cc.TransportError, match=r"(?i)connect"):
             await session.get_activity(ID)
+        assert asyncio.get_running_loop().time() - begun > 0.5 + 1 + 2 + 4  # five attempts
 
 
 async def test_a_borrowed_session_stays_its_owners() -> None:
