@@ -212,6 +212,26 @@ async def test_watches_leave_a_reserve_to_single_calls() -> None:
         assert cc.ActivityState.COMPLETED is (await watch).state
 
 
+@pytest.mark.parametrize("lists", [True, False])
+async def test_who_wants_to_look_often_starves_nobody(lists: bool) -> None:
+    """With a day all but spent, the others that are watched are looked at as well, and their ends are known in time."""
+    quota = cc.Quota(per_day=1000, spent=930)
+    async with vendor(sandbox={"per_day": 1000, "spent_today": 930}, quota=quota) as (sandbox, session):
+        if not lists:
+            sandbox.faults.add(sb.forbidden(), where="list")
+        shown = sandbox.submit(sb.Life(duration=9e9))
+        looking = asyncio.create_task(session.wait(shown, max_staleness=5))
+        others = [sandbox.submit(sb.Life(duration=2000 + 100 * number)) for number in range(3)]
+        async with asyncio.timeout(2 * 3600):
+            result = await session.wait_many(others)
+        ends = [truth.ended_at for other in others if (truth := sandbox.truth(other)) is not None]
+        looking.cancel()
+        await asyncio.wait([looking])
+
+        assert set(others) == set(result.completed)
+        assert sandbox.now - max(ends) < 1800
+
+
 async def test_a_request_at_midnight_counts_for_both_days() -> None:
     """Nobody knows which day the vendor charges for a request in flight at midnight: we charge both."""
     async with vendor(latency=2.0) as (sandbox, session):
