@@ -182,6 +182,21 @@ async def test_a_spent_day_says_when_it_ends() -> None:
         assert job == (await session.get_activity(job)).activity_id
 
 
+@pytest.mark.parametrize("date", ["Fri, 31 Dec 9999 23:59:59 GMT", "Thu, 01 Jan 1970 00:00:07 GMT", "soon", ""])
+async def test_a_spent_day_ends_by_our_own_clock_where_the_vendors_makes_no_sense(date: str) -> None:
+    """The Date of an answer is the better clock, but not one of a machine that does not know the year."""
+    async with vendor() as (sandbox, session):
+        job = sandbox.submit(sb.Life(duration=60))
+        body = sb.quota_exceeded().reply.body
+        sandbox.faults.add(sb.Answer(sb.Reply(status=429, body=body, headers={"Date": date})), times=1)
+        with pytest.raises(cc.QuotaExceededError) as caught:
+            await session.get_activity(job)
+
+        assert MIDNIGHT == caught.value.resets_at
+        assert (await session.wait(job)).succeeded
+        assert 12 * 3600 <= sandbox.now < 12 * 3600 + 60
+
+
 async def test_the_own_ledger_keeps_the_day() -> None:
     """Our own count refuses what the vendor would refuse, and begins anew at 00:00 UTC."""
     quota = cc.Quota(per_day=20, reserve=0, spent=15)
