@@ -373,6 +373,24 @@ async def test_a_borrowed_session_stays_its_owners() -> None:
         assert "Authorization" not in http.headers
 
 
+async def test_a_borrowed_session_may_be_closed_by_its_owner_at_any_time() -> None:
+    """Calls and watches under way, queued, or to come end with SessionClosedError or their answer, and soon."""
+    for moment in (0.0, 0.5, 1.0, 1.3, 2.0, 2.1, 2.3):
+        async with sb.Sandbox(latency=1.0) as sandbox, aiohttp.ClientSession() as http:
+            session = connect(sandbox, http=http)
+            job = sandbox.submit(sb.Life(duration=9e9))
+            tasks: list[Any] = [asyncio.create_task(session.get_activity(job)) for _ in range(12)]
+            tasks.append(asyncio.create_task(session.wait(job)))
+            await asyncio.sleep(moment)
+            await http.close()
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+            errors = [outcome for outcome in outcomes if not isinstance(outcome, cc.Activity)]
+
+            assert len(errors) >= 4
+            assert {cc.SessionClosedError} == {type(error) for error in errors}
+            assert sandbox.now < 10
+
+
 async def test_an_own_session_is_plain_and_gets_closed() -> None:
     """Each request names the client, type and token; no cookie is kept; closing ends connections and calls."""
     async with raw_server() as (url, heads):
