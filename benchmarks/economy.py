@@ -56,7 +56,7 @@ class World:
 
 MAIN = (
     World(name="N=1", count=1, seeds=200, loops=True),
-    World(name="N=10, k=8", count=10, seeds=40, loops=True),
+    World(name="N=10, k=8", count=10, seeds=400, loops=True),
     World(name="N=100, k=8", count=100, loops=True),
     World(name="N=1000, k=16", count=1000, lanes=16, seeds=5, loops=True),
     World(name="N=1000, k=100", count=1000, lanes=100, seeds=5),

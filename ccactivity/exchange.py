@@ -30,14 +30,9 @@ from typing import Any, Final, Generic, TypeVar
 import attrs
 import backoff
 
-from .errors import (
-    CCActivityError,
-    DecodeError,
-    QuotaExceededError,
-    SessionClosedError,
-    TransportError,
-)
-from .quota import Grant, Quota, Ticket
+from .errors import CCActivityError, DecodeError, SessionClosedError, TransportError
+from .gate import Gate
+from .quota import Grant, Quota
 from .retrying import Patience, Retry, Trouble
 from .secret import Secret
 from .tokens import TokenSource, check_given
@@ -48,8 +43,6 @@ __all__ = ["Exchange"]
 
 T = TypeVar("T")
 _log: Final = logging.getLogger("ccactivity")
-# A gate that is shut until tomorrow is looked at now and then: wall clocks are set, laptops sleep.
-_GLANCE: Final = 300.0
 _FAREWELL: Final = 10.0
 # Seconds for which a grant that was taken ahead is good; the quota's window is a tenth longer than the vendor's second.
 _FRESH: Final = 0.1
@@ -145,6 +138,7 @@ class Exchange:
         # Requests that were sent, by their kind, with those that the HTTP library made by itself.
         self.sent: Counter[str] = Counter()
         self._transport = transport
+        self._gate = Gate(quota, now)
         self._patience = Patience(retry)
         self._renewal: asyncio.Future[None] | None = None
         self._scopes: set[asyncio.Timeout] = set()
@@ -193,50 +187,25 @@ class Exchange:
     async def grant(self, *, background: bool) -> Grant:
         """Wait for permission to send one request; in the foreground, QuotaExceededError rather than until tomorrow."""
         async with self._open():
-            return await self._granted(background=background)
-
-    async def _granted(self, *, background: bool) -> Grant:
-        """As `grant`, where a scope is open already."""
-        loop = asyncio.get_running_loop()
-        woken = asyncio.Event()
-        ticket = Ticket(woken.set, background)
-        self.quota.enter(ticket, loop.time())
-        try:
-            while True:
-                now, wall = loop.time(), self.now()
-                if not background and self.quota.shut_for(now, wall, background=False):
-                    raise self._exceeded(now, wall)
-                delay = self.quota.delay(ticket, now, wall)
-                if delay <= 0:
-                    return self.quota.grant(ticket, now, wall)
-                woken.clear()
-                await _sleep_unless(woken, min(delay, _GLANCE))
-        finally:
-            self.quota.leave(ticket)
+            return await self._gate.grant(background=background)
 
     def _open(self) -> _Scope:
         if self.closed:
             raise SessionClosedError("the session is closed")
         return _Scope(self._scopes)
 
-    def _exceeded(self, now: float, wall: datetime) -> QuotaExceededError:
-        resets_at = self.quota.opens_at(now, wall)
-        return QuotaExceededError(
-            f"the API key's requests for this day are spent; they come back at {resets_at:%Y-%m-%d %H:%M} UTC",
-            resets_at=resets_at,
-        )
-
     # --- one attempt ------------------------------------------------------------------------------------------------
 
     async def _attempt(self, call: _Call[T]) -> T:
         # Asked for before queueing too, so that a refresh does not sit on a grant.
-        await self.renewed()
+        if self.renewing:
+            await self.renewed()
         await self.source.access_token()
         if call.grant is not None and asyncio.get_running_loop().time() - call.grant.at > _FRESH:
             # Others like it have waited for the token too, and would now be sent all at once.
             self.quota.refund(call.grant)
             call.grant = None
-        grant, call.grant = call.grant or await self._granted(background=call.background), None
+        grant, call.grant = call.grant or await self._gate.grant(background=call.background), None
         sending = _Sending(self, call, grant)
         try:
             return await self._conclude(call, sending, await self._send(call, sending))
@@ -286,7 +255,7 @@ class Exchange:
             sending.settled = True
             jitter = random.uniform(1.0, 30.0)
             self.quota.exceeded(sending.grant, now, wall, server=server_time(reply), jitter=jitter)
-            raise self._exceeded(now, wall)
+            raise self._gate.exceeded(now, wall)
         if verdict is Verdict.TRANSIENT:
             raise _Retryable(Trouble.FAILED, error, call, after=retry_after(reply))
         self._answered(sending, wall)
@@ -395,9 +364,3 @@ class _Scope:
 
 async def _tell(source: TokenSource, token: str) -> None:
     await source.refused(token)
-
-
-async def _sleep_unless(woken: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await woken.wait()

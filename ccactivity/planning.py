@@ -55,13 +55,13 @@ from datetime import datetime
 
 import attrs
 
+from .outage import LONGEST, Outage, pause
 from .prediction import QUEUED, UNSEEN, WORKING, Look, Pace, Page, Watched
 from .pricing import Credit, Pacing, Tariff
 from .whereabouts import SweptPage, Whereabouts
 
 __all__ = ["Credit", "Get", "Pacing", "Planner", "SleepUntil", "Sweep", "SweptPage"]
 
-OUTAGE = 60.0  # seconds: the longest wait between two probes of a vendor who does not answer
 SOON = 0.25  # seconds: when to ask again about an id which is about to be shown
 
 Offer = tuple[float, float, "Get | Sweep | None"]  # loop time at which it is ripe, worth by price, action
@@ -110,9 +110,7 @@ class Planner:
         self._swept_from = -math.inf  # loop time at which the last sweep was asked
         self._stale: set[str] = set()  # shown by the sweep which is over, but as they were before the last look
         self._rounds = 1  # pages with watched ids on them
-        self._failures = 0
-        self._pause = -math.inf
-        self._held: dict[str, tuple[int, float]] = {}  # ids whose GET failed: how often, until when they wait
+        self._outage = Outage()
 
     # What is watched.
 
@@ -128,11 +126,11 @@ class Planner:
         if rec is not None:
             self._landed(rec)
             self._where.forget(rec)
-            self._held.pop(activity_id, None)
+            self._outage.release(activity_id)
 
     def ended(self, activity: Look, now: float) -> None:
         """An activity was seen terminal: it is forgotten."""
-        self._answered()
+        self._outage.answered()
         rec = self._where.ids.get(activity.activity_id)
         if rec is None:
             return
@@ -150,12 +148,12 @@ class Planner:
         """A look at an activity which is not terminal, by a GET or (listed) as a row of a sweep."""
         rec = self._where.ids.get(activity.activity_id)
         if not listed:
-            self._answered()
+            self._outage.answered()
         if rec is None:
             return
         if not listed:
             self._landed(rec)
-            self._held.pop(rec.activity_id, None)
+            self._outage.release(rec.activity_id)
         elif rec.kind == QUEUED and activity.state == "initialized" and rec.found:
             self._where.queued(rec, rec.seen, now, began=False)  # nothing new, as for most rows of a long queue
             rec.seen = now
@@ -184,10 +182,9 @@ class Planner:
         rec = self._where.ids.get(activity_id)
         if rec is not None:
             self._landed(rec)
-            count = self._held.get(activity_id, (0, 0.0))[0] + 1
-            self._held[activity_id] = (count, now + min(OUTAGE, 2.0 ** min(count, 9)))
+            self._outage.hold(activity_id, now)
             self._where.demote(rec)
-        self._stumbled(now)
+        self._outage.unanswered(now)
 
     def swept(self, sweep: Sweep, pages: Sequence[SweptPage], now: float, *, failed: bool = False) -> None:
         """The sweep is over, with these pages; failed: it broke off after them."""
@@ -196,17 +193,17 @@ class Planner:
         if not self._lists:
             page = None  # it was this very sweep: what it showed will be shown by no other
         if pages:
-            self._answered()
+            self._outage.answered()
         if pages and page is not None:
             self._where.swept(page, pages, self._swept_from, now, self._stale)
         elif page is not None and failed:
             page.strikes += 1
-            page.held = now + min(OUTAGE, 2.0 ** min(page.strikes, 9))
+            page.held = now + pause(page.strikes)
             if page.index and page.strikes > 1:
                 self._where.unlink(page)
         self._stale.clear()
         if failed:
-            self._stumbled(now)
+            self._outage.unanswered(now)
 
     def sweeps_off(self, sweep: Sweep | None = None) -> None:
         """The vendor refuses lists: all, or those of this sweep's kind (a state, or a remembered start)."""
@@ -226,13 +223,13 @@ class Planner:
         """The best thing to do now, or how long nothing is worth doing. Marks nothing."""
         if self._tariff.count(credit, now):
             self._where.revalue()
-        if not self._where.ids or (self._failures and (self._flying or self._sweeping)):
+        if not self._where.ids or (self._outage.failures and (self._flying or self._sweeping)):
             return SleepUntil(math.inf)
         if credit.banked < 1.0:
-            wait = (1.0 - credit.banked) / credit.rate if credit.rate > 0 else OUTAGE
-            return SleepUntil(now + min(max(wait, SOON), OUTAGE))
-        if now < self._pause:
-            return SleepUntil(self._pause)
+            wait = (1.0 - credit.banked) / credit.rate if credit.rate > 0 else LONGEST
+            return SleepUntil(now + min(max(wait, SOON), LONGEST))
+        if now < self._outage.until:
+            return SleepUntil(self._outage.until)
         best: Get | Sweep | None = None
         most, wake = -1.0, math.inf
         for due, worth, action in self._offers(now):
@@ -348,12 +345,12 @@ class Planner:
             return math.inf, 0.0, None
         stream, since = self._pace.stream(now), max(self._where.clear, rec.seen)
         due = max(since + math.sqrt(2.0 * self._tariff.price(now) / stream), rec.seen + self._pacing.floor)
-        due = max(due, self._held.get(rec.activity_id, (0, due))[1])
+        due = self._outage.after(rec.activity_id, due)
         return due, stream * (now - since) ** 2 / 2.0 / self._tariff.price(now), Get(rec.activity_id)
 
     def _due(self, rec: Watched, now: float) -> float:
         """When this id is worth a GET, or not sooner."""
-        if rec.kind == UNSEEN and rec.activity_id not in self._held and len(self._where.ids) == 1:
+        if rec.kind == UNSEEN and rec.activity_id not in self._outage.held and len(self._where.ids) == 1:
             return rec.seen  # somebody waits, and no sweep will show it
         waits = rec.kind == QUEUED or (rec.kind == UNSEEN and not self._lists and self._where.idle[QUEUED])
         due = math.inf if waits else self._ripens(rec, now)
@@ -361,7 +358,7 @@ class Planner:
         due = min(due, rec.seen + self._tariff.ceiling(now, others, now - rec.begun))
         due = min(due, self._tariff.wish(rec.seen, rec.strict))
         due = max(due, rec.seen + self._pacing.floor)
-        return max(due, self._held.get(rec.activity_id, (0, due))[1])
+        return self._outage.after(rec.activity_id, due)
 
     def _ripens(self, rec: Watched, now: float) -> float:
         """When its pile reaches the price, which comes down as credit flows in."""
@@ -384,16 +381,7 @@ class Planner:
         elif (rec := self._where.ids.get(action.activity_id)) is not None:
             self._landed(rec)
 
-    # Failures.
-
     def _landed(self, rec: Watched) -> None:
         if rec.flying:
             rec.flying = False
             self._flying -= 1
-
-    def _answered(self) -> None:
-        self._failures, self._pause = 0, -math.inf
-
-    def _stumbled(self, now: float) -> None:
-        self._failures += 1
-        self._pause = now + min(OUTAGE, 2.0 ** min(self._failures - 1, 9))

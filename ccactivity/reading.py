@@ -103,7 +103,7 @@ class Reader:
 
     def __init__(self, notice: Callable[[str, object], None]) -> None:
         self._notice = notice
-        self._moments: dict[str | None, datetime | None] = {None: None}
+        self._moments: dict[str, datetime] = {}
         self._status = self._structure(ActivityStatus)
         self._activity = self._structure(
             Activity,
@@ -179,7 +179,7 @@ class Reader:
 
     def _understood(self, rows: list[Any], is_one: Callable[[Any], bool], what: str, body: bytes) -> list[Any]:
         """The rows that are what they should be; the others are noticed, and if they are all, it is a DecodeError."""
-        good = [row for row in rows if is_one(row)]
+        good = [*filter(is_one, rows)]
         if len(good) < len(rows):
             if not good:
                 raise DecodeError(f"none of its rows is one of {what}", excerpt=_excerpt(body))
@@ -226,27 +226,26 @@ class Reader:
         return _Structure(cls, hooks, keys or {})
 
     def _stamp(self, name: str) -> Callable[[Any, Any], datetime | None]:
-        find, unknown = self._moments.get, object()
+        find = self._moments.get
 
-        def read(value: Any, _: Any) -> Any:
+        def read(value: Any, _: Any) -> datetime | None:
             try:
-                stamp = find(value, unknown)
+                stamp = find(value)
             except TypeError:
                 stamp = None
-            else:
-                if stamp is not unknown:
-                    return stamp
-                stamp = _moment(value)
-            if stamp is None:
-                self._notice(name, value)
-            elif len(value) <= _LONGEST:
-                if len(self._moments) >= _REMEMBERED:
-                    self._moments.clear()
-                    self._moments[None] = None
-                self._moments[value] = stamp
-            return stamp
+            return self._new_stamp(name, value) if stamp is None and value is not None else stamp
 
         return read
+
+    def _new_stamp(self, name: str, value: Any) -> datetime | None:
+        stamp = _moment(value)
+        if stamp is None:
+            self._notice(name, value)
+        elif len(value) <= _LONGEST:
+            if len(self._moments) >= _REMEMBERED:
+                self._moments.clear()
+            self._moments[value] = stamp
+        return stamp
 
     def _number(self, name: str) -> Callable[[Any, Any], int | None]:
         def read(value: Any, _: Any) -> int | None:
@@ -325,10 +324,10 @@ def _moment(value: Any) -> datetime | None:
 
 def _href(name: str) -> Callable[[Any, Any], str | None]:
     def read(links: Any, _: Any) -> str | None:
-        if not isinstance(links, dict) or name not in links:
+        if type(links) is not dict or name not in links:
             return None
         link = links[name]
-        href = link.get("href") if isinstance(link, dict) else link
+        href = link.get("href") if type(link) is dict else link
         return href if isinstance(href, str) else None
 
     return read

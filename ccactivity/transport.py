@@ -59,7 +59,7 @@ class Transport:
         self._borrowed = http
         self._own: aiohttp.ClientSession | None = None
         self._timeout = timeout
-        self._agent = agent
+        self._headers = {"User-Agent": agent, "Accept-Encoding": "gzip, deflate"}
 
     async def aclose(self) -> None:
         """Close the own session, if there is one."""
@@ -118,7 +118,7 @@ class Transport:
         async with http.request(
             request.method,
             URL(self._base + request.target, encoded=True),
-            headers={**request.headers, "User-Agent": self._agent, "Accept-Encoding": "gzip, deflate"},
+            headers={**request.headers, **self._headers},
             data=request.body,
             timeout=_NO_TIMEOUT,
             allow_redirects=False,
@@ -126,16 +126,15 @@ class Transport:
             auto_decompress=False,
             middlewares=(*theirs, authorize),
         ) as response:
-            headers = {name.lower(): value for name, value in response.headers.items()}
             try:
-                body = await _read(response.content, headers.get("content-encoding", ""))
+                body = await _read(response.content, response.headers.get("Content-Encoding", ""))
             except BaseException as error:
                 # What is left of the body is not worth reading, so the connection is of no more use.
                 response.close()
                 if not isinstance(error, DecodeError) or 200 <= response.status < 300:
                     raise
                 body = b""  # what is no success says by its status what to do
-            return Reply(response.status, headers, body)
+            return Reply(response.status, response.headers, body)
 
     def _translated(self, problem: Exception, request: Request) -> Exception:
         """Our error for one of the HTTP library's."""
@@ -187,10 +186,8 @@ async def _read(content: aiohttp.StreamReader, encoding: str) -> bytes:
     inflate: Any = zlib.decompressobj(47) if encoding not in ("", "identity") else None
     parts: list[bytes] = []
     size = 0
-    async for chunk in content.iter_any():
-        part = chunk
-        if inflate is not None:
-            part = _inflate(inflate, chunk, MAX_BODY + 1 - size)
+    while chunk := await content.readany():
+        part = chunk if inflate is None else _inflate(inflate, chunk, MAX_BODY + 1 - size)
         parts.append(part)
         size += len(part)
         if size > MAX_BODY:

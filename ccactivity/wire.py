@@ -191,7 +191,9 @@ def get_send_history(endpoint: Endpoint, campaign_activity_id: str) -> Request:
 
 @attrs.frozen
 class Reply:
-    """What came back: header names are lower-case, the body is decompressed and capped."""
+    """What came back: header names are lower-case or in a mapping to which case is all one; the body is decompressed
+    and capped.
+    """
 
     status: int
     headers: Mapping[str, str] = attrs.field(factory=dict)

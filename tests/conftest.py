@@ -16,6 +16,7 @@ import gc
 import inspect
 import logging
 import os
+import signal
 import warnings
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
@@ -104,6 +105,9 @@ _canary = _Canary()
 def pytest_configure() -> None:
     """Listen at the root; `log_level = DEBUG` in the configuration opens every logger while a test runs."""
     logging.getLogger().addHandler(_canary)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # What a shell starts in the background inherits deafness to Ctrl-C, and so would the programs under test.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -149,7 +149,7 @@ BUGS: dict[str, tuple[str, str, str, Check]] = {
         "self._log[-int(self._burst)] + 0.5",
         1,
     ),
-    "a place in the queue is not given up": ("exchange", "            self.quota.leave(ticket)", "            pass", 1),
+    "a place in the queue is not given up": ("gate", "            self._quota.leave(ticket)", "            pass", 1),
     "the token is logged": ("exchange", '_log.debug("%s", failed)', '_log.debug("%s %s", failed, sending.token)', 2),
     "what a sweep showed that turned lists off is never asked for": (
         "planning",
@@ -176,7 +176,7 @@ BUGS: dict[str, tuple[str, str, str, Check]] = {
         links_in_a_circle,
     ),
     "wait_for around the wait": (
-        "exchange",
+        "gate",
         "        async with asyncio.timeout(seconds):\n            await woken.wait()\n",
         "        await asyncio.wait_for(woken.wait(), seconds)\n",
         test_cancel_sweep.test_a_cancellation_that_meets_the_wake_up_is_heard,
