@@ -21,7 +21,17 @@ class Mailbox:
     `following`: ids that the monitor still looks at for it. `grace`: seconds in which a 404 may yet become an activity.
     """
 
-    __slots__ = ("_waiter", "aborted", "every_poll", "failures", "following", "grace", "max_staleness", "pending")
+    __slots__ = (
+        "_appears_by",
+        "_waiter",
+        "aborted",
+        "every_poll",
+        "failures",
+        "following",
+        "grace",
+        "max_staleness",
+        "pending",
+    )
 
     def __init__(self, *, grace: float, max_staleness: float | None, every_poll: bool = False) -> None:
         self.grace: float = grace
@@ -31,6 +41,7 @@ class Mailbox:
         self.failures: dict[str, CCActivityError] = {}
         self.following: set[str] = set()
         self.aborted: Exception | None = None
+        self._appears_by: dict[str, float] = {}
         self._waiter: asyncio.Future[None] | None = None
 
     def offer(self, activity: Activity) -> None:
@@ -39,6 +50,10 @@ class Mailbox:
         if activity.done:
             self.following.discard(activity.activity_id)
         self.wake()
+
+    def absent(self, activity_id: str, now: float) -> float:
+        """Seconds that an id which is not found has left to appear; they began with the first 404 of it."""
+        return self._appears_by.setdefault(activity_id, now + self.grace) - now
 
     def fail(self, activity_id: str, error: CCActivityError) -> None:
         """Say that one activity cannot be followed any more."""

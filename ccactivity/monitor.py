@@ -3,7 +3,8 @@
 1. An activity that fifty consumers watch is one activity here, and asked for once.
 2. What the vendor says of one activity ends the watches of that activity; what it says of the session (a dead token)
    ends them all, each once. A failure that may pass ends none.
-3. 404 is not yet an end: a new activity may take a moment to appear, and one that was seen is asked for once more.
+3. 404 is not yet an end: one that was seen is asked for once more, and a new activity may take a moment to appear. That
+   moment is counted from the first 404: an outage shows nothing, and a list that lacks it says nothing.
 4. Only a terminal state ends a watch well, and it is delivered exactly once to each consumer.
 """
 
@@ -19,18 +20,16 @@ import attrs
 
 from .errors import (
     ActivityExpiredError,
-    AuthenticationError,
     CCActivityError,
     NotFoundError,
     PermissionDeniedError,
-    ResponseError,
 )
 from .exchange import Exchange
 from .mailbox import Mailbox
 from .models import Activity
 from .planning import Planner
 from .reading import Reader
-from .scheduler import Scheduler, passing
+from .scheduler import Scheduler, passing, refused
 from .wire import Endpoint
 
 __all__ = ["Look", "Monitor"]
@@ -51,9 +50,9 @@ class _Watched:
 
     activity_id: str
     boxes: list[Mailbox]
+    since: float
     last: Activity | None = None
     looked_at: float = 0.0
-    appears_by: float = 0.0
     absences: int = 0
     again: asyncio.TimerHandle | None = None
 
@@ -79,7 +78,7 @@ class Monitor:
         box.following.add(activity_id)
         watched = self._watched.get(activity_id)
         if watched is None:
-            watched = self._watched[activity_id] = _Watched(activity_id, [])
+            watched = self._watched[activity_id] = _Watched(activity_id, [], now)
         watched.boxes.append(box)
         self._planner.watch(activity_id, now, max_staleness=box.max_staleness)
         if look is not None and watched.last is None:
@@ -87,7 +86,6 @@ class Monitor:
             self._planner.saw(watched.last, watched.looked_at)
         if watched.last is not None and (got is None or watched.last.changed_from(got)):
             box.offer(watched.last)
-        watched.appears_by = max(watched.appears_by, now + box.grace)
         self._scheduler.wake()
 
     def hurry(self, activity_id: str) -> None:
@@ -165,7 +163,7 @@ class Monitor:
             self._absent(watched, error, now)
         elif isinstance(error, PermissionDeniedError) and self._denied_all(activity_id):
             self.abort(error)
-        elif isinstance(error, ResponseError) and not isinstance(error, AuthenticationError):
+        elif refused(error):
             self._lost(watched, error)
         else:
             self.abort(error)
@@ -178,14 +176,18 @@ class Monitor:
         watched.absences += 1
         if watched.last is not None and watched.absences > 1:
             self._lost(watched, ActivityExpiredError(watched.last))
-        elif watched.last is None and now >= watched.appears_by:
-            self._lost(watched, error)
-        else:
-            pause = _ABSENT[min(watched.absences, len(_ABSENT)) - 1]
-            self._planner.forget(watched.activity_id)
-            if watched.last is None:
-                pause = min(pause, max(0.1, watched.appears_by - now))
-            watched.again = asyncio.get_running_loop().call_later(pause, self._ask_again, watched)
+            return
+        pause = _ABSENT[min(watched.absences, len(_ABSENT)) - 1]
+        if watched.last is None:
+            wait = max(box.absent(watched.activity_id, now) for box in watched.boxes)
+            if wait <= 0:
+                self._lost(watched, error)
+                return
+            if watched.absences == 1 and now - watched.since >= wait:
+                pause = wait  # it had its time to appear: one look at the end of this is all that is worth it
+            pause = max(0.1, min(pause, wait))
+        self._planner.forget(watched.activity_id)
+        watched.again = asyncio.get_running_loop().call_later(pause, self._ask_again, watched)
 
     def _ask_again(self, watched: _Watched) -> None:
         stalest = [box.max_staleness for box in watched.boxes if box.max_staleness is not None]

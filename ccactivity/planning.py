@@ -32,7 +32,7 @@ Requests are scarce (a few a second, some thousands a day) and so is patience. B
    early, and is looked at again.
 9. **Nobody is forgotten**: nothing in work or on a page goes unseen for longer than the ceiling, stretched
    as the price rises, by the age of what is looked at, and once there are more than six pages, or ids with
-   nothing but GETs.
+   nothing but GETs. A max_staleness is kept only out of a purse that this leaves filled (`Tariff.wish`).
 10. **An outage costs little.** While nothing is answered there is one probe at a time, after 1, 2, 4 ... 60
     seconds, for all watches together. An id whose GET fails while others succeed waits alone.
 
@@ -63,7 +63,7 @@ from .whereabouts import SweptPage, Whereabouts
 __all__ = ["Credit", "Get", "Pacing", "Planner", "SleepUntil", "Sweep", "SweptPage"]
 
 SOON = 0.25  # seconds: when to ask again about an id which is about to be shown
-LONE = 1.12  # requests: what the pile of one id is worth when it gets a request of its own
+LONE = 1.05  # requests: what the pile of one id is worth when it gets a request of its own
 NEWS = 1.3  # a sweep shows not only ends among the queued, but who has begun and can be foretold from now on
 
 Offer = tuple[float, float, "Get | Sweep | None"]  # loop time at which it is ripe, worth by price, action
@@ -292,13 +292,13 @@ class Planner:
         if page.queued > 1e-6:  # its part of the queue: by where queued ones began, of late, and how many it shows
             queued, begins = queue
             stream = NEWS * self._pace.stream(now) * (page.begins + 0.5 * page.queued / queued) / (begins + 0.5)
-        strict = min(page.strict.values(), default=math.inf)
-        latest = page.swept + (math.inf if page.state else min(strict, self._tariff.ceiling(now, self._rounds)))
+        wish = self._tariff.wish(page.swept, min(page.strict.values(), default=math.inf))
+        latest = math.inf if page.state else min(wish, page.swept + self._tariff.ceiling(now, self._rounds))
         value, ends = page.pile(now, stream)
         worth = value / self._tariff.price(now) / (1.0 + ends if page.state else 1.0)
         first = not (page.looked or page.index or page.state)  # nothing is known: there is nothing to wait for
         if worth >= 0.98 or now >= latest or first:
-            worth = math.inf if now >= page.swept + strict else max(worth, 1.0)
+            worth = math.inf if now >= wish else max(worth, 1.0)
             return now, worth, Sweep(1, page.limit, page.state, page.href)
         step = 0.05 + 0.05 * (now - page.swept) if page.looked else 0.05  # early or late by a twentieth is all one
         page.due = min(max(self._solve(page, now, stream), now + step), max(latest, now + 0.02))
@@ -336,12 +336,8 @@ class Planner:
             if rec.flying or (rec.page is not None and rec.page is self._sweeping):
                 due = now + SOON
             if due <= now:
-                late = now >= rec.seen + rec.strict
-                return (
-                    due,
-                    math.inf if late else rec.pile(now) / self._tariff.price(now),
-                    Get(rec.activity_id),
-                )
+                late = now >= self._tariff.wish(rec.seen, rec.strict)
+                return due, math.inf if late else rec.pile(now) / self._tariff.price(now), Get(rec.activity_id)
             heapq.heapreplace(heap, (due, ticket, rec))
         return math.inf, 0.0, None
 
@@ -361,7 +357,8 @@ class Planner:
         waits = rec.kind == QUEUED or (rec.kind == UNSEEN and not self._lists and self._where.idle[QUEUED])
         due = math.inf if waits else self._ripens(rec, now)
         others = len(self._where.ripe) + sum(map(len, self._where.idle.values()))
-        due = min(due, rec.seen + self._tariff.ceiling(now, others, now - rec.begun), rec.seen + rec.strict)
+        due = min(due, rec.seen + self._tariff.ceiling(now, others, now - rec.begun))
+        due = min(due, self._tariff.wish(rec.seen, rec.strict))
         due = max(due, rec.seen + self._pacing.floor)
         return self._outage.after(rec.activity_id, due)
 

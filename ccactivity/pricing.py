@@ -11,6 +11,8 @@ from .checks import positive
 
 __all__ = ["Credit", "Pacing", "Tariff"]
 
+_SPARED = 0.1  # of a full purse: what is kept from wishes
+
 
 def _finite(_: object, field: attrs.Attribute[Any], value: float) -> None:
     if value == math.inf:
@@ -71,3 +73,14 @@ class Tariff:
         """Seconds for which one of so many may go unseen which has been at work for so long."""
         stretch = max(1.0, self.pacing.price) / self.fill(at)
         return max(self.pacing.ceiling, age / 6, 10.0 * rounds) * stretch
+
+    def wish(self, seen: float, strict: float) -> float:
+        """When to look at what was seen then, because somebody wants it no staler than so many seconds.
+
+        A wish is served from what others leave: not while the purse holds less than a tenth. Else one watch with a
+        short max_staleness would take each request that flows in, and who else is watched would never be looked at.
+        """
+        lack = _SPARED * self.credit.cap - self.credit.banked
+        if lack <= 0.0:
+            return seen + strict
+        return max(seen + strict, self.counted + lack / self.credit.rate if self.credit.rate > 0.0 else math.inf)

@@ -151,7 +151,8 @@ class Reader:
         if not isinstance(rows, list):
             raise DecodeError("a page without activities", excerpt=_excerpt(body))
         links = data.get("_links")
-        following = links.get("next") if isinstance(links, dict) else None
+        # What cannot be understood is no last page, and is left to who judges links.
+        following = links.get("next") if isinstance(links, dict) else links or None
         href = following.get("href") if isinstance(following, dict) else following
         understood = self._understood(rows, _is_activity, "activities", body)
         chosen, reach = understood, len(rows)

@@ -18,16 +18,14 @@ import logging
 from collections.abc import Collection, Coroutine
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeGuard
 
 import attrs
 
 from .errors import (
-    BadRequestError,
+    AuthenticationError,
     DecodeError,
-    NotFoundError,
     PagingError,
-    PermissionDeniedError,
     QuotaExceededError,
     ResponseError,
     ServerError,
@@ -44,14 +42,16 @@ from .reading import Page, Reader
 from .transport import Hopeless, Oversized
 from .wire import Endpoint, Reply, get_activity, list_activities, may_pass, server_time
 
-__all__ = ["Audience", "Scheduler", "passing"]
+__all__ = ["Audience", "Scheduler", "passing", "refused"]
 
 _log: Final = logging.getLogger("ccactivity")
 _LOOKS: Final = 8
 # Of these, the next look may be answered. Everything else that the vendor says of an id is final.
 _PASSING: Final = (TransportError, ServerError, ThrottledError, DecodeError)
-# Of a list, these mean that it is of no use; of one activity, they end its watches at the most.
-_UNUSABLE: Final = (BadRequestError, PermissionDeniedError, NotFoundError, PagingError, UnsafeLinkError, Oversized)
+# Of a list, these mean that it is of no use, as a refusal does.
+_UNUSABLE: Final = (PagingError, UnsafeLinkError, Oversized)
+# A remembered link may have aged, and a walk brings a new one; refused so often in a row, its list cannot be walked.
+_AGED: Final = 3
 
 
 class Audience(Protocol):
@@ -112,6 +112,8 @@ class Scheduler:
         self._getting: dict[str, _Look] = {}
         self._urgent: dict[str, None] = {}
         self._changed = asyncio.Event()
+        self._warned = False
+        self._refusals = 0
 
     @property
     def price(self) -> float:
@@ -268,18 +270,25 @@ class Scheduler:
         try:
             await self._read_pages(sweep, look.take(), pages)
             failed = False
+            self._refusals = 0 if sweep.start is not None else self._refusals
         except QuotaExceededError:
             return
-        except _UNUSABLE as error:
-            _log.warning("the list of activities cannot be used, single activities are asked for instead: %s", error)
-            self._planner.sweeps_off(sweep)
         except Exception as error:  # noqa: BLE001 -- as for a single look
-            if passing(error):
+            if isinstance(error, _UNUSABLE) or refused(error):
+                self._give_up_list(sweep, error)
+            elif passing(error):
                 _log.debug("a sweep failed, the watches go on: %s", error)
             else:
                 self._audience.abort(error)
         look.reported = True
         self._planner.swept(sweep, pages, asyncio.get_running_loop().time(), failed=failed)
+
+    def _give_up_list(self, sweep: Sweep, error: Exception) -> None:
+        level = logging.DEBUG if self._warned else logging.WARNING
+        _log.log(level, "the list of activities cannot be used, single activities are asked for instead: %s", error)
+        self._warned = True
+        self._refusals += sweep.start is not None
+        self._planner.sweeps_off(sweep if self._refusals < _AGED else None)
 
     async def _read_pages(self, sweep: Sweep, grant: Grant | None, pages: list[SweptPage]) -> None:
         first = list_activities(self._endpoint, limit=sweep.limit, state=sweep.state)
@@ -311,3 +320,8 @@ def passing(error: Exception) -> bool:
     if isinstance(error, ResponseError) and may_pass(error.status):
         return True
     return isinstance(error, _PASSING) and not isinstance(error, Hopeless)
+
+
+def refused(error: Exception) -> TypeGuard[ResponseError]:
+    """Whether the vendor refuses what was asked for, and would again; a refused token is about who asks."""
+    return isinstance(error, ResponseError) and not isinstance(error, AuthenticationError) and not passing(error)

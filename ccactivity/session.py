@@ -234,9 +234,10 @@ class ActivitySession:
         A change is one of state, percent_done, counters, errors or results link. An activity that fails is data here.
         `await session.watch(...)` makes the first look, so that what it raises is raised there, and gives the watch.
 
-        `timeout`: seconds for the whole watch, then WatchTimeoutError; None: no limit. `grace`: seconds in which a 404
-        may yet become an activity. `max_staleness`: seconds that it may go unseen at most, because a person is looking;
-        None: whatever is worth its requests. `every_poll`: one snapshot for each look instead of each change.
+        `timeout`: seconds for the whole watch, then WatchTimeoutError; None: no limit. `grace`: seconds, from the first
+        404 on, in which it may yet become an activity. `max_staleness`: seconds that it may go unseen at most, as a
+        person is looking, unless the day's credit is all but spent; None: whatever is worth its requests. `every_poll`:
+        one snapshot for each look instead of each change.
 
         Raises NotFoundError; ActivityExpiredError if it was seen and is gone; AuthenticationError,
         PermissionDeniedError and the like; SessionClosedError. Failures that may pass do not end a watch.

@@ -99,14 +99,10 @@ class Transport:
         except TimeoutError:
             reason = "no complete answer" + (f" within {self._timeout:g} s" if clock.expired() else ", timed out")
             error = TransportError(reason, method=request.method, path=request.path)
-        except _CERTIFICATE as problem:
-            error = Hopeless(_words(problem), method=request.method, path=request.path)
-        except aiohttp.ClientConnectorError as problem:
-            error = Unsent(_words(problem), method=request.method, path=request.path)
-        except (aiohttp.ClientError, OSError, ValueError, EOFError) as problem:
-            error = TransportError(_words(problem), method=request.method, path=request.path)
         except _Stop as stop:
             error = stop.error
+        except Exception as problem:  # noqa: BLE001 -- what is not the library's comes out as it is
+            error = self._translated(problem, request)
         # Raised out here, so that the HTTP library's error is neither cause nor context of ours.
         raise error
 
@@ -132,11 +128,26 @@ class Transport:
         ) as response:
             try:
                 body = await _read(response.content, response.headers.get("Content-Encoding", ""))
-            except BaseException:
+            except BaseException as error:
                 # What is left of the body is not worth reading, so the connection is of no more use.
                 response.close()
-                raise
+                if not isinstance(error, DecodeError) or 200 <= response.status < 300:
+                    raise
+                body = b""  # what is no success says by its status what to do
             return Reply(response.status, response.headers, body)
+
+    def _translated(self, problem: Exception, request: Request) -> Exception:
+        """Our error for one of the HTTP library's."""
+        kind = TransportError
+        if isinstance(problem, _CERTIFICATE):
+            kind = Hopeless
+        elif isinstance(problem, aiohttp.ClientConnectorError):
+            kind = Unsent
+        elif not isinstance(problem, aiohttp.ClientError | OSError | ValueError | EOFError):
+            # With its session closed under it, the library fails in any way, by an AssertionError for one.
+            http = self._borrowed or self._own
+            return SessionClosedError("the aiohttp session was closed") if http and http.closed else problem
+        return kind(_words(problem), method=request.method, path=request.path)
 
     def _session(self) -> aiohttp.ClientSession:
         if self._borrowed is not None:

@@ -53,6 +53,8 @@ _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _ID: Final = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,127}")
 _HOST: Final = re.compile(r"[A-Za-z0-9.-]+|[0-9A-Fa-f:.]+")
+# Of a Date: with the first and the last years that there are, a day more or less is out of range.
+_YEARS: Final = range(2000, 2200)
 # A collection that shifts while it is read repeats rows, but not whole pages again and again.
 MAX_BARREN_PAGES: Final = 10
 MAX_PAGE_SIZE: Final = 500
@@ -306,12 +308,12 @@ def _first(data: Mapping[str, object], *names: str) -> object:
 
 
 def server_time(reply: Reply) -> datetime | None:
-    """The instant of the Date header, None without a readable one."""
+    """The instant of the Date header, None without a readable one, or with one of a clock that was never set."""
     try:
         when = parsedate_to_datetime(reply.headers["date"])
     except (KeyError, ValueError, TypeError, IndexError, OverflowError):
         return None
-    return when if when.tzinfo is not None else None
+    return when if when.tzinfo is not None and when.year in _YEARS else None
 
 
 def retry_after(reply: Reply) -> float:

@@ -141,15 +141,11 @@ class Job:
     life: sb.Life
     born: float
     vanishes: bool = False
-    absent: bool = False
 
     @property
     def allowed(self) -> tuple[type[BaseException], ...]:
         """The errors with which a watch of it may end."""
-        if self.vanishes:
-            return (cc.ActivityExpiredError, cc.NotFoundError)
-        # The one 404 may be the first answer, and later than the grace.
-        return (cc.NotFoundError,) if self.absent else ()
+        return (cc.ActivityExpiredError, cc.NotFoundError) if self.vanishes else ()
 
 
 class World:
@@ -519,7 +515,6 @@ def _odd_activities(world: World, until: float) -> None:
 def _absences(world: World, until: float) -> None:
     draw = world.random
     job = draw.choice(world.jobs)
-    job.absent = True
     world.note(f"{job.activity_id[:8]} is absent once")
     world.sandbox.faults.add(sb.not_found(), where="get", activity_id=job.activity_id, skip=1, times=1)
     if len(world.jobs) > 1 and draw.random() < 0.5:

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import aiohttp
@@ -142,8 +143,13 @@ async def test_throttled_pauses_everyone() -> None:
             await asyncio.sleep(5)
 
 
-@pytest.mark.parametrize(("effect", "most"), [(sb.message(429, "?"), 3), (sb.html(429), 3), (sb.throttled(), 20)])
-async def test_being_throttled_for_ever_is_an_error_in_the_end(effect: Misdeed, most: int) -> None:
+NEITHER = [sb.message(429, "?"), sb.html(429), sb.empty(429), sb.Answer(sb.Reply(status=429, body=b"[{}]"))]
+
+
+@pytest.mark.parametrize(
+    ("effect", "attempts", "least"), [*[(effect, 3, 5.0) for effect in NEITHER], (sb.throttled(), 10, 1.0)]
+)
+async def test_being_throttled_for_ever_is_an_error_in_the_end(effect: Misdeed, attempts: int, least: float) -> None:
     """A 429 of neither kind is waited out longer than `throttled`, three times at most; then ThrottledError."""
     async with vendor() as (sandbox, session):
         job = sandbox.submit()
@@ -154,7 +160,10 @@ async def test_being_throttled_for_ever_is_an_error_in_the_end(effect: Misdeed, 
             await session.get_activity(job)
 
         assert 429 == caught.value.status
-        assert 3 < len(sandbox.log) <= 3 + most
+        assert 3 + attempts == len(sandbox.log)
+        pauses = [late.time - early.time for early, late in pairwise(sandbox.log)]
+        assert all(pause > least for pause in (*pauses[:2], *pauses[3:]))  # with jitter, so never just that
+        assert all(early < late for early, late in pairwise(pauses[3:8]))  # the longest is a minute
 
 
 async def test_a_spent_day_says_when_it_ends() -> None:
@@ -171,6 +180,21 @@ async def test_a_spent_day_says_when_it_ends() -> None:
 
         await asyncio.sleep(12 * 3600 + 60)
         assert job == (await session.get_activity(job)).activity_id
+
+
+@pytest.mark.parametrize("date", ["Fri, 31 Dec 9999 23:59:59 GMT", "Thu, 01 Jan 1970 00:00:07 GMT", "soon", ""])
+async def test_a_spent_day_ends_by_our_own_clock_where_the_vendors_makes_no_sense(date: str) -> None:
+    """The Date of an answer is the better clock, but not one of a machine that does not know the year."""
+    async with vendor() as (sandbox, session):
+        job = sandbox.submit(sb.Life(duration=60))
+        body = sb.quota_exceeded().reply.body
+        sandbox.faults.add(sb.Answer(sb.Reply(status=429, body=body, headers={"Date": date})), times=1)
+        with pytest.raises(cc.QuotaExceededError) as caught:
+            await session.get_activity(job)
+
+        assert MIDNIGHT == caught.value.resets_at
+        assert (await session.wait(job)).succeeded
+        assert 12 * 3600 <= sandbox.now < 12 * 3600 + 60
 
 
 async def test_the_own_ledger_keeps_the_day() -> None:
@@ -201,6 +225,26 @@ async def test_watches_leave_a_reserve_to_single_calls() -> None:
         for _ in range(100 - len(sandbox.log)):
             await session.get_activity(job)
         assert cc.ActivityState.COMPLETED is (await watch).state
+
+
+@pytest.mark.parametrize("lists", [True, False])
+async def test_who_wants_to_look_often_starves_nobody(lists: bool) -> None:
+    """With a day all but spent, the others that are watched are looked at as well, and their ends are known in time."""
+    quota = cc.Quota(per_day=1000, spent=930)
+    async with vendor(sandbox={"per_day": 1000, "spent_today": 930}, quota=quota) as (sandbox, session):
+        if not lists:
+            sandbox.faults.add(sb.forbidden(), where="list")
+        shown = sandbox.submit(sb.Life(duration=9e9))
+        looking = asyncio.create_task(session.wait(shown, max_staleness=5))
+        others = [sandbox.submit(sb.Life(duration=2000 + 100 * number)) for number in range(3)]
+        async with asyncio.timeout(2 * 3600):
+            result = await session.wait_many(others)
+        ends = [truth.ended_at for other in others if (truth := sandbox.truth(other)) is not None]
+        looking.cancel()
+        await asyncio.wait([looking])
+
+        assert set(others) == set(result.completed)
+        assert sandbox.now - max(ends) < 1800
 
 
 async def test_a_request_at_midnight_counts_for_both_days() -> None:
@@ -250,6 +294,40 @@ async def test_a_broken_connection_is_retried_then_a_transport_error(effect: sb.
         assert sandbox.now < 60
 
 
+async def test_calls_share_their_retries_with_each_other() -> None:
+    """In an outage fifty calls at once are fifty requests and a few; once there are answers retries come back."""
+    retry = cc.Retry(budget=8)
+    async with vendor(retry=retry) as (sandbox, session):
+        job = sandbox.submit()
+        fault = sandbox.faults.add(sb.server_error(503))
+        errors = await asyncio.gather(*[session.get_activity(job) for _ in range(50)], return_exceptions=True)
+
+        assert {cc.ServerError} == {type(error) for error in errors}
+        assert 50 + 8 <= len(sandbox.log) <= 50 + 8 + 2  # one comes back in half a minute
+        sandbox.faults.remove(fault)
+        for _ in range(10):
+            await session.get_activity(job)
+        sandbox.faults.add(sb.server_error(503), times=4)
+        assert job == (await session.get_activity(job)).activity_id
+
+
+async def test_waits_between_retries_double_and_are_jittered() -> None:
+    """Half a second, one, two, four, and up to half as much again at random, differently for each call."""
+    async with vendor() as (sandbox, session):
+        job = sandbox.submit()
+        seen = []
+        for _ in range(2):
+            sandbox.faults.add(sb.server_error(503), times=4)
+            begun = len(sandbox.log)
+            assert job == (await session.get_activity(job)).activity_id
+            times = [line.time for line in sandbox.log[begun:]]
+            seen.append([late - early - 0.06 for early, late in pairwise(times)])
+
+        for waits in seen:
+            assert all(least <= wait <= 1.6 * least for least, wait in zip((0.5, 1, 2, 4), waits, strict=True))
+        assert seen[0] != seen[1]
+
+
 async def test_no_answer_is_a_transport_error() -> None:
     """An attempt that hangs ends after thirty seconds by default; nobody listening is said to be so."""
     async with vendor(retry=cc.Retry(attempts=1)) as (sandbox, session):
@@ -261,8 +339,10 @@ async def test_no_answer_is_a_transport_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v3"
     async with cc.ActivitySession("token", base_url=url, now=utc_now) as session:
+        begun = asyncio.get_running_loop().time()
         with pytest.raises(cc.TransportError, match=r"(?i)connect"):
             await session.get_activity(ID)
+        assert asyncio.get_running_loop().time() - begun > 0.5 + 1 + 2 + 4  # five attempts
 
 
 async def test_a_borrowed_session_stays_its_owners() -> None:
@@ -291,6 +371,24 @@ async def test_a_borrowed_session_stays_its_owners() -> None:
         assert ["theirs"] == [cookie.key for cookie in http.cookie_jar]
         assert "Cookie: theirs=1" in heads[1]
         assert "Authorization" not in http.headers
+
+
+async def test_a_borrowed_session_may_be_closed_by_its_owner_at_any_time() -> None:
+    """Calls and watches under way, queued, or to come end with SessionClosedError or their answer, and soon."""
+    for moment in (0.0, 0.5, 1.0, 1.3, 2.0, 2.1, 2.3):
+        async with sb.Sandbox(latency=1.0) as sandbox, aiohttp.ClientSession() as http:
+            session = connect(sandbox, http=http)
+            job = sandbox.submit(sb.Life(duration=9e9))
+            tasks: list[Any] = [asyncio.create_task(session.get_activity(job)) for _ in range(12)]
+            tasks.append(asyncio.create_task(session.wait(job)))
+            await asyncio.sleep(moment)
+            await http.close()
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+            errors = [outcome for outcome in outcomes if not isinstance(outcome, cc.Activity)]
+
+            assert len(errors) >= 4
+            assert {cc.SessionClosedError} == {type(error) for error in errors}
+            assert sandbox.now < 10
 
 
 async def test_an_own_session_is_plain_and_gets_closed() -> None:

@@ -261,6 +261,19 @@ async def test_every_way_to_say_last_page_is_understood(end: Any) -> None:
     assert 1 == len(sandbox.log)
 
 
+@pytest.mark.parametrize("links", [5, True, "next", [{"rel": "next", "href": "/v3/activities?cursor=x"}]], ids=repr)
+async def test_links_that_are_no_object_are_no_last_page(links: object) -> None:
+    """What cannot be understood may lead to more pages: an UnsafeLinkError after the first, not a list cut short."""
+    found: list[str] = []
+    async with vendor() as (sandbox, session):
+        sandbox.faults.add(sb.ok({"activities": [SAMPLE], "_links": links}))
+        with pytest.raises(cc.UnsafeLinkError):
+            await ids_of(session.list_activities(), found)
+
+    assert [SAMPLE_ID] == found
+    assert 1 == len(sandbox.log)
+
+
 async def test_odd_pages_lose_and_double_nothing() -> None:
     """An empty middle page, rows on two pages and a 503 on page 3: every row once, only page 3 asked again."""
     links = [{"href": f"/v3/activities?cursor={number}"} for number in range(4)]
@@ -369,6 +382,7 @@ async def test_a_body_without_bounds_costs_no_memory(effect: Misdeed) -> None:
         finally:
             tracemalloc.stop()
 
+        assert 1 == len(sandbox.log)  # it is not worth three downloads
     assert peak < 48 << 20
 
 

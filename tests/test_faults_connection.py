@@ -10,9 +10,11 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from yarl import URL
 
 import ccactivity as cc
 from ccactivity.testing import utc_now
@@ -188,3 +190,130 @@ async def test_a_name_that_is_not_found_is_retried() -> None:
         assert 5 == len(asked)
         assert asked[-1] >= 0.5 + 1 + 2 + 4
         assert session.quota.spent <= 10
+
+
+async def test_a_server_that_comes_back_is_found() -> None:
+    """A refused connection is retried as any failure that may pass: nobody hears of a restart of three seconds."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(HEAD + b"Content-Length: 75\r\n\r\n" + BODY)
+        writer.close()
+
+    async with connect(port) as session:
+        call = asyncio.create_task(session.get_activity(ID))
+        await asyncio.sleep(3)
+        async with await asyncio.start_server(serve, "127.0.0.1", port):
+            assert (await call).succeeded
+
+
+@asynccontextmanager
+async def full_queue() -> AsyncIterator[int]:
+    """A server that accepts nobody, and whose queue has no place left: who connects waits."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listening, socket.socket() as first:
+        first.connect(listening.getsockname())
+        yield listening.getsockname()[1]
+
+
+@asynccontextmanager
+async def silence() -> AsyncIterator[int]:
+    """A server that accepts, and says nothing."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.CancelledError, ConnectionError):
+            await answer(reader, writer)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+        yield listening.sockets[0].getsockname()[1]
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("place", "url"),
+    [
+        (full_queue, "http://127.0.0.1:{}/v3"),
+        (silence, "http://127.0.0.1:{}/v3"),
+        (silence, "https://127.0.0.1:{}/v3"),
+        (silence, "https://no-answer.invalid:{}/v3"),
+    ],
+    ids=["connecting", "half-open", "TLS", "DNS"],
+)
+async def test_whatever_hangs_has_the_one_limit(place: Any, url: str) -> None:
+    """Looking a name up, connecting, shaking hands and waiting: thirty seconds in all, though nobody gave a timeout."""
+    loop = asyncio.get_running_loop()
+    if ".invalid" in url:
+        loop.getaddrinfo = lambda *_, **__: loop.create_future()  # type: ignore[assignment, method-assign]
+    async with (
+        place() as port,
+        cc.ActivitySession(TOKEN, base_url=url.format(port), now=utc_now, retry=cc.Retry(attempts=2)) as session,
+    ):
+        began = loop.time()
+        with pytest.raises(cc.TransportError, match="30 s"):
+            await session.get_activity(ID)
+
+        assert 60 <= loop.time() - began < 62
+        assert 2 == session.quota.spent
+        with pytest.raises(cc.WatchTimeoutError):
+            await session.wait(ID, timeout=100)
+
+
+async def test_a_download_stops_at_the_cap() -> None:
+    """The connection of a body without end is closed, so that no more of it arrives."""
+    sent = 0
+
+    async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        while sent < 1 << 30:
+            writer.write(b"10000\r\n" + b" " * (1 << 16) + b"\r\n")
+            await writer.drain()
+            sent += 1 << 16
+
+    async with server(pour) as (port, heads), connect(port) as session:
+        with pytest.raises(cc.DecodeError, match="8 MiB"):
+            await session.get_activity(ID)
+        await asyncio.sleep(1)
+
+        assert 1 == len(heads) == session.quota.spent
+        assert 8 << 20 <= sent < 32 << 20  # what the kernel had buffered
+
+
+async def test_the_environment_sends_nobody_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An own session knows no proxy and no .netrc of the environment: the token goes to the vendor alone."""
+    answer = says(HEAD + b"Content-Length: 75\r\nConnection: close\r\n\r\n" + BODY)
+    async with server(answer) as (proxy, stolen), server(answer) as (port, heads), connect(port) as session:
+        netrc = tmp_path / "netrc"
+        netrc.write_text("default login them password theirs", encoding="ascii")
+        monkeypatch.setenv("NETRC", str(netrc))
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        assert (await session.get_activity(ID)).succeeded
+
+        assert [] == stolen
+        assert f"Authorization: Bearer {TOKEN}".encode() in heads[0]
+
+
+async def test_a_borrowed_session_cannot_take_the_token_elsewhere() -> None:
+    """A middleware of its owner's that turns a request to another origin gets one error, and no token."""
+    answer = says(HEAD + b"Content-Length: 75\r\nConnection: close\r\n\r\n" + BODY)
+    async with server(answer) as (evil, stolen), server(answer) as (port, heads):
+
+        async def turn(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+            request.url = URL(f"http://localhost:{evil}/v3/activities")
+            return await handler(request)
+
+        async with aiohttp.ClientSession(middlewares=[turn]) as http, connect(port, http=http) as session:
+            with pytest.raises(cc.TransportError, match="elsewhere"):
+                await session.get_activity(ID)
+            with pytest.raises(cc.TransportError, match="elsewhere"):
+                await session.wait(ID)
+
+        assert [] == stolen == heads

@@ -225,6 +225,9 @@ def test_reply_does_not_show_its_body() -> None:
         ("Sat, 32 Jan 2016 13:48:44 GMT", None),
         ("Sat, 23 Jan 2016 25:48:44 GMT", None),
         ("Sat, 23 Jan 99999 13:48:44 GMT", None),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", None),
+        ("Thu, 01 Jan 1800 00:00:00 GMT", None),
+        ("Thu, 01 Jan 1970 00:00:07 GMT", None),
         ("Sat, 23 Jan 2016 13:48:44 +99999999999999", None),
         ("tomorrow", None),
         ("0", None),
@@ -457,6 +460,9 @@ def test_any_body(body: bytes) -> None:
         ({"_links": {"next": {"href": "/v3/activities?cursor=x"}}}, "/v3/activities?cursor=x"),
         ({"_links": {"next": "/v3/activities?cursor=x"}}, "/v3/activities?cursor=x"),
         ({"_links": {"next": {"href": 5}}}, 5),
+        ({"_links": {"next": []}}, []),
+        ({"_links": 5}, 5),
+        ({"_links": [{"rel": "next", "href": "/v3/x"}]}, [{"rel": "next", "href": "/v3/x"}]),
     ],
 )
 def test_next(others: dict[str, Any], following: object) -> None:
