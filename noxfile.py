@@ -24,7 +24,7 @@ os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "types", "arch", "build", "docs", "tests"]
+nox.options.sessions = ["lint", "types", "arch", "build", "docs", "tests", "sim"]
 
 
 def find_python(version: str) -> str | None:

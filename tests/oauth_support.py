@@ -14,7 +14,7 @@ import pytest
 
 import ccactivity as cc
 from ccactivity.oauth import FileStore, MemoryStore, OAuthClient, OAuthTokens, StoredTokens, TokenStore
-from ccactivity.sandbox import OAuthRules, Sandbox
+from ccactivity.sandbox import OAuthRules, Sandbox, Workload
 from ccactivity.secret import Secret
 from ccactivity.testing import utc_now
 
@@ -25,9 +25,11 @@ SCOPES = ("contact_data", "campaign_data", "offline_access")
 
 
 @asynccontextmanager
-async def vendor(*, latency: float = 0.0, **rules: Any) -> AsyncIterator[Sandbox]:
+async def vendor(*, latency: float = 0.0, lanes: int = 8, **rules: Any) -> AsyncIterator[Sandbox]:
     """A sandbox whose authorization server knows one public application."""
-    async with Sandbox(latency=latency, per_second=None, per_day=None, oauth=OAuthRules(**rules)) as sandbox:
+    life = Workload(lanes=lanes)
+    oauth = OAuthRules(**rules)
+    async with Sandbox(latency=latency, workload=life, per_second=None, per_day=None, oauth=oauth) as sandbox:
         sandbox.register_client(redirect_uris=[REDIRECT])
         yield sandbox
 
