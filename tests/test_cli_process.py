@@ -191,9 +191,9 @@ def test_a_port_that_is_taken(vendor: Sandbox) -> None:
 )
 def test_live_view(vendor: Sandbox, columns: int, env: dict[str, str], colored: bool) -> None:
     """On a terminal the view is drawn in place, as wide as it is; Ctrl-C leaves it, with the cursor where it was."""
-    jobs = [vendor.submit(LONG) for _ in range(2)]
+    jobs = [vendor.submit(life) for life in (LONG, LONG, Life(duration=0.01))]
     terminal = Terminal("watch", *jobs, columns=columns, sandbox=vendor, env=env)
-    terminal.read_until(lambda text: text.count("0 of 2 ended") >= 3 and "proc" in text)
+    terminal.read_until(lambda text: text.count("1 of 3 ended") >= 3 and "proc" in text)
     os.killpg(terminal.process.pid, signal.SIGINT)
 
     assert 130 == terminal.close()
@@ -202,6 +202,18 @@ def test_live_view(vendor: Sandbox, columns: int, env: dict[str, str], colored: 
     assert "Traceback" not in terminal.text
     assert vendor.token not in terminal.text
     assert colored == bool(re.search(r"\x1b\[(?:\d+;)*3[1-6]m", terminal.text))
+
+
+def test_a_send_history_is_folded(vendor: Sandbox) -> None:
+    """On a terminal the reasons are folded between words below each other, and nothing is lost of them."""
+    terminal = Terminal("history", vendor.vendor.campaign_activity_id, columns=72, sandbox=vendor, env={})
+
+    assert 0 == terminal.close()
+    head, *rows = [line for line in lines(terminal.text) if line]
+    margin = head.index("REASON")
+    assert max(map(len, rows)) <= 72
+    assert {"", "ERRORED", "COMPLETED"} == {row[:margin].split()[-1] if row[:margin].strip() else "" for row in rows}
+    assert "the lists are empty, or hold nobody new since the last send" in " ".join(row[margin:] for row in rows)
 
 
 def test_dumb_terminal(vendor: Sandbox) -> None:

@@ -171,7 +171,9 @@ def _row(activity: Activity, look: Look) -> Line:
     if bar > 3:
         # What the vendor does not tell shows as nothing; an end without all of the work shows how far it got.
         line += [*_bar(activity.progress, bar, style_of(activity), look), (" ", "")]
-    line += [(f"{percent:>5}  ", ""), (f"{crop(state, _STATE_WIDTH, look.more()):<{_STATE_WIDTH}}", style_of(activity))]
+    # The bar alone has the colour of what moves: no light terminal shows thin letters in it well.
+    style = "" if style_of(activity) == "moving" else style_of(activity)
+    line += [(f"{percent:>5}  ", ""), (f"{crop(state, _STATE_WIDTH, look.more()):<{_STATE_WIDTH}}", style)]
     text = detail(activity) if look.unicode else safe(detail(activity), ascii_only=True)
     return _fit([*line, (f"  {text}", "quiet")], look)
 

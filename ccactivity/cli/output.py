@@ -1,7 +1,7 @@
 """Rows on stdout: a table for people, or JSON lines, or CSV; the data are the library's, all there is here is layout.
 
 A table is laid out as it comes, with fixed columns, because the first page should not wait for the last. On a terminal
-the lines of a long one are cut at the width; elsewhere they are whole.
+the lines of a long one are cut at the width, and the last column of a short one is folded; elsewhere lines are whole.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import csv
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -53,7 +54,7 @@ def say(text: str) -> None:
 class Rows:
     """Writes rows: `columns` are names and alignments of the table, and `fields` the names of the CSV.
 
-    `cut`: whether lines are cut at the width of a terminal.
+    `cut`: whether lines are cut at the width of a terminal, else the last column is folded there.
     """
 
     def __init__(
@@ -62,7 +63,8 @@ class Rows:
         self.form: Form = form
         self._columns = columns
         self._fields = fields
-        self._width = os.get_terminal_size().columns if cut and sys.stdout.isatty() else None
+        self._width = os.get_terminal_size().columns if sys.stdout.isatty() else None
+        self._cut = cut
         self._csv = csv.DictWriter(sys.stdout, fields, lineterminator="\n")
         self._begun = False
         self.count: int = 0
@@ -91,7 +93,14 @@ class Rows:
     def _line(self, cells: Sequence[str]) -> None:
         padded = [format(cell, how) for cell, (_, how) in zip(cells, self._columns, strict=True)]
         text = "  ".join(padded).rstrip()
-        print(text if self._width is None else crop(text, self._width))
+        if self._width is None:
+            print(text)
+        elif self._cut:
+            print(crop(text, self._width))
+        else:
+            margin = len("  ".join([*padded[:-1], ""]))
+            folded = textwrap.wrap(padded[-1], max(20, self._width - margin)) or [""]
+            print(text[:margin] + f"\n{' ' * margin}".join(folded))
 
 
 def _flat(value: Any) -> str:

@@ -291,6 +291,8 @@ class OAuthTokens:
             self._warn(error)
         else:
             self._error, self._not_before, self._failures = None, 0.0, 0
+            if (record := self._keeper.current) is not None:
+                _log.debug("there is a fresh access token, good until %s", record.expires_at or "an unknown time")
         finally:
             self._job = None
 
