@@ -136,7 +136,7 @@ class Planner:
         rec = self._where.ids.get(activity.activity_id)
         if rec is None:
             return
-        self._pace.ended(activity, rec.kind, now)
+        self._pace.ended(activity, rec, now)
         if rec.kind == QUEUED:
             self._pace.news = now
             self._where.queued(rec, rec.seen, now, began=True)
@@ -161,7 +161,7 @@ class Planner:
             rec.seen = now
             return
         before, suspect, seen = rec.kind, rec.suspect, rec.seen
-        if not rec.observe(activity, now, server_now, self._pace.usual):
+        if not rec.observe(activity, now, server_now, self._pace):
             if listed:
                 self._stale.add(rec.activity_id)
                 return

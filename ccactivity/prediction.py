@@ -7,7 +7,7 @@
    (tau / r)^2, up to 1: measured on uneven progress it is near 1/20 at a third of r and 1/4 at two thirds.
 3. Where nothing moves there is nothing to extrapolate: the longer it has stood, the longer it will stand.
    The chance then grows linearly, 1/2 (tau / r), with an r made of the time it has stood and of what is
-   usual in this account.
+   usual in this account. Unless those that ended had all stood still for about as long: then it will, too.
 4. The *pile* is the integral of that chance: the lag, in seconds, which has gathered in expectation since
    the look. It is a power of tau, then a straight line: summing a page's piles costs a few multiplications
    for each activity.
@@ -125,7 +125,7 @@ class Watched:
         """Why a GET may be worth it, in words."""
         return f"{self.kind}, not seen for {at - self.seen:.1f} s, expected lag {self.pile(at):.2f} s"
 
-    def observe(self, look: Look, now: float, server_now: datetime | None, usual: float) -> bool:
+    def observe(self, look: Look, now: float, server_now: datetime | None, pace: Pace) -> bool:
         """Take in a snapshot which is not terminal; False if it is older than one seen before."""
         updated = seconds(look.updated_at)
         if updated is not None:
@@ -146,10 +146,10 @@ class Watched:
         if self.kind not in (WORKING, STRANGE):
             self.begun = self.moved = now
         self.kind = kind
-        self._forecast(look, now, usual)
+        self._forecast(look, now, pace)
         return True
 
-    def _forecast(self, look: Look, now: float, usual: float) -> None:
+    def _forecast(self, look: Look, now: float, pace: Pace) -> None:
         at, started = now, seconds(look.started_at)
         if self.updated > -math.inf:
             at = self.stamped
@@ -162,7 +162,7 @@ class Watched:
         if self.kind == STRANGE:
             self.remaining = max(60.0, now - self.begun)
         elif not percent:
-            self.remaining = max(LEAST, 0.4 * (usual + max(0.0, now - self.begun)))
+            self.remaining = max(LEAST, 0.4 * (pace.usual + max(0.0, now - self.begun)))
         elif percent == 100:  # and yet at work: it idles, or its last steps are not counted
             self.remaining = max(NEW, now - self.moved)
         else:
@@ -172,7 +172,12 @@ class Watched:
             # Stood still for certain between two stamps, or perhaps only since the last one.
             stood = max(0.7 * (at - self.moved), 0.5 * (now - self.moved))
             self.square = remaining >= stood
-            self.remaining = remaining if self.square else max(stood, 0.2 * usual)
+            if self.square:
+                self.remaining = remaining
+            elif (rest := pace.rest(now - self.moved)) is not None:
+                self.square, self.remaining = True, rest
+            else:
+                self.remaining = max(stood, 0.2 * pace.usual)
 
     def accuse(self, now: float) -> None:
         """It is missing where all in work are listed: it has ended, at any time since the last look."""
@@ -279,18 +284,34 @@ class Pace:
     short: float = 0.2  # the share of ends which nobody had seen in work
     usual: float = 40.0  # seconds of work, a geometric mean
     spans: int = 0
+    still: float = 0.0  # seconds for which they had stood still when they ended, a moving mean
+    apart: float = 0.0  # how far they were from it, on average
+    stills: int = 0
 
-    def ended(self, look: Look, kind: str, now: float) -> None:
-        """One more has ended."""
-        if kind == UNSEEN:  # it may have ended long ago
+    def ended(self, look: Look, rec: Watched, now: float) -> None:
+        """One more has ended, of which this is known."""
+        if rec.kind == UNSEEN:  # it may have ended long ago
             return
         self.ends.append(now)
         del self.ends[:-13]
-        self.short += 0.08 * ((kind == QUEUED) - self.short)
+        self.short += 0.08 * ((rec.kind == QUEUED) - self.short)
         begun, over = seconds(look.started_at), seconds(look.updated_at)
         if begun is not None and over is not None and 0.0 < over - begun < LONGEST:
             self.spans = min(self.spans + 1, 20)
             self.usual *= ((over - begun) / self.usual) ** (1.0 / (1 + self.spans))
+            if rec.percent and 0.0 <= over - rec.updated < LONGEST:
+                self._stood(max(0.0, rec.stamped + (over - rec.updated) - rec.moved))
+
+    def _stood(self, still: float) -> None:
+        self.stills = min(self.stills + 1, 20)
+        if self.stills > 1:
+            self.apart += (abs(still - self.still) - self.apart) / self.stills
+        self.still += (still - self.still) / self.stills
+
+    def rest(self, still: float) -> float | None:
+        """Seconds until one ends that has stood still for so long; None unless most stood still for about as long."""
+        alike = self.stills >= 5 and self.apart <= 0.25 * self.still
+        return max(LEAST, self.still + self.apart - still) if alike and still <= self.still + 2 * self.apart else None
 
     def stream(self, now: float) -> float:
         """Ends a second among the queued. Soon after news more is expected: their turn may have come."""

@@ -226,6 +226,32 @@ def test_progress_paces_the_next_look(percent: int | None, began: float, low: fl
     assert low <= acts_at(planner, 0.01) <= high
 
 
+def after_standing(still: float, ends: list[float]) -> float:
+    """How long one waits for its next look that has stood still at 95 % for so long, where others ended like this."""
+    planner, now = Planner(Pacing()), 0.0
+    for number, end in enumerate([*ends, still]):
+        key, began = f"a{number}", now
+        planner.watch(key, began)
+        for moment in (began, began + 60.0, began + 60.0 + end):
+            percent, now = 5 if moment == began else 95, moment
+            planner.asked(Get(key), now)
+            if moment > began + 60.0 and number < len(ends):
+                planner.ended(look(key, "completed", 100, began, now), now)
+            else:
+                planner.saw(look(key, "processing", percent, began, now), now, at(now))
+    return acts_at(planner, now + 0.01) - now
+
+
+def test_what_stands_still_is_expected_to_end_as_others_did() -> None:
+    """Where all stood still for ten minutes before they ended, looks are rare before and frequent about then."""
+    alike, mixed = [600.0, 590.0, 605.0, 610.0, 595.0, 600.0], [600.0, 2.0, 90.0, 1200.0, 30.0, 10.0]
+
+    assert after_standing(300.0, alike) > 1.5 * after_standing(300.0, mixed)
+    assert after_standing(595.0, alike) < 0.5 * after_standing(595.0, mixed)
+    assert after_standing(900.0, alike) == pytest.approx(after_standing(900.0, mixed), rel=0.1)
+    assert after_standing(300.0, alike[:4]) == pytest.approx(after_standing(300.0, mixed), rel=0.1)
+
+
 def test_a_higher_price_means_fewer_looks() -> None:
     """Each doubling of the price makes fewer requests for the same activities."""
     spent = []
