@@ -32,6 +32,8 @@ __all__ = ["Page", "Reader", "clean", "decode"]
 _REMEMBERED: Final = 2048
 _LONGEST: Final = 32
 
+Hook = Callable[[Any, Any], Any]
+
 
 def clean(text: str, most: int) -> str:
     """Escape what could confuse a log or a terminal, and cut."""
@@ -67,29 +69,44 @@ def _excerpt(body: bytes) -> str:
     return ascii(body[:80].decode("utf-8", "replace")) if body else ""
 
 
-class _Structure:
-    """Makes values of one class of JSON objects: the named attributes by hooks that never raise, from the keys of their
-    names or from others (`keys`). The attributes without a hook are for the caller to assign to the draft.
+def _maker(
+    cls: type[attrs.AttrsInstance], hooks: Mapping[str, Hook | None], keys: Mapping[str, str]
+) -> Callable[[dict[str, Any]], Any]:
+    """Return what makes values of one class of JSON objects: the named attributes by hooks that never raise, or as they
+    are (None), from the keys of their names or from others (`keys`); and the object itself.
     """
+    named = attrs.fields_dict(cls)
+    # Not of __init__, so they are assigned; without a default, so they are not looked for. cattrs leaves alone what has
+    # a converter of its own.
+    fields = [
+        field.evolve(init=False, default=attrs.NOTHING, converter=str if hooks[name] is None else None)
+        for name, field in named.items()
+        if name in hooks
+    ]
+    overrides: Any = {name: override(struct_hook=hook, rename=keys.get(name)) for name, hook in hooks.items()}
+    blank = dict.fromkeys(keys.get(field.name, field.name) for field in fields)
+    fill: Callable[[Any, Any], Any] = make_dict_structure_fn_from_attrs(
+        fields,
+        _draft_of(cls),
+        cattrs.Converter(detailed_validation=False, prefer_attrib_converters=True),
+        _cattrs_detailed_validation=False,
+        _cattrs_include_init_false=True,
+        _cattrs_prefer_attrib_converters=True,
+        **overrides,
+    )
 
-    def __init__(
-        self, cls: type[attrs.AttrsInstance], hooks: Mapping[str, Callable[[Any, Any], Any]], keys: Mapping[str, str]
-    ) -> None:
-        fields = [field for name, field in attrs.fields_dict(cls).items() if name in hooks]
-        overrides: Any = {name: override(struct_hook=hook, rename=keys.get(name)) for name, hook in hooks.items()}
-        self._blank = dict.fromkeys(keys.get(field.name, field.name) for field in fields)
-        self._fill: Callable[[Any, Any], Any] = make_dict_structure_fn_from_attrs(
-            # Not of __init__, so they are assigned; without a default, so they are not looked for.
-            [field.evolve(init=False, default=attrs.NOTHING) for field in fields],
-            _draft_of(cls),
-            cattrs.Converter(detailed_validation=False),
-            _cattrs_detailed_validation=False,
-            _cattrs_include_init_false=True,
-            **overrides,
-        )
+    def make(row: dict[str, Any]) -> Any:
+        draft = fill({**blank, **row}, None)
+        draft.__class__ = cls
+        return draft
 
-    def draft(self, row: Mapping[str, Any]) -> Any:
-        return self._fill({**self._blank, **row}, None)
+    def make_with_raw(row: dict[str, Any]) -> Any:
+        draft = fill({**blank, **row}, None)
+        draft.raw = row
+        draft.__class__ = cls
+        return draft
+
+    return make_with_raw if "raw" in named else make
 
 
 def _draft_of(cls: type) -> type:
@@ -108,6 +125,7 @@ class Reader:
         self._activity = self._structure(
             Activity,
             {
+                "activity_id": None,  # it was looked at before
                 "state": self._word(ActivityState, {"time_out": ActivityState.TIMED_OUT}, "state"),
                 "activity_errors": self._messages,
                 "status": self._counters,
@@ -159,7 +177,7 @@ class Reader:
         if wanted is not None:
             places = [place for place, row in enumerate(understood, 1) if row["activity_id"] in wanted]
             chosen, reach = [understood[place - 1] for place in places], max(places, default=0)
-        read = self._known if known is None else partial(self._renewed, known)
+        read = self._activity if known is None else partial(self._renewed, known)
         return Page(tuple(map(read, chosen)), href, len(rows), reach)
 
     def read_send_history(self, body: bytes) -> list[SendRecord]:
@@ -179,7 +197,7 @@ class Reader:
 
     def _understood(self, rows: list[Any], is_one: Callable[[Any], bool], what: str, body: bytes) -> list[Any]:
         """The rows that are what they should be; the others are noticed, and if they are all, it is a DecodeError."""
-        good = [*filter(is_one, rows)]
+        good = [row for row in rows if is_one(row)]
         if len(good) < len(rows):
             if not good:
                 raise DecodeError(f"none of its rows is one of {what}", excerpt=_excerpt(body))
@@ -187,43 +205,30 @@ class Reader:
         return good
 
     def _row(self, row: Any) -> Activity | None:
-        return self._known(row) if _is_activity(row) else None
+        return self._activity(row) if _is_activity(row) else None
 
     def _renewed(self, known: Callable[[str], Activity | None], row: dict[str, Any]) -> Activity:
         last = known(row["activity_id"])
-        return last if last is not None and last.raw == row else self._known(row)
-
-    def _known(self, row: dict[str, Any]) -> Activity:
-        draft = self._activity.draft(row)
-        draft.activity_id = row["activity_id"]
-        draft.raw = row
-        draft.__class__ = Activity
-        activity: Activity = draft
-        return activity
+        return last if last is not None and last.raw == row else self._activity(row)
 
     def _record(self, row: dict[str, Any]) -> SendRecord:
-        if "contact_list_ids" not in row and "contact_lists_ids" in row:
-            draft = self._send.draft({**row, "contact_list_ids": row["contact_lists_ids"]})
-        else:
-            draft = self._send.draft(row)
-        draft.raw = row
-        draft.__class__ = SendRecord
-        record: SendRecord = draft
-        return record
+        also = {"contact_list_ids": row["contact_lists_ids"]} if "contact_lists_ids" in row else {}
+        record: SendRecord = self._send({**also, **row})
+        return attrs.evolve(record, raw=row) if also else record
 
     def _structure(
         self,
         cls: type[attrs.AttrsInstance],
         special: Mapping[str, Any] | None = None,
         keys: Mapping[str, str] | None = None,
-    ) -> _Structure:
+    ) -> Callable[[dict[str, Any]], Any]:
         """Find the hooks of a class: the special ones, and for what may be None that of its exact type."""
         by_type = {datetime: self._stamp, int: self._number, str: self._text}
-        hooks = dict(special or {})
+        hooks: dict[str, Hook | None] = dict(special or {})
         for name, hint in get_type_hints(cls).items():
             if name not in hooks and NoneType in get_args(hint):
                 hooks[name] = by_type[get_args(hint)[0]](name)
-        return _Structure(cls, hooks, keys or {})
+        return _maker(cls, hooks, keys or {})
 
     def _stamp(self, name: str) -> Callable[[Any, Any], datetime | None]:
         find = self._moments.get
@@ -296,9 +301,7 @@ class Reader:
             if value is not None:
                 self._notice("status", value)
             value = {}
-        draft = self._status.draft(value)
-        draft.__class__ = ActivityStatus
-        status: ActivityStatus = draft
+        status: ActivityStatus = self._status(value)
         return status
 
     def _messages(self, value: Any, _: Any) -> tuple[str, ...]:
