@@ -244,13 +244,12 @@ async def blind_sweep(world: World, seed: int, requests: int, span: float) -> Ou
         tally, began = Tally(sandbox), loop.time()
         left: set[str] = set()
         source = asyncio.create_task(_collect(submitted(world, sandbox, seed), left))
-        interval, rows = 0.0, 0
         dry = False
         while left or not source.done():
-            started = loop.time()
+            started, pages = loop.time(), 0
             try:
                 async for page in session.list_activities(page_size=SWEEP_PAGE).pages():
-                    rows += len(page)
+                    pages += 1
                     for activity in page:
                         if activity.done and activity.activity_id in left:
                             left.remove(activity.activity_id)
@@ -258,8 +257,7 @@ async def blind_sweep(world: World, seed: int, requests: int, span: float) -> Ou
             except QuotaExceededError as error:
                 dry = True
                 await asyncio.sleep(max(1.0, (error.resets_at - sandbox.wall).total_seconds() + 1))
-            pages = max(1, math.ceil((world.history + world.count) / SWEEP_PAGE))
-            interval = max(1.0, span * pages / max(1, requests))
+            interval = max(1.0, span * max(1, pages) / max(1, requests))
             await asyncio.sleep(max(0.0, started + interval - loop.time()))
         return tally.outcome(world, began, dry=dry)
 
@@ -347,24 +345,41 @@ HEAD = """| workload | policy | requests each | lag mean | p50 | p95 | p99 | max
 
 
 def draw(rows: Sequence[dict[str, object]], path: Path) -> None:
-    """Draw requests against lag, one mark for each policy and workload."""
+    """Draw requests against lag: a panel for each workload, and one for the harder ones, joined to the blind sweep."""
     import matplotlib as mpl  # noqa: PLC0415 -- only the picture needs it
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415 -- as above
 
-    figure, axes = plt.subplots(figsize=(9, 6))
-    marks = iter("os^vD<>PX*")
-    for policy in dict.fromkeys(str(row["policy"]) for row in rows):
-        points = [row for row in rows if row["policy"] == policy]
-        axes.scatter([row["each"] for row in points], [row["mean"] for row in points], label=policy, marker=next(marks))
-        for row in points:
-            axes.annotate(str(row["world"]), (row["each"], row["mean"]), fontsize=6, alpha=0.7)  # type: ignore[arg-type]
-    axes.set(xscale="log", yscale="log", xlabel="requests for each activity", ylabel="mean lag, seconds")
-    axes.legend(fontsize=8)
-    axes.grid(visible=True, which="both", alpha=0.2)
-    figure.tight_layout()
-    figure.savefig(path, dpi=150)
+    marks = dict(zip(dict.fromkeys(str(row["policy"]) for row in rows), "os^vD<>PX*", strict=False))
+    worlds = list(dict.fromkeys(str(row["world"]) for row in rows))
+    harder = [name for name in worlds if name in {world.name for world in WORSE}]
+    panels = [(name, [name]) for name in worlds if name not in harder] + ([("harder worlds", harder)] if harder else [])
+    columns = math.ceil(len(panels) / 2)
+    figure, grid = plt.subplots(
+        2, columns, sharex=True, sharey=True, squeeze=False, figsize=(14, 7), layout="constrained"
+    )
+    for axes, (title, names) in zip(grid.flat, panels, strict=False):
+        for name in names:
+            points = [row for row in rows if row["world"] == name]
+            if len(names) > 1:
+                points = [row for row in points if not str(row["policy"]).startswith("oracle")]
+                axes.plot([row["each"] for row in points], [row["mean"] for row in points], color="0.8", zorder=0)
+            for row in points:
+                mine = str(row["policy"]).startswith("ccactivity")
+                color = "tab:red" if mine else "tab:blue" if "blind" in str(row["policy"]) else "0.4"
+                axes.scatter(
+                    row["each"], row["mean"], marker=marks[str(row["policy"])], color=color, label=row["policy"]
+                )
+        axes.set(xscale="log", yscale="log", title=title, xlabel="requests each", ylabel="mean lag, seconds")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.grid(visible=True, which="both", alpha=0.2)
+    for axes in grid.flat[len(panels) :]:
+        axes.axis("off")
+    labels = {label: mark for axes in grid.flat for mark, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(labels.values(), labels.keys(), loc="outside lower center", ncols=4, fontsize=8)
+    figure.savefig(path, dpi=120)
 
 
 def main() -> int:

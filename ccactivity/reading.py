@@ -317,7 +317,7 @@ class Reader:
 def _moment(value: Any) -> datetime | None:
     """Read a timestamp of RFC 3339. fromisoformat takes more (weeks, dates alone, no zone)."""
     try:
-        plain = value[4] == value[7] == "-" and value[10] == "T" and value[19] in ".Z+-" and " " not in value
+        plain = value[4:17:3] == "--T::" and value[19] in ".Z+-" and " " not in value
         if plain and (value[-1] == "Z" or (value[-6] in "+-" and value[-3] == ":")):
             return datetime.fromisoformat(value)
     except (ValueError, TypeError, IndexError, KeyError, OverflowError):
