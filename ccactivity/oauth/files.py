@@ -203,7 +203,11 @@ def _check_owner(path: Path, found: os.stat_result, mode: str) -> None:
         raise TokenStoreError(f"{path} belongs to the user with id {found.st_uid}, not to this one")
     if loose := stat.S_IMODE(found.st_mode) & 0o077:
         shown = stat.S_IMODE(found.st_mode)
-        raise TokenStoreError(f"{path} is open to others (mode {shown:o}, {loose:o} too much): chmod {mode} {path}")
+        advice = f"chmod {mode} {path}"
+        if stat.S_ISDIR(found.st_mode):
+            # It may be a home, or /tmp, and is not to be shut for the sake of one file.
+            advice = f"keep the tokens in a folder of their own, or if it is one, {advice}"
+        raise TokenStoreError(f"{path} is open to others (mode {shown:o}, {loose:o} too much): {advice}")
 
 
 async def _finish(work: Callable[[], T]) -> T:
