@@ -12,7 +12,7 @@ from simulation import simulate
 
 ROOT = Path(__file__).parent.parent
 SHARES = 4  # so that several workers may take them
-HOURS = 30.0
+HOURS = 20.0
 FIRST = 1000 * sys.version_info.minor  # `nox -s sim` begins at 0, and goes on for longer
 
 
