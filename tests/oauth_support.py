@@ -38,10 +38,12 @@ def client_of(sandbox: Sandbox, **options: Any) -> OAuthClient:
     return OAuthClient(CLIENT, base_url=sandbox.oauth_base_url, **options)
 
 
-def record_of(sandbox: Sandbox, answer: dict[str, Any] | None = None, **changes: Any) -> StoredTokens:
+def record_of(
+    sandbox: Sandbox, answer: dict[str, Any] | None = None, now: datetime | None = None, **changes: Any
+) -> StoredTokens:
     """The record of a login that the sandbox has just made, or of an answer it gave."""
     answer = answer or sandbox.log_in(CLIENT)
-    now = utc_now()
+    now = now or utc_now()
     record = StoredTokens(
         client_id=CLIENT,
         token_url=f"{sandbox.oauth_base_url}/token",
@@ -88,19 +90,7 @@ def only_a_store(patch: pytest.MonkeyPatch, folder: Path) -> Path:
 
 def keep(sandbox: Sandbox, path: Path, scopes: tuple[str, ...] = SCOPES, **changes: Any) -> StoredTokens:
     """Store a login that the sandbox has just made."""
-    answer = sandbox.log_in(CLIENT, scopes)
-    now = datetime.now(UTC)
-    record = StoredTokens(
-        client_id=CLIENT,
-        token_url=f"{sandbox.oauth_base_url}/token",
-        access_token=Secret(answer["access_token"]),
-        refresh_token=Secret(answer["refresh_token"]) if "refresh_token" in answer else None,
-        scopes=scopes,
-        obtained_at=now,
-        expires_at=now + timedelta(days=1),
-        version=1,
-    )
-    record = attrs.evolve(record, **changes)
+    record = record_of(sandbox, sandbox.log_in(CLIENT, scopes), datetime.now(UTC), **changes)
     path.touch(mode=0o600)
     path.write_text(record.to_json())
     return record
