@@ -30,7 +30,7 @@ from typing import Any
 from ccactivity import ReauthorizationRequiredError, TransportError
 from ccactivity.oauth import FileStore, OAuthClient, OAuthTokens, StoredTokens
 from ccactivity.sandbox import Family, OAuthRules, Sandbox
-from ccactivity.tokens import Secret
+from ccactivity.secret import Secret
 
 LIFE = 2.0
 
