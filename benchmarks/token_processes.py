@@ -119,7 +119,7 @@ class Soak:
         self.children[self.children.index(child)] = self.start()
 
     def victim(self) -> subprocess.Popen[bytes]:
-        """Any process; every other time the one that has noted a refresh last, which may still be at it."""
+        """Any process; three times in ten one that has just noted a refresh, which may still be at it."""
         if self.random.random() < 0.3:
             deadline = time.monotonic() + LIFE
             seen = len(self.lines())
