@@ -37,6 +37,7 @@ __all__ = ["Look", "Monitor"]
 _log: Final = logging.getLogger("ccactivity")
 # Seconds after a 404 until the same id is asked for again, one after the other.
 _ABSENT: Final = (1.0, 1.0, 2.0, 4.0)
+_LAST: Final = 10.0
 # So many different activities denied in a row, and none answered, means that the token may not read any.
 _DENIED: Final = 3
 
@@ -83,7 +84,7 @@ class Monitor:
         self._planner.watch(activity_id, now, max_staleness=box.max_staleness)
         if look is not None and watched.last is None:
             watched.last, watched.looked_at = look
-            self._planner.saw(watched.last, watched.looked_at)
+            self._planner.recall(watched.last, watched.looked_at)
         if watched.last is not None and (got is None or watched.last.changed_from(got)):
             box.offer(watched.last)
         self._scheduler.wake()
@@ -184,12 +185,15 @@ class Monitor:
                 self._lost(watched, error)
                 return
             if watched.absences == 1 and now - watched.since >= wait:
-                pause = wait  # it had its time to appear: one look at the end of this is all that is worth it
+                pause = _LAST  # it had its time to appear: one more look is all that is worth it
             pause = max(0.1, min(pause, wait))
         self._planner.forget(watched.activity_id)
+        if watched.again is not None:
+            watched.again.cancel()  # of an earlier 404, where a second consumer has had it asked for meanwhile
         watched.again = asyncio.get_running_loop().call_later(pause, self._ask_again, watched)
 
     def _ask_again(self, watched: _Watched) -> None:
+        watched.again = None
         stalest = [box.max_staleness for box in watched.boxes if box.max_staleness is not None]
         now = asyncio.get_running_loop().time()
         self._planner.watch(watched.activity_id, now, max_staleness=min(stalest, default=None))

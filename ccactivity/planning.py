@@ -146,6 +146,12 @@ class Planner:
 
     # What was seen.
 
+    def recall(self, activity: Look, when: float) -> None:
+        """What was seen of it when it was watched before: no answer, and no sign that the vendor is there."""
+        rec = self._where.ids.get(activity.activity_id)
+        if rec is not None:
+            self._learn(rec, activity, when, None, listed=False)
+
     def saw(self, activity: Look, now: float, server_now: datetime | None = None, *, listed: bool = False) -> None:
         """A look at an activity which is not terminal, by a GET or (listed) as a row of a sweep."""
         rec = self._where.ids.get(activity.activity_id)
@@ -160,6 +166,9 @@ class Planner:
             self._where.queued(rec, rec.seen, now, began=False)  # nothing new, as for most rows of a long queue
             rec.seen = now
             return
+        self._learn(rec, activity, now, server_now, listed=listed)
+
+    def _learn(self, rec: Watched, activity: Look, now: float, server_now: datetime | None, *, listed: bool) -> None:
         before, suspect, seen = rec.kind, rec.suspect, rec.seen
         if not rec.observe(activity, now, server_now, self._pace):
             if listed:
@@ -213,8 +222,9 @@ class Planner:
         self._sweeping = None
         if sweep and sweep.state is not None:
             self._states = False
-        elif page is not None and page.index:
-            self._where.unlink(page)
+        elif sweep and sweep.start is not None:
+            if page is not None:
+                self._where.unlink(page)
         elif self._lists:
             self._lists = False
             self._where.lists_off()

@@ -311,7 +311,9 @@ class Pace:
     def rest(self, still: float) -> float | None:
         """Seconds until one ends that has stood still for so long; None unless most stood still for about as long."""
         alike = self.stills >= 5 and self.apart <= 0.25 * self.still
-        return max(LEAST, self.still + self.apart - still) if alike and still <= self.still + 2 * self.apart else None
+        if not alike or still > self.still + 2 * self.apart:
+            return None
+        return max(LEAST, self.apart / 2, self.still + self.apart - still)
 
     def stream(self, now: float) -> float:
         """Ends a second among the queued. Soon after news more is expected: their turn may have come."""

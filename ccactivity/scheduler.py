@@ -257,11 +257,11 @@ class Scheduler:
         try:
             activity, when = await self._exchange.ask(request, read, background=True, grant=look.take())
         except Exception as error:  # noqa: BLE001 -- a user's token source may raise anything; each consumer gets it
-            look.reported = not isinstance(error, QuotaExceededError)
-            if look.reported and activity_id in self._audience.wanted():
+            look.reported = activity_id in self._audience.wanted() and not isinstance(error, QuotaExceededError)
+            if look.reported:
                 self._audience.missed(activity_id, error)
         else:
-            look.reported = True
+            look.reported = activity_id in self._audience.wanted()
             self._audience.saw(activity, when, listed=False)
 
     async def _sweep(self, look: _Look, sweep: Sweep) -> None:
@@ -284,11 +284,15 @@ class Scheduler:
         self._planner.swept(sweep, pages, asyncio.get_running_loop().time(), failed=failed)
 
     def _give_up_list(self, sweep: Sweep, error: Exception) -> None:
-        level = logging.DEBUG if self._warned else logging.WARNING
-        _log.log(level, "the list of activities cannot be used, single activities are asked for instead: %s", error)
-        self._warned = True
         self._refusals += sweep.start is not None
-        self._planner.sweeps_off(sweep if self._refusals < _AGED else None)
+        if self._refusals >= _AGED or (sweep.start is None and sweep.state is None):
+            level = logging.DEBUG if self._warned else logging.WARNING
+            _log.log(level, "the list of activities cannot be used, single activities are asked for instead: %s", error)
+            self._warned = True
+            self._planner.sweeps_off()
+        else:
+            _log.debug("a page of the list, or one of its states, cannot be had any more: %s", error)
+            self._planner.sweeps_off(sweep)
 
     async def _read_pages(self, sweep: Sweep, grant: Grant | None, pages: list[SweptPage]) -> None:
         first = list_activities(self._endpoint, limit=sweep.limit, state=sweep.state)

@@ -218,7 +218,8 @@ class Watch(_Follower):
 
     Iterate it for the first snapshot, every change, and the terminal one, with which it ends. Await it to make the
     first look before iterating, so that a wrong id or a dead token raises there; it gives the same watch. It is an
-    async context manager too, and `aclose` ends it early. An iteration that is cancelled may be resumed.
+    async context manager too, and `aclose` ends it early. An iteration that is cancelled may be resumed, but gives up a
+    look that is on its way: for a heartbeat, do not cancel the next snapshot, wait for its task (`asyncio.wait`).
     """
 
     def __init__(self, activity_id: str, subscription: _Subscription) -> None:

@@ -216,6 +216,14 @@ def test_a_send_history_is_folded(vendor: Sandbox) -> None:
     assert "the lists are empty, or hold nobody new since the last send" in " ".join(row[margin:] for row in rows)
 
 
+def test_a_terminal_without_a_size(vendor: Sandbox) -> None:
+    """A terminal that says it has no columns gets whole lines."""
+    terminal = Terminal("list", "--limit", "2", columns=0, sandbox=vendor, env={})
+
+    assert 0 == terminal.close()
+    assert 2 == terminal.text.count("-cc52-11ea-9dad-fa163e3d9194")
+
+
 def test_dumb_terminal(vendor: Sandbox) -> None:
     """A terminal that cannot be drawn on gets plain lines."""
     terminal = Terminal("watch", vendor.submit(Life(duration=0.01)), columns=80, sandbox=vendor, env={"TERM": "dumb"})

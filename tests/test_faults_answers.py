@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -94,8 +94,8 @@ async def test_a_link_that_is_refused_again_and_again_is_not_followed_for_ever(
         sandbox.violations.bad_cursor = 0  # the link was none of its own
 
 
-async def test_a_link_that_has_aged_costs_no_more_than_its_page() -> None:
-    """Refused once, it is replaced by that which the list now gives, and lists stay in use."""
+async def test_a_link_that_has_aged_costs_no_more_than_its_page(caplog: pytest.LogCaptureFixture) -> None:
+    """Refused once, it is replaced by that which the list now gives, and lists stay in use, without a warning."""
     async with vendor(history=600, order="oldest") as (sandbox, session):
         ids = [sandbox.submit(sb.Life(duration=300)) for _ in range(40)]
         sandbox.faults.add(sb.message(400, "The cursor is invalid."), where="list", skip=4, times=1)
@@ -103,6 +103,7 @@ async def test_a_link_that_has_aged_costs_no_more_than_its_page() -> None:
 
         assert set(ids) == set(result.completed)
         assert len(sandbox.log) < 2 * len(ids)
+        assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
 @pytest.mark.parametrize("status", [400, 405, 410, 415, 422, 451])
@@ -532,6 +533,54 @@ async def test_an_activity_that_never_appears_is_not_waited_for_longer_than_that
 
         assert 2 == len(answered)
         assert 10 <= answered[1] - answered[0] < 12
+
+
+async def test_an_activity_that_appears_after_an_outage_is_not_left_alone() -> None:
+    """However long the grace, its only look after the first 404 comes within ten seconds."""
+    async with vendor() as (sandbox, session):
+        job = sandbox.submit(sb.Life(duration=5))
+        sandbox.faults.add(sb.server_error(503), until=1000)
+        absent = sandbox.faults.add(sb.not_found(), where="get", after=1000, times=1)
+        await session.wait(job, grace=600)
+
+        assert 1 == absent.hits
+        assert asyncio.get_running_loop().time() < 1000 + 60 + 15
+
+
+async def test_whoever_leaves_in_the_grace_of_an_id_leaves_nothing_behind() -> None:
+    """Two leave while a 404 may yet become an activity; whoever comes then learns of its end, and of others'."""
+    async with vendor() as (sandbox, session):
+        job = sandbox.submit(sb.Life(duration=5))
+        sandbox.faults.add(sb.not_found(), where="get", times=3)
+
+        async def leave(after: float) -> None:
+            await asyncio.sleep(after)
+            with pytest.raises(cc.WatchTimeoutError):
+                await session.wait(job, timeout=0.9 - after)
+
+        await asyncio.gather(leave(0.0), leave(0.45))
+        await asyncio.sleep(60)
+
+        assert len(sandbox.log) <= 3
+        async with asyncio.timeout(60):
+            assert (await session.wait(job)).succeeded
+
+
+async def test_a_heartbeat_does_not_hurry_an_outage() -> None:
+    """An iteration that is cancelled each second and resumed asks no more often than one that waits."""
+    requests = []
+    for beat in (1.0, 1000.0):
+        async with vendor() as (sandbox, session), session.watch(sandbox.submit(sb.Life(duration=900))) as watch:
+            await anext(watch)
+            sandbox.faults.add(sb.server_error(503))
+            before, until = len(sandbox.log), asyncio.get_running_loop().time() + 600
+            while asyncio.get_running_loop().time() < until:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(beat):
+                        await anext(watch)
+            requests.append((len(sandbox.log) - before) / (asyncio.get_running_loop().time() - until + 600))
+
+    assert requests[0] < 1.5 * requests[1]
 
 
 async def test_many_ids_that_do_not_exist_cost_few_requests() -> None:

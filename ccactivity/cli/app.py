@@ -96,6 +96,7 @@ Csv = Annotated[bool, Parameter(name="--csv", show_default=False, help="CSV with
 State = Literal["processing", "completed", "cancelled", "failed", "timed_out"]
 Seconds: Parameter = Parameter(metavar="SECONDS", validator=Number(gt=0))
 _FAULT = "Such as 503, throttled, hang, reset; 503:0.2 strikes one request in five. May be repeated."
+_LIFE = Number(gte=1, lte=10**9)
 _ANY = Options()
 _HERE = Place()
 
@@ -237,7 +238,7 @@ async def sandbox(
         int, Parameter(help="How many imports there are from the start.", validator=Number(gte=0, lte=1000))
     ] = 20,
     token_life: Annotated[
-        float, Parameter(metavar="SECONDS", help="How long an access token of a login lives.", validator=Number(gte=1))
+        float, Parameter(metavar="SECONDS", help="How long an access token of a login lives.", validator=_LIFE)
     ] = 86_400.0,
     fault: Annotated[list[str] | None, Parameter(metavar="NAME[:CHANCE]", help=_FAULT)] = None,
 ) -> int:

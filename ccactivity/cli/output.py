@@ -63,7 +63,8 @@ class Rows:
         self.form: Form = form
         self._columns = columns
         self._fields = fields
-        self._width = os.get_terminal_size().columns if sys.stdout.isatty() else None
+        # A terminal that does not know its size says 0.
+        self._width = (os.get_terminal_size().columns or None) if sys.stdout.isatty() else None
         self._cut = cut
         self._csv = csv.DictWriter(sys.stdout, fields, lineterminator="\n")
         self._begun = False
