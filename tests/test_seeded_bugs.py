@@ -117,40 +117,40 @@ BUGS: dict[str, tuple[str, str, str, Check]] = {
                 if (last := self._audience.last(key)) is not None:
                     self._audience.saw(attrs.evolve(last, state="completed"), when, listed=True)
 """,
-        2,
+        16,
     ),
     "the hidden second send is not paid for": (
         "exchange",
         "        if self.sent:\n            # The",
         "        if False:\n            # The",
-        3,
+        9,
     ),
     "a terminal snapshot is dropped when another waits": (
         "mailbox",
         "        self.pending[activity.activity_id] = activity\n",
         "        self.pending.setdefault(activity.activity_id, activity)\n",
-        1,
+        34,
     ),
     "None becomes a word": (
         "reading",
         "            if value is None or type(value) is str:\n                return value\n",
         "            return str(value)\n",
-        15,
+        38,
     ),
     "a cancelled iteration just ends": (
         "watching",
         "            self._subscription.detach()\n            self._stop_source()\n            raise\n",
         "            self._subscription.detach()\n            self._stop_source()\n",
-        0,
+        57,
     ),
     "a window of half a second": (
         "quota",
         "self._log[-int(self._burst)] + _WINDOW",
         "self._log[-int(self._burst)] + 0.5",
-        1,
+        7,
     ),
-    "a place in the queue is not given up": ("gate", "            self._quota.leave(ticket)", "            pass", 1),
-    "the token is logged": ("exchange", '_log.debug("%s", failed)', '_log.debug("%s %s", failed, sending.token)', 2),
+    "a place in the queue is not given up": ("gate", "            self._quota.leave(ticket)", "            pass", 10),
+    "the token is logged": ("exchange", '_log.debug("%s", failed)', '_log.debug("%s %s", failed, sending.token)', 48),
     "what a sweep showed that turned lists off is never asked for": (
         "planning",
         "            page = None  # it was",
@@ -161,7 +161,7 @@ BUGS: dict[str, tuple[str, str, str, Check]] = {
         "monitor",
         '        if passing(error):\n            _log.debug("a look',
         '        if False:\n            _log.debug("a look',
-        14,
+        30,
     ),
     "a grant that was not sent is kept": (
         "exchange",
