@@ -4,7 +4,7 @@ Everything runs over real HTTP against the sandbox, in virtual time. Beside this
 same gate: the polling policies of well-known clients, one loop for each activity; a blind sweep of the list that spends
 as many requests as this library did; and what an oracle would need that knows every end, for the same mean lag.
 
-    nox -s economy                      # the table and the picture, about half an hour on two cores
+    nox -s economy                      # the table and the picture, a quarter of an hour on two cores
     nox -s economy -- --quick           # one seed of the small workloads
 """
 
