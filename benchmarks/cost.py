@@ -28,9 +28,9 @@ from constant_contact_api_client import ApiClient, BulkActivitiesApi, Configurat
 from constant_contact_api_client.models.get_all_activities200_response import GetAllActivities200Response
 
 from ccactivity import ActivitySession, Quota
-from ccactivity.cli.board import Board
-from ccactivity.cli.frame import Look, draw
-from ccactivity.reading import Reader
+from ccactivity.api.decoding import Reader
+from ccactivity.cli.batch.render import Look, draw
+from ccactivity.cli.batch.state import Board
 from ccactivity.sandbox import Life, Request, Vendor
 
 ROWS, WATCHED = 500, 20

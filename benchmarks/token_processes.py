@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from ccactivity import ReauthorizationRequiredError, TransportError
+from ccactivity._secret import Secret
 from ccactivity.oauth import FileStore, OAuthClient, OAuthTokens, StoredTokens
 from ccactivity.sandbox import Family, OAuthRules, Sandbox
-from ccactivity.secret import Secret
 
 LIFE = 2.0
 

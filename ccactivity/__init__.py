@@ -7,9 +7,10 @@ The public names are imported when the first of them is used: the HTTP library t
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from ._version import __version__
 
 if TYPE_CHECKING:
+    from .api.retry import Retry
     from .errors import (
         ActivityExpiredError,
         ActivityFailedError,
@@ -35,12 +36,11 @@ if TYPE_CHECKING:
         WatchTimeoutError,
     )
     from .models import TERMINAL_STATES, Activity, ActivityState, ActivityStatus, SendRecord, SendStatus
-    from .pricing import Pacing
-    from .quota import Quota
-    from .retrying import Retry
+    from .polling.pacing import Pacing
+    from .ratelimit.quota import Quota
     from .session import ActivityList, ActivitySession, Stats
     from .tokens import TokenSource
-    from .watching import BatchResult, BatchWatch, Watch
+    from .watch import BatchResult, BatchWatch, Watch
 
 __all__ = [
     "TERMINAL_STATES",
@@ -85,13 +85,15 @@ __all__ = [
 ]
 
 
+_HOMES = ("errors", "models", "polling.pacing", "ratelimit.quota", "api.retry", "tokens", "watch", "session")
+
 if not TYPE_CHECKING:  # a type checker would take any name for one that is there
 
     def __getattr__(name: str) -> object:
         """Import all public names, when the first of them is asked for."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        for home in ("errors", "models", "pricing", "quota", "retrying", "tokens", "watching", "session"):
+        for home in _HOMES:
             module = import_module(f".{home}", __name__)
             globals().update({public: getattr(module, public) for public in module.__all__ if public in __all__})
         return globals()[name]

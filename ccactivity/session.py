@@ -13,21 +13,13 @@ from typing import Any, Final, Self
 import aiohttp
 import attrs
 
-from . import __version__
-from .checks import check_number
-from .errors import ActivityFailedError, BatchError, CCActivityError, PagingError, SessionClosedError
-from .exchange import Exchange
-from .models import Activity, SendRecord
-from .monitor import Monitor
-from .planning import Planner
-from .pricing import Pacing
-from .quota import Quota
-from .reading import Page, Reader, clean
-from .retrying import Retry
-from .tokens import TokenSource, source_of
-from .transport import Transport
-from .watching import BatchResult, BatchWatch, Watch, subscribe
-from .wire import (
+from ._validation import check_number
+from ._version import __version__
+from .api.client import Exchange
+from .api.decoding import Page, Reader, clean
+from .api.retry import Retry
+from .api.transport import Transport
+from .api.wire import (
     MAX_BARREN_PAGES,
     MAX_PAGE_SIZE,
     Endpoint,
@@ -37,6 +29,14 @@ from .wire import (
     get_send_history,
     list_activities,
 )
+from .errors import ActivityFailedError, BatchError, CCActivityError, PagingError, SessionClosedError
+from .models import Activity, SendRecord
+from .polling.monitor import Monitor
+from .polling.pacing import Pacing
+from .polling.planner import Planner
+from .ratelimit.quota import Quota
+from .tokens import TokenSource, source_of
+from .watch import BatchResult, BatchWatch, Watch, subscribe
 
 __all__ = ["ActivityList", "ActivitySession", "Stats"]
 

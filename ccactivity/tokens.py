@@ -7,8 +7,8 @@ import contextvars
 from collections.abc import Awaitable, Callable
 from typing import NoReturn, Protocol, runtime_checkable
 
+from ._secret import check_token
 from .errors import TokenError
-from .secret import check_token
 
 __all__ = ["TokenSource", "check_given", "source_of"]
 

@@ -13,9 +13,9 @@ import attrs
 import pytest
 
 import ccactivity as cc
+from ccactivity._secret import Secret
 from ccactivity.oauth import FileStore, MemoryStore, OAuthClient, OAuthTokens, StoredTokens, TokenStore
 from ccactivity.sandbox import OAuthRules, Sandbox, Workload
-from ccactivity.secret import Secret
 from ccactivity.testing import utc_now
 
 CLIENT = "ccactivity-sandbox"

@@ -10,7 +10,7 @@ import pytest
 
 import ccactivity as cc
 from ccactivity import sandbox as sb
-from ccactivity.gate import _sleep_unless
+from ccactivity.ratelimit.limiter import _sleep_unless
 from ccactivity.testing import utc_now
 
 CAMPAIGN = "1ead98be-dfa0-4e04-81f7-5f1534d42e9c"

@@ -10,10 +10,10 @@ import pytest
 from rich.console import Console
 
 from ccactivity import Activity, ActivityStatus
-from ccactivity.cli.board import Board
-from ccactivity.cli.frame import Line, Look, crop, detail, draw, duration, safe, summary
-from ccactivity.cli.lines import Lines
-from ccactivity.cli.live import LiveView, look_of
+from ccactivity.cli.batch.live import LiveView, look_of
+from ccactivity.cli.batch.plain import Lines
+from ccactivity.cli.batch.render import Line, Look, crop, detail, draw, duration, safe, summary
+from ccactivity.cli.batch.state import Board
 
 WIDE = Look(width=120, height=40)
 

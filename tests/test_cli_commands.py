@@ -17,11 +17,11 @@ from ccactivity import TransportError
 from ccactivity.cli import main
 from ccactivity.cli.app import app
 from ccactivity.cli.commands import list_
-from ccactivity.cli.connect import Connection
 from ccactivity.cli.demo import demo
+from ccactivity.cli.exit_codes import complain
 from ccactivity.cli.output import Form
-from ccactivity.cli.problems import complain
-from ccactivity.cli.serving import FAULTS, faults
+from ccactivity.cli.sandbox_command import FAULTS, faults
+from ccactivity.cli.session import Connection
 from ccactivity.cli.watching import watch
 from ccactivity.sandbox import Fault, Life, Patch, Sandbox, not_found, server_error
 

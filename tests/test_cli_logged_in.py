@@ -14,8 +14,8 @@ from oauth_support import CLIENT, FileStore, Printed, complaint, keep, only_a_st
 from ccactivity import sandbox as sb
 from ccactivity.cli import main
 from ccactivity.cli.commands import list_
-from ccactivity.cli.connect import Connection
 from ccactivity.cli.output import Form
+from ccactivity.cli.session import Connection
 from ccactivity.oauth import StoredTokens
 from ccactivity.sandbox import Life, OAuthRules, Sandbox
 

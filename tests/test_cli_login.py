@@ -19,11 +19,11 @@ import ccactivity as cc
 from ccactivity import sandbox as sb
 from ccactivity.cli import main
 from ccactivity.cli.commands import list_
-from ccactivity.cli.connect import Connection
+from ccactivity.cli.exit_codes import complain
 from ccactivity.cli.login import Application, login, whoami
 from ccactivity.cli.output import Form
-from ccactivity.cli.problems import complain
-from ccactivity.cli.serving import Plan, serve
+from ccactivity.cli.sandbox_command import Plan, serve
+from ccactivity.cli.session import Connection
 from ccactivity.oauth import StoredTokens
 from ccactivity.sandbox import OAuthRules, Sandbox
 

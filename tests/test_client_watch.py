@@ -127,7 +127,7 @@ async def test_waiting_gives_the_end_or_raises() -> None:
     """`wait` returns the completed activity, and raises ActivityFailedError with any other end."""
     async with vendor() as (sandbox, session):
         good = sandbox.submit(sb.Life(duration=5, correctable_count=2))
-        bad = [sandbox.submit(sb.Life(duration=5, end=end)) for end in sb.lives.ENDINGS if end != "completed"]
+        bad = [sandbox.submit(sb.Life(duration=5, end=end)) for end in sb.lifecycle.ENDINGS if end != "completed"]
 
         assert (await session.wait(good)).partial
         for job in bad:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ccactivity.api.decoding import Reader
 from ccactivity.errors import ActivityFailedError
 from ccactivity.models import (
     TERMINAL_STATES,
@@ -22,7 +23,6 @@ from ccactivity.models import (
     SendRecord,
     SendStatus,
 )
-from ccactivity.reading import Reader
 
 COUNTERS = (
     "items_total_count",

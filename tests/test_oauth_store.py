@@ -20,9 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccactivity import TokenStoreError
+from ccactivity._secret import Secret
 from ccactivity.oauth import FileStore, MemoryStore, StoredTokens, TokenStore
-from ccactivity.oauth.records import Attempt, Refusal
-from ccactivity.secret import Secret
+from ccactivity.oauth.models import Attempt, Refusal
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 RECORD = StoredTokens(

@@ -18,8 +18,8 @@ from oauth_support import REDIRECT, client_of, expired, logged_in, stored_in, to
 import ccactivity as cc
 from ccactivity import sandbox as sb
 from ccactivity.oauth import MemoryStore, OAuthClient
-from ccactivity.oauth.expiry import claims, lifetime, number
-from ccactivity.oauth.grammar import basic, pkce, read_redirect, refresh_form
+from ccactivity.oauth.forms import basic, pkce, read_redirect, refresh_form
+from ccactivity.oauth.lifetime import claims, lifetime, number
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 EPOCH = NOON.timestamp()

@@ -12,8 +12,8 @@ from oauth_support import Brittle, expired, logged_in, record_of, stored_in, tok
 
 import ccactivity as cc
 from ccactivity import sandbox as sb
+from ccactivity._secret import Secret
 from ccactivity.oauth import MemoryStore
-from ccactivity.secret import Secret
 
 FULL = OSError(28, "No space left on device")
 

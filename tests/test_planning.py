@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import attrs
 import pytest
 
-from ccactivity.planning import Credit, Get, Pacing, Planner, SleepUntil, Sweep, SweptPage
-from ccactivity.prediction import NEW
+from ccactivity.polling.planner import Credit, Get, Pacing, Planner, SleepUntil, Sweep, SweptPage
+from ccactivity.polling.prediction import NEW
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 FULL = Credit(500.0, 0.2)

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_planning import FULL, NOON, Row, World, acts_at, at, look, watching
 
-from ccactivity import prediction
-from ccactivity.planning import Credit, Get, Pacing, Planner, SleepUntil, Sweep
-from ccactivity.prediction import Page, Watched
+from ccactivity.polling import prediction
+from ccactivity.polling.planner import Credit, Get, Pacing, Planner, SleepUntil, Sweep
+from ccactivity.polling.prediction import Page, Watched
 
 KEYS = [f"k{i}" for i in range(8)]
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccactivity.sandbox import Life, Workload
-from ccactivity.sandbox.lives import ENDINGS, Lanes
+from ccactivity.sandbox.lifecycle import ENDINGS, Lanes
 
 seeds = st.integers(0, 2**32)
 

@@ -51,7 +51,7 @@ def plant(patch: pytest.MonkeyPatch, name: str, old: str, new: str) -> None:
     source = inspect.getsource(module)
     assert 1 == source.count(old), f"{source.count(old)} places in {name} look like {old!r}"
     changed = ModuleType(module.__name__)
-    changed.__dict__.update(__package__="ccactivity", __file__=module.__file__)
+    changed.__dict__.update(__package__=module.__package__, __file__=module.__file__)
     exec(compile(source.replace(old, new), f"<{module.__name__} with a bug>", "exec"), changed.__dict__)
     codes = {where: function.__code__ for where, function in functions(changed, set())}
     for where, function in functions(module, set()):
@@ -85,19 +85,19 @@ async def links_in_a_circle() -> None:
 
 BUGS: dict[str, tuple[str, str, str, Check]] = {
     "the check of links is off": (
-        "wire",
+        "api.wire",
         ".origin == self.origin:",
         ".origin:",
         evil_link,
     ),
     "quota_exceeded is taken for a throttle": (
-        "wire",
+        "api.wire",
         '"quota_exceeded": Verdict.QUOTA_EXCEEDED}',
         '"quota_exceeded": Verdict.THROTTLED}',
         6,
     ),
     "midnight of another zone": (
-        "quota",
+        "ratelimit.quota",
         "utc = wall.astimezone(UTC)\n",
         "utc = wall.astimezone(UTC) - timedelta(hours=5)\n",
         13,
@@ -109,7 +109,7 @@ BUGS: dict[str, tuple[str, str, str, Check]] = {
         2,
     ),
     "what a sweep does not show has completed": (
-        "scheduler",
+        "polling.scheduler",
         "            missing.intersection_update(self._audience.wanted())\n",
         """\
             missing.intersection_update(self._audience.wanted())
@@ -120,51 +120,56 @@ BUGS: dict[str, tuple[str, str, str, Check]] = {
         16,
     ),
     "the hidden second send is not paid for": (
-        "exchange",
+        "api.client",
         "        if self.sent:\n            # The",
         "        if False:\n            # The",
         9,
     ),
     "a terminal snapshot is dropped when another waits": (
-        "mailbox",
+        "polling.mailbox",
         "        self.pending[activity.activity_id] = activity\n",
         "        self.pending.setdefault(activity.activity_id, activity)\n",
         34,
     ),
     "None becomes a word": (
-        "reading",
+        "api.decoding",
         "            if value is None or type(value) is str:\n                return value\n",
         "            return str(value)\n",
         38,
     ),
     "a cancelled iteration just ends": (
-        "watching",
+        "watch",
         "            self._subscription.detach()\n            self._stop_source()\n            raise\n",
         "            self._subscription.detach()\n            self._stop_source()\n",
         57,
     ),
     "a window of half a second": (
-        "quota",
+        "ratelimit.quota",
         "self._log[-int(self._burst)] + _WINDOW",
         "self._log[-int(self._burst)] + 0.5",
         7,
     ),
-    "a place in the queue is not given up": ("gate", "            self._quota.leave(ticket)", "            pass", 10),
-    "the token is logged": ("exchange", '_log.debug("%s", failed)', '_log.debug("%s %s", failed, sending.token)', 48),
+    "a place in the queue is not given up": (
+        "ratelimit.limiter",
+        "            self._quota.leave(ticket)",
+        "            pass",
+        10,
+    ),
+    "the token is logged": ("api.client", '_log.debug("%s", failed)', '_log.debug("%s %s", failed, sending.token)', 48),
     "what a sweep showed that turned lists off is never asked for": (
-        "planning",
+        "polling.planner",
         "            page = None  # it was",
         "            pass  # it was",
         unsafe_lists,
     ),
     "a failed look ends the watch": (
-        "monitor",
+        "polling.monitor",
         '        if passing(error):\n            _log.debug("a look',
         '        if False:\n            _log.debug("a look',
         30,
     ),
     "a grant that was not sent is kept": (
-        "exchange",
+        "api.client",
         "            self.exchange.quota.refund(self.grant)\n\n",
         "            pass\n\n",
         test_cancel_sweep.test_a_grant_that_was_not_sent_comes_back,
@@ -176,19 +181,19 @@ BUGS: dict[str, tuple[str, str, str, Check]] = {
         links_in_a_circle,
     ),
     "wait_for around the wait": (
-        "gate",
+        "ratelimit.limiter",
         "        async with asyncio.timeout(seconds):\n            await woken.wait()\n",
         "        await asyncio.wait_for(woken.wait(), seconds)\n",
         test_cancel_sweep.test_a_cancellation_that_meets_the_wake_up_is_heard,
     ),
     "grants wait for a refresh, and are sent all at once": (
-        "exchange",
+        "api.client",
         "call.grant.at > _FRESH:",
         "call.grant.at > 1e9:",
         test_faults_answers.test_no_burst_follows_a_refresh,
     ),
     "two layers of retries": (
-        "exchange",
+        "api.client",
         "                return await self._persist(call)\n",
         """\
                 for _ in range(9):

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ccactivity._secret import check_token
 from ccactivity.errors import TokenError
-from ccactivity.secret import check_token
 from ccactivity.tokens import TokenSource, check_given, source_of
 
 # Where this is seen in anything that a test makes visible, tests/conftest.py fails the test.

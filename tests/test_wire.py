@@ -10,18 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccactivity.errors import (
-    AuthenticationError,
-    BadRequestError,
-    DecodeError,
-    NotFoundError,
-    PermissionDeniedError,
-    ResponseError,
-    ServerError,
-    ThrottledError,
-)
-from ccactivity.reading import Reader, clean
-from ccactivity.wire import (
+from ccactivity.api.decoding import Reader, clean
+from ccactivity.api.wire import (
     Endpoint,
     Reply,
     Request,
@@ -32,6 +22,16 @@ from ccactivity.wire import (
     list_activities,
     refusal,
     server_time,
+)
+from ccactivity.errors import (
+    AuthenticationError,
+    BadRequestError,
+    DecodeError,
+    NotFoundError,
+    PermissionDeniedError,
+    ResponseError,
+    ServerError,
+    ThrottledError,
 )
 
 READER = Reader(lambda _field, _value: None)

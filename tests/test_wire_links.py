@@ -11,9 +11,9 @@ import pytest
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
+from ccactivity.api.decoding import Reader
+from ccactivity.api.wire import Endpoint, Request, check_id, get_activity, get_send_history, list_activities
 from ccactivity.errors import DecodeError, UnsafeLinkError
-from ccactivity.reading import Reader
-from ccactivity.wire import Endpoint, Request, check_id, get_activity, get_send_history, list_activities
 
 API = Endpoint.parse("https://api.cc.email/v3")
 LOCAL = Endpoint.parse("http://[::1]:8080")

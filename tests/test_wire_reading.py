@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ccactivity.api.decoding import Reader
 from ccactivity.errors import DecodeError
 from ccactivity.models import Activity, ActivityState, ActivityStatus, SendRecord, SendStatus
-from ccactivity.reading import Reader
 
 # The samples of the vendor's two pages, letter for letter: what users paste first. Each contradicts itself:
 # a state for a date, an id that is no UUID, a typo, a history without its brackets.

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     if find_spec("cyclopts") is None or find_spec("rich") is None:
-        from .bare import run  # noqa: PLC0415 -- only one of the two is wanted
+        from .no_extra import run  # noqa: PLC0415 -- only one of the two is wanted
     else:
         from .app import run  # noqa: PLC0415 -- only one of the two is wanted
     return run(words)

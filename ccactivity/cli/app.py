@@ -19,7 +19,7 @@ from ccactivity import __version__
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from .connect import Connection
+    from .session import Connection
 
 __all__ = ["app", "run"]
 
@@ -85,7 +85,7 @@ class Options(Place):
 
     def connection(self) -> Connection:
         """What the commands need of it."""
-        from .connect import Connection
+        from .session import Connection
 
         return Connection(token_file=self.token_file, store=self.path(), base_url=self.base_url)
 
@@ -243,7 +243,7 @@ async def sandbox(
     fault: Annotated[list[str] | None, Parameter(metavar="NAME[:CHANCE]", help=_FAULT)] = None,
 ) -> int:
     """Serve a simulated vendor until Ctrl-C."""
-    from .serving import Plan, serve
+    from .sandbox_command import Plan, serve
 
     return await serve(Plan(port=port, speed=speed, jobs=jobs, token_life=token_life, faults=tuple(fault or ())))
 
@@ -270,7 +270,7 @@ def run(arguments: Sequence[str]) -> int:
     except (BrokenPipeError, KeyboardInterrupt):
         raise
     except Exception as error:
-        from .problems import Expected, complain
+        from .exit_codes import Expected, complain
 
         if not isinstance(error, Expected):
             raise

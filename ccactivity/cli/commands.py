@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from ccactivity import DecodeError, NotFoundError
 
-from .connect import Connection, connect
+from .exit_codes import OK, arguments, complain
 from .output import Activities, Form, Sends, say
-from .problems import OK, arguments, complain
+from .session import Connection, connect
 
 __all__ = ["get", "history", "list_"]
 

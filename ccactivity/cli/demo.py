@@ -13,8 +13,8 @@ import aiohttp
 from ccactivity import ActivitySession, Quota
 from ccactivity.sandbox import Sandbox, Workload
 
-from .problems import FAILED, OK
-from .screens import follow
+from .batch.follow import follow
+from .exit_codes import FAILED, OK
 
 __all__ = ["demo"]
 

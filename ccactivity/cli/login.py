@@ -16,10 +16,10 @@ import attrs
 from ccactivity import CCActivityError, LoginFailedError, TokenStoreError
 from ccactivity.oauth import Account, DeviceLogin, FileStore, OAuthClient, OAuthTokens
 
-from .frame import safe
+from .batch.render import safe
+from .exit_codes import OK, REFUSED, UsageError, arguments
+from .login_store import CONFIDENTIAL, LOGIN, check_application, load, missing_secret, open_store, tokens_of, variable
 from .output import emit, say
-from .problems import OK, REFUSED, UsageError, arguments
-from .store import CONFIDENTIAL, LOGIN, check_application, load, missing_secret, open_store, tokens_of, variable
 
 __all__ = ["Application", "login", "logout", "whoami"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from .frame import safe
+from .batch.render import safe
 
 __all__ = ["show_logs"]
 

@@ -20,8 +20,8 @@ import attrs
 
 from ccactivity import Activity, ActivityStatus, SendRecord
 
-from .frame import crop, detail, safe
-from .problems import UsageError
+from .batch.render import crop, detail, safe
+from .exit_codes import UsageError
 
 __all__ = ["Activities", "Form", "Sends", "emit", "form_of", "say"]
 

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from .connect import Connection, connect
+from .batch.follow import follow
+from .exit_codes import OK, UsageError
 from .output import say
-from .problems import OK, UsageError
-from .screens import follow
+from .session import Connection, connect
 
 __all__ = ["watch"]
 

@@ -6,11 +6,11 @@ async with OAuthTokens(OAuthClient(client_id), FileStore()) as tokens, ActivityS
 
 from .client import OAuthClient
 from .device import DeviceLogin
-from .files import FileStore
-from .grammar import AuthorizationRequest
-from .records import Account, StoredTokens
-from .source import OAuthTokens
+from .file_store import FileStore
+from .forms import AuthorizationRequest
+from .models import Account, StoredTokens
 from .stores import MemoryStore, TokenStore
+from .tokens import OAuthTokens
 
 __all__ = [
     "Account",

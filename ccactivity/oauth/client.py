@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import attrs
 
-from ..checks import check_number
+from .._secret import Secret, check_token
+from .._validation import check_number
+from ..api.decoding import clean
+from ..api.wire import Endpoint
 from ..errors import DecodeError, LoginFailedError
-from ..reading import clean
-from ..secret import Secret, check_token
-from ..wire import Endpoint
-from . import grammar
-from .endpoint import Answer, Asker
-from .expiry import lifetime, number
-from .extras import need
-from .grammar import AuthorizationRequest
+from . import forms
+from ._extras import need
+from .forms import AuthorizationRequest
+from .lifetime import lifetime, number
+from .token_endpoint import Answer, Asker
 
 if TYPE_CHECKING:
     import aiohttp
@@ -133,24 +133,24 @@ class OAuthClient:
 
     async def refresh(self, refresh_token: str, *, now: datetime) -> Tokens:
         """Exchange a refresh token; see `Asker.ask` for what it raises."""
-        form = grammar.refresh_form(refresh_token, client_id=self._named)
+        form = forms.refresh_form(refresh_token, client_id=self._named)
         return self._read(await self._ask(form, refresh_token), now)
 
     async def poll(self, device_code: str, *, now: datetime) -> Tokens:
         """Ask whether a device code was approved; Refused while it is not."""
-        form = grammar.poll_form(device_code, client_id=self._named)
+        form = forms.poll_form(device_code, client_id=self._named)
         return self._read(await self._ask(form, device_code), now)
 
     async def exchange(self, code: str, request: AuthorizationRequest, *, now: datetime) -> Tokens:
         """Exchange an authorization code."""
-        form = grammar.code_form(
+        form = forms.code_form(
             code, redirect_uri=request.redirect_uri, code_verifier=request.code_verifier, client_id=self._named
         )
         return self._read(await self._ask(form, code, request.code_verifier or ""), now)
 
     async def device_code(self) -> DeviceCode:
         """Begin a login on another device (RFC 8628); a lost answer costs nothing, so it is asked for again."""
-        form = grammar.device_form(self.scopes, client_id=self.client_id)
+        form = forms.device_form(self.scopes, client_id=self.client_id)
         authorization = self._authorization
         secrets_sent = (self._secret or "", authorization)
         answer = await self._asker.ask(
@@ -165,8 +165,8 @@ class OAuthClient:
         """
         _printable("redirect_uri", redirect_uri)
         state = secrets.token_urlsafe(32)
-        verifier, challenge = grammar.pkce(self.client_id) if self._pkce else (None, None)
-        url = grammar.authorization_url(
+        verifier, challenge = forms.pkce(self.client_id) if self._pkce else (None, None)
+        url = forms.authorization_url(
             f"{self._authorize.origin}{self._authorize.prefix}",
             client_id=self.client_id,
             redirect_uri=redirect_uri,
@@ -186,7 +186,7 @@ class OAuthClient:
 
     @property
     def _authorization(self) -> Secret:
-        return Secret() if self._secret is None else grammar.basic(self.client_id, self._secret)
+        return Secret() if self._secret is None else forms.basic(self.client_id, self._secret)
 
     async def _ask(self, form: str, *shown: str) -> Answer:
         authorization = self._authorization

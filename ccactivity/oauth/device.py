@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from ..errors import DecodeError, LoginFailedError, ServerError, ThrottledError, TransportError
 from .client import DeviceCode, OAuthClient, Tokens
-from .endpoint import Refused
-from .grammar import refused
-from .records import Account
+from .forms import refused
+from .models import Account
+from .token_endpoint import Refused
 
 __all__ = ["DeviceLogin"]
 

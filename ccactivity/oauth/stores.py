@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol, runtime_checkable
 
-from .records import StoredTokens
+from .models import StoredTokens
 
 __all__ = ["MemoryStore", "TokenStore"]
 

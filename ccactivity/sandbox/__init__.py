@@ -43,9 +43,9 @@ from .effects import (
     wrong_id,
 )
 from .faults import Fault, Faults
-from .gate import Violations
 from .jobs import Job
-from .lives import Life, Snapshot, Workload
+from .lifecycle import Life, Snapshot, Workload
+from .limits import Violations
 from .messages import Reply, Request
 from .oauth import Family, OAuth, OAuthRules, RegisteredClient
 from .server import Sandbox, Truth

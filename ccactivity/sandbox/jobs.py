@@ -17,7 +17,7 @@ from random import Random
 
 from attrs import define, field, frozen
 
-from .lives import ENDINGS, Lanes, Life, Snapshot, Workload
+from .lifecycle import ENDINGS, Lanes, Life, Snapshot, Workload
 
 __all__ = ["KINDS", "Job", "Jobs", "Kind"]
 

@@ -28,7 +28,7 @@ from urllib.parse import parse_qs, unquote_plus, urlencode
 from attrs import define, field, frozen
 
 from .activation import ACTIVATE, Device, activate
-from .gate import Tokens, Violations
+from .limits import Tokens, Violations
 from .messages import Reply, Request, error_object, json_reply
 
 __all__ = ["PREFIX", "Family", "OAuth", "OAuthRules", "RegisteredClient"]

@@ -25,10 +25,10 @@ from weakref import WeakSet
 from aiohttp import StreamReader, web
 from attrs import frozen
 
-from . import wire
+from . import misbehave
 from .faults import Faults
-from .gate import Violations
-from .lives import Life, Workload
+from .lifecycle import Life, Workload
+from .limits import Violations
 from .messages import Request
 from .oauth import PREFIX, OAuth, OAuthRules, RegisteredClient
 from .vendor import Logged, Vendor
@@ -290,7 +290,7 @@ class Sandbox:
             reply = self.vendor.handle(request, self.now, transit=self._latency / 2)
         if self._latency:
             await asyncio.sleep(self._latency)
-        return await wire.send(incoming, reply)
+        return await misbehave.send(incoming, reply)
 
 
 def _wall_time() -> datetime:

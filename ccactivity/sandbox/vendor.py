@@ -30,12 +30,12 @@ from urllib.parse import parse_qs, unquote
 
 from attrs import frozen
 
+from .bodies import Refused, read_order
 from .effects import Answer
 from .faults import Fault, Faults
-from .gate import Limits, Tokens, Violations, bad_manners
-from .intake import Refused, read_order
 from .jobs import KINDS, Job, Jobs
-from .lives import Life, Workload
+from .lifecycle import Life, Workload
+from .limits import Limits, Tokens, Violations, bad_manners
 from .messages import Reply, Request, error_array, error_object, gateway_message, json_reply
 from .oauth import OAuth, OAuthRules
 

@@ -1,0 +1,373 @@
+"""What the vendor says, turned into values; sends nothing, and does not know what was asked.
+
+Reading is tolerant of values and strict about shape. A field of the wrong type becomes None and is noticed, and its row
+lives. What cannot be understood at all (not JSON, no object, no id, a page without rows) is a `DecodeError`, because
+"nothing there" and "nothing understood" must never look alike.
+
+Most of the work of this library is done here, so it is done with few steps for each value. Every row is given all the
+keys of its class, None for those it lacks, so that no key is looked for. cattrs then generates code that assigns one
+attribute after the other to a draft, a subclass of the frozen class that can be written to, and at the end the draft
+becomes what it was drafted for. The same few timestamps come again with every look, so the last ones are remembered.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
+from functools import partial
+from types import NoneType
+from typing import Any, Final, get_args, get_type_hints
+
+import attrs
+import cattrs
+from cattrs.gen import make_dict_structure_fn_from_attrs, override
+
+from ..errors import DecodeError
+from ..models import Activity, ActivityState, ActivityStatus, SendRecord, SendStatus
+
+__all__ = ["Page", "Reader", "clean", "decode"]
+
+# A page of 500 rows has at most 1,500 that differ, and no timestamp that anybody writes is longer.
+_REMEMBERED: Final = 2048
+_LONGEST: Final = 32
+
+Hook = Callable[[Any, Any], Any]
+
+
+def clean(text: str, most: int) -> str:
+    """Escape what could confuse a log or a terminal, and cut."""
+    cut = text[:most] + ("..." if len(text) > most else "")
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
+
+
+@attrs.frozen
+class Page:
+    """One page of the list.
+
+    `next`: the next link as it came, unchecked. `rows`: how many rows the page held. `reach`: which of them, from 1,
+    was the last one wanted; 0 if none was.
+    """
+
+    activities: tuple[Activity, ...]
+    next: object
+    rows: int
+    reach: int
+
+
+def decode(body: bytes, *, bracketed: bool = False) -> Any:
+    """Return the JSON value of a body, or the array that it is the inside of; DecodeError."""
+    try:
+        return json.loads(b"[%b]" % body if bracketed else body)
+    except (ValueError, RecursionError) as error:
+        extra = isinstance(error, json.JSONDecodeError) and error.msg == "Extra data"
+        problem = "more than one JSON value" if extra else "no JSON" if body.strip() else "an empty body"
+    raise DecodeError(problem, excerpt=_excerpt(body))
+
+
+def _excerpt(body: bytes) -> str:
+    return ascii(body[:80].decode("utf-8", "replace")) if body else ""
+
+
+def _maker(
+    cls: type[attrs.AttrsInstance], hooks: Mapping[str, Hook | None], keys: Mapping[str, str]
+) -> Callable[[dict[str, Any]], Any]:
+    """Return what makes values of one class of JSON objects: the named attributes by hooks that never raise, or as they
+    are (None), from the keys of their names or from others (`keys`); and the object itself.
+    """
+    named = attrs.fields_dict(cls)
+    # Not of __init__, so they are assigned; without a default, so they are not looked for. cattrs leaves alone what has
+    # a converter of its own.
+    fields = [
+        field.evolve(init=False, default=attrs.NOTHING, converter=str if hooks[name] is None else None)
+        for name, field in named.items()
+        if name in hooks
+    ]
+    overrides: Any = {name: override(struct_hook=hook, rename=keys.get(name)) for name, hook in hooks.items()}
+    blank = dict.fromkeys(keys.get(field.name, field.name) for field in fields)
+    fill: Callable[[Any, Any], Any] = make_dict_structure_fn_from_attrs(
+        fields,
+        _draft_of(cls),
+        cattrs.Converter(detailed_validation=False, prefer_attrib_converters=True),
+        _cattrs_detailed_validation=False,
+        _cattrs_include_init_false=True,
+        _cattrs_prefer_attrib_converters=True,
+        **overrides,
+    )
+
+    def make(row: dict[str, Any]) -> Any:
+        draft = fill({**blank, **row}, None)
+        draft.__class__ = cls
+        return draft
+
+    def make_with_raw(row: dict[str, Any]) -> Any:
+        draft = fill({**blank, **row}, None)
+        draft.raw = row
+        draft.__class__ = cls
+        return draft
+
+    return make_with_raw if "raw" in named else make
+
+
+def _draft_of(cls: type) -> type:
+    """A subclass that can be made empty and written to, and whose instances may become instances of the class."""
+    usual = {name: getattr(object, name) for name in ("__init__", "__setattr__", "__delattr__")}
+    return type(cls.__name__, (cls,), {"__slots__": (), **usual})
+
+
+class Reader:
+    """Reads the bodies of answers. `notice(field, value)` is told of every value that was not what is documented."""
+
+    def __init__(self, notice: Callable[[str, object], None]) -> None:
+        self._notice = notice
+        self._moments: dict[str, datetime] = {}
+        self._status = self._structure(ActivityStatus)
+        self._activity = self._structure(
+            Activity,
+            {
+                "activity_id": None,  # it was looked at before
+                "state": self._word(ActivityState, {"time_out": ActivityState.TIMED_OUT}, "state"),
+                "activity_errors": self._messages,
+                "status": self._counters,
+                "self_url": _href("self"),
+                "results_url": _href("results"),
+            },
+            {"self_url": "_links", "results_url": "_links"},
+        )
+        self._send = self._structure(
+            SendRecord,
+            {
+                "send_status": self._word(SendStatus, {}, "send_status"),
+                "contact_list_ids": self._several("contact_list_ids", _string),
+                "segment_ids": self._several("segment_ids", _whole),
+            },
+        )
+
+    def read_activity(self, body: bytes, wanted: str) -> Activity:
+        """Read one activity; `DecodeError` unless it is the wanted one."""
+        row = decode(body)
+        activity = self._row(row)
+        if activity is None:
+            raise DecodeError("no activity", excerpt=_excerpt(body))
+        if activity.activity_id != wanted:
+            raise DecodeError("another activity than the one asked for", excerpt=_excerpt(body))
+        return activity
+
+    def read_page(
+        self,
+        body: bytes,
+        wanted: Collection[str] | None = None,
+        known: Callable[[str], Activity | None] | None = None,
+    ) -> Page:
+        """Read one page of the list, of its rows only the wanted ones (None: all).
+
+        A row that is no activity is left out and noticed. If no row is one, the page is a `DecodeError`. A row that is
+        the same as that of the activity which is `known` by its id is not read again: the page has that very activity.
+        """
+        data = decode(body)
+        rows = data.get("activities") if isinstance(data, dict) else None
+        if not isinstance(rows, list):
+            raise DecodeError("a page without activities", excerpt=_excerpt(body))
+        links = data.get("_links")
+        # What cannot be understood is no last page, and is left to who judges links.
+        following = links.get("next") if isinstance(links, dict) else links or None
+        href = following.get("href") if isinstance(following, dict) else following
+        understood = self._understood(rows, _is_activity, "activities", body)
+        chosen, reach = understood, len(rows)
+        if wanted is not None:
+            places = [place for place, row in enumerate(understood, 1) if row["activity_id"] in wanted]
+            chosen, reach = [understood[place - 1] for place in places], max(places, default=0)
+        read = self._activity if known is None else partial(self._renewed, known)
+        return Page(tuple(map(read, chosen)), href, len(rows), reach)
+
+    def read_send_history(self, body: bytes) -> list[SendRecord]:
+        """Read a send history. The vendor's page shows it without its brackets, and a single send as bare object."""
+        try:
+            data = decode(body)
+        except DecodeError as error:
+            if error.problem != "more than one JSON value":
+                raise
+            data = decode(body, bracketed=True)
+            if not all(_is_object(row) for row in data):
+                raise DecodeError("no send history", excerpt=_excerpt(body)) from None
+        rows = [data] if isinstance(data, dict) and "send_id" in data else data
+        if not isinstance(rows, list):
+            raise DecodeError("no send history", excerpt=_excerpt(body))
+        return [self._record(row) for row in self._understood(rows, _is_object, "send_history", body)]
+
+    def _understood(self, rows: list[Any], is_one: Callable[[Any], bool], what: str, body: bytes) -> list[Any]:
+        """The rows that are what they should be; the others are noticed, and if they are all, it is a DecodeError."""
+        good = [row for row in rows if is_one(row)]
+        if len(good) < len(rows):
+            if not good:
+                raise DecodeError(f"none of its rows is one of {what}", excerpt=_excerpt(body))
+            self._notice(what, next(row for row in rows if not is_one(row)))
+        return good
+
+    def _row(self, row: Any) -> Activity | None:
+        return self._activity(row) if _is_activity(row) else None
+
+    def _renewed(self, known: Callable[[str], Activity | None], row: dict[str, Any]) -> Activity:
+        last = known(row["activity_id"])
+        return last if last is not None and last.raw == row else self._activity(row)
+
+    def _record(self, row: dict[str, Any]) -> SendRecord:
+        also = {"contact_list_ids": row["contact_lists_ids"]} if "contact_lists_ids" in row else {}
+        record: SendRecord = self._send({**also, **row})
+        return attrs.evolve(record, raw=row) if also else record
+
+    def _structure(
+        self,
+        cls: type[attrs.AttrsInstance],
+        special: Mapping[str, Any] | None = None,
+        keys: Mapping[str, str] | None = None,
+    ) -> Callable[[dict[str, Any]], Any]:
+        """Find the hooks of a class: the special ones, and for what may be None that of its exact type."""
+        by_type = {datetime: self._stamp, int: self._number, str: self._text}
+        hooks: dict[str, Hook | None] = dict(special or {})
+        for name, hint in get_type_hints(cls).items():
+            if name not in hooks and NoneType in get_args(hint):
+                hooks[name] = by_type[get_args(hint)[0]](name)
+        return _maker(cls, hooks, keys or {})
+
+    def _stamp(self, name: str) -> Callable[[Any, Any], datetime | None]:
+        find = self._moments.get
+
+        def read(value: Any, _: Any) -> datetime | None:
+            try:
+                stamp = find(value)
+            except TypeError:
+                stamp = None
+            return self._new_stamp(name, value) if stamp is None and value is not None else stamp
+
+        return read
+
+    def _new_stamp(self, name: str, value: Any) -> datetime | None:
+        stamp = _moment(value)
+        if stamp is None:
+            self._notice(name, value)
+        elif len(value) <= _LONGEST:
+            if len(self._moments) >= _REMEMBERED:
+                self._moments.clear()
+            self._moments[value] = stamp
+        return stamp
+
+    def _number(self, name: str) -> Callable[[Any, Any], int | None]:
+        def read(value: Any, _: Any) -> int | None:
+            if value is None or type(value) is int:
+                return value
+            number = _whole(value)
+            if number is None:
+                self._notice(name, value)
+            return number
+
+        return read
+
+    def _text(self, name: str) -> Callable[[Any, Any], str | None]:
+        def read(value: Any, _: Any) -> str | None:
+            if value is None or type(value) is str:
+                return value
+            self._notice(name, value)
+            return None
+
+        return read
+
+    def _word(self, words: type[ActivityState | SendStatus], also: Mapping[str, Any], name: str) -> Any:
+        known = {str(word): word for word in words} | dict(also)
+
+        def read(value: Any, _: Any) -> Any:
+            try:
+                return known[value]
+            except (KeyError, TypeError):
+                if value is None:
+                    return None
+                self._notice(name, value)
+                return value if isinstance(value, str) else None
+
+        return read
+
+    def _several(self, name: str, one: Callable[[Any], Any]) -> Callable[[Any, Any], tuple[Any, ...]]:
+        def read(value: Any, _: Any) -> tuple[Any, ...]:
+            items = value if isinstance(value, list) else [] if value is None else [value]
+            good = tuple(item for item in map(one, items) if item is not None)
+            if len(good) < len(items):
+                self._notice(name, value)
+            return good
+
+        return read
+
+    def _counters(self, value: Any, _: Any) -> ActivityStatus:
+        if not isinstance(value, dict):
+            if value is not None:
+                self._notice("status", value)
+            value = {}
+        status: ActivityStatus = self._status(value)
+        return status
+
+    def _messages(self, value: Any, _: Any) -> tuple[str, ...]:
+        """Errors are strings, or objects with a message (as deleting a tag gives them), or both; a bare one counts."""
+        if not value:
+            return ()
+        items = value if isinstance(value, list) else [value]
+        if {*map(type, items)} == {str}:
+            return tuple(items)
+        return tuple(_message(item) for item in items if item is not None)
+
+
+def _moment(value: Any) -> datetime | None:
+    """Read a timestamp of RFC 3339. fromisoformat takes more (weeks, dates alone, no zone)."""
+    try:
+        plain = value[4:17:3] == "--T::" and value[19] in ".Z+-" and " " not in value
+        if plain and (value[-1] == "Z" or (value[-6] in "+-" and value[-3] == ":")):
+            return datetime.fromisoformat(value)
+    except (ValueError, TypeError, IndexError, KeyError, OverflowError):
+        pass
+    return None
+
+
+def _href(name: str) -> Callable[[Any, Any], str | None]:
+    def read(links: Any, _: Any) -> str | None:
+        if type(links) is not dict or name not in links:
+            return None
+        link = links[name]
+        href = link.get("href") if type(link) is dict else link
+        return href if isinstance(href, str) else None
+
+    return read
+
+
+def _is_object(row: Any) -> bool:
+    return isinstance(row, dict)
+
+
+def _is_activity(row: Any) -> bool:
+    return isinstance(row, dict) and isinstance(row.get("activity_id"), str) and row["activity_id"] != ""
+
+
+def _message(item: Any) -> str:
+    if isinstance(item, dict):
+        item = next((item[key] for key in ("message", "error_message") if isinstance(item.get(key), str)), item)
+    try:
+        return item if isinstance(item, str) else json.dumps(item)
+    except RecursionError:
+        return "(an error message of many nested objects)"
+
+
+def _string(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _whole(value: Any) -> int | None:
+    """Read what is meant as a whole number: 75, 75.0, "75"; a bool is none."""
+    if isinstance(value, bool):
+        return None
+    try:
+        if isinstance(value, int):
+            return value
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+        if isinstance(value, str) and len(value) <= 20:
+            return int(float(value)) if value.strip().endswith(".0") else int(value)
+    except (ValueError, OverflowError):
+        pass
+    return None

@@ -1,0 +1,207 @@
+"""One bare HTTP exchange; it never retries, decides nothing, and is the only place that handles the HTTP library.
+
+1. **The token goes to one origin.** It is added by a middleware of the request, after a look at where that really goes,
+   never as a default of the session. Redirects are not followed.
+2. **Every real send is announced.** aiohttp re-sends a GET once by itself when a kept-alive connection turns out to be
+   dead, and a borrowed session may have a retrying middleware of its own. Both pass through our middleware, the
+   innermost, so `before_each_send` runs for each.
+3. **The attempt has one clock**, which runs while something is under way and stands still while `before_each_send`
+   waits. aiohttp's own timeouts are off: they would run in the queue as well.
+4. **A body is read up to a cap**, counted after decompression, and decompressed in small steps: a bomb of one megabyte
+   never becomes one of a gigabyte.
+5. **Errors are translated here and nowhere else**, and cut from their causes: the repr of aiohttp's response errors
+   holds the request's headers, and with them the token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import aiohttp
+from yarl import URL
+
+from ..errors import CCActivityError, DecodeError, SessionClosedError, TransportError
+from .decoding import clean
+from .wire import Reply, Request
+
+__all__ = ["MAX_BODY", "Hopeless", "Oversized", "Transport", "Unsent"]
+
+MAX_BODY: Final = 8 * 1024 * 1024
+_NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+_CERTIFICATE: Final = (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)
+
+
+class Hopeless(TransportError):
+    """A failure that trying again does not change: the server is not who it says it is, or not where it should be."""
+
+
+class Unsent(TransportError):
+    """A failure before there was a connection: the server knows nothing of the request."""
+
+
+class Oversized(DecodeError):
+    """A body over the cap, which is not worth three downloads."""
+
+
+class Transport:
+    """Sends requests to one origin.
+
+    `http`: a borrowed session, whose cookies, proxies, pool and traces are its owner's and which is never closed; or
+    None for an own one that keeps no cookies and ignores the environment.
+    """
+
+    def __init__(self, origin: str, http: aiohttp.ClientSession | None, timeout: float | None, agent: str) -> None:
+        self._origin = URL(origin)
+        self._base = origin
+        self._borrowed = http
+        self._own: aiohttp.ClientSession | None = None
+        self._timeout = timeout
+        self._headers = {"User-Agent": agent, "Accept-Encoding": "gzip, deflate"}
+
+    async def aclose(self) -> None:
+        """Close the own session, if there is one."""
+        if self._own is not None:
+            await self._own.close()
+
+    async def send(self, request: Request, before_each_send: Callable[[], Awaitable[str]]) -> Reply:
+        """Send a request and read its reply, whatever its status.
+
+        `before_each_send` is awaited before each real send, and gives the value of the Authorization header, or an
+        empty string for none. Errors it raises pass. Raises TransportError and DecodeError.
+        """
+        loop = asyncio.get_running_loop()
+        clock = asyncio.timeout(None)
+        error: Exception
+        try:
+            async with clock:
+
+                async def authorize(
+                    outgoing: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+                ) -> aiohttp.ClientResponse:
+                    if outgoing.url.origin() != self._origin:
+                        raise _Stop(self._astray(request))
+                    clock.reschedule(None)
+                    try:
+                        authorization = await before_each_send()
+                    except Exception as failure:  # noqa: BLE001 -- a user's token source may raise anything; it passes
+                        raise _Stop(failure) from None
+                    if authorization:
+                        outgoing.headers["Authorization"] = authorization
+                    clock.reschedule(None if self._timeout is None else loop.time() + self._timeout)
+                    return await handler(outgoing)
+
+                return await self._exchange(request, authorize)
+        except CCActivityError:
+            raise
+        except TimeoutError:
+            reason = "no complete answer" + (f" within {self._timeout:g} s" if clock.expired() else ", timed out")
+            error = TransportError(reason, method=request.method, path=request.path)
+        except _Stop as stop:
+            error = stop.error
+        except Exception as problem:  # noqa: BLE001 -- what is not the library's comes out as it is
+            error = self._translated(problem, request)
+        # Raised out here, so that the HTTP library's error is neither cause nor context of ours.
+        raise error
+
+    def _astray(self, request: Request) -> TransportError:
+        reason = f"the HTTP session sends what is meant for {self._base} elsewhere"
+        return Hopeless(reason, method=request.method, path=request.path)
+
+    async def _exchange(self, request: Request, authorize: aiohttp.ClientMiddlewareType) -> Reply:
+        http = self._session()
+        # A request's middlewares replace its session's: the owner's run too, outside of ours. aiohttp has no public
+        # name for them.
+        theirs = tuple(getattr(http, "_middlewares", ()) or ())
+        async with http.request(
+            request.method,
+            URL(self._base + request.target, encoded=True),
+            headers={**request.headers, **self._headers},
+            data=request.body,
+            timeout=_NO_TIMEOUT,
+            allow_redirects=False,
+            raise_for_status=False,
+            auto_decompress=False,
+            middlewares=(*theirs, authorize),
+        ) as response:
+            try:
+                body = await _read(response.content, response.headers.get("Content-Encoding", ""))
+            except BaseException as error:
+                # What is left of the body is not worth reading, so the connection is of no more use.
+                response.close()
+                if not isinstance(error, DecodeError) or 200 <= response.status < 300:
+                    raise
+                body = b""  # what is no success says by its status what to do
+            return Reply(response.status, response.headers, body)
+
+    def _translated(self, problem: Exception, request: Request) -> Exception:
+        """Our error for one of the HTTP library's."""
+        kind = TransportError
+        if isinstance(problem, _CERTIFICATE):
+            kind = Hopeless
+        elif isinstance(problem, aiohttp.ClientConnectorError):
+            kind = Unsent
+        elif not isinstance(problem, aiohttp.ClientError | OSError | ValueError | EOFError):
+            # With its session closed under it, the library fails in any way, by an AssertionError for one.
+            http = self._borrowed or self._own
+            return SessionClosedError("the aiohttp session was closed") if http and http.closed else problem
+        return kind(_words(problem), method=request.method, path=request.path)
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self._borrowed is not None:
+            if self._borrowed.closed:
+                raise SessionClosedError("the borrowed aiohttp session is closed")
+            return self._borrowed
+        if self._own is None:
+            # The quota bounds what is under way; the pool's own limit would queue after the grant.
+            self._own = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
+            )
+        return self._own
+
+
+class _Stop(Exception):
+    """Carries an error that is not the HTTP library's through it, unchanged."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
+def _words(error: BaseException) -> str:
+    """Say what went wrong in a few words; the name of the error alone where its text may hold headers."""
+    name = type(error).__name__
+    if isinstance(error, aiohttp.ClientResponseError) or not str(error):
+        return name
+    return f"{name}: {clean(str(error), 160)}"
+
+
+async def _read(content: aiohttp.StreamReader, encoding: str) -> bytes:
+    encoding = encoding.strip().lower()
+    if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
+        raise DecodeError(f"an unknown content encoding {clean(encoding, 40)!r}")
+    # 32 + 15: a gzip or a zlib header, whichever there is.
+    inflate: Any = zlib.decompressobj(47) if encoding not in ("", "identity") else None
+    parts: list[bytes] = []
+    size = 0
+    while chunk := await content.readany():
+        part = chunk if inflate is None else _inflate(inflate, chunk, MAX_BODY + 1 - size)
+        parts.append(part)
+        size += len(part)
+        if size > MAX_BODY:
+            raise Oversized(f"a body of more than {MAX_BODY // 2**20} MiB")
+    if inflate is not None and not inflate.eof and (size or parts):
+        raise DecodeError("a compressed body that ends too early")
+    return b"".join(parts)
+
+
+def _inflate(inflate: Any, chunk: bytes, most: int) -> bytes:
+    try:
+        part: bytes = inflate.decompress(chunk, most)
+    except zlib.error:
+        part = b""
+    else:
+        return part
+    raise DecodeError("a body that is not compressed as its header says")
