@@ -164,14 +164,14 @@ def sim(session: nox.Session) -> None:
     """Simulate the client for 100 hours of virtual time; `-- --hours N` goes on, `-- --seed N` replays one seed."""
     session.install("-e", ".")
     # The order of sets is part of a replay.
-    session.run("python", "tests/simulation.py", *session.posargs, env={"PYTHONHASHSEED": "0"})
+    session.run("python", "-m", "simulation", *session.posargs, env={"PYTHONHASHSEED": "0", "PYTHONPATH": "tests"})
 
 
 @nox.session
 def soak(session: nox.Session) -> None:
     """Watch 2,000 imports with churn and faults for ten real minutes; `-- --minutes N` for another time."""
     session.install("-e", ".")
-    session.run("python", "tests/soak.py", *session.posargs)
+    session.run("python", "tests/simulation/soak.py", *session.posargs)
 
 
 @nox.session

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from simulation import simulate
 
-ROOT = Path(__file__).parent.parent
+from .world import simulate
+
+ROOT = Path(__file__).parent.parent.parent
 SHARES = 4  # so that several workers may take them
 HOURS = 20.0
 FIRST = 1000 * sys.version_info.minor  # `nox -s sim` begins at 0, and goes on for longer
@@ -32,7 +33,7 @@ def test_the_promises_hold_whatever_happens(share: int) -> None:
 def test_a_seed_can_be_replayed() -> None:
     """In processes of their own, whatever the order of sets, a seed sends the same requests at the same times."""
     seeds = [2, 5]
-    code = "from simulation import simulate; print([simulate(seed).trace for seed in %r])" % seeds  # noqa: UP031
+    code = "from simulation.world import simulate; print([simulate(seed).trace for seed in %r])" % seeds  # noqa: UP031
     traces = set()
     for hashes in ("0", "1"):
         environment = {**os.environ, "PYTHONHASHSEED": hashes, "PYTHONPATH": f"{ROOT / 'tests'}:{ROOT}"}

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 from conftest import SECRETS
-from oauth_support import REDIRECT, SCOPES, client_of, logged_in, record_of, stored_in, tokens_of, vendor
+from support.logins import REDIRECT, SCOPES, client_of, logged_in, record_of, stored_in, tokens_of, vendor
 
 import ccactivity as cc
 from ccactivity import sandbox as sb

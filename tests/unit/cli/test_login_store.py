@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from oauth_support import CLIENT, FileStore, Printed, complaint, keep, only_a_store, ran_out, stored_in, vendor
+from support.logins import CLIENT, FileStore, Printed, complaint, keep, only_a_store, ran_out, stored_in, vendor
 
 from ccactivity import sandbox as sb
 from ccactivity.cli import main

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from oauth_support import (
+from support.logins import (
     Brittle,
     client_of,
     expired,

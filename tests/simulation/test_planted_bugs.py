@@ -18,13 +18,11 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
-import test_cancel_sweep
-import test_client_single
-import test_faults_answers
-import test_retry_budget
-from simulation import simulate
+from scenarios import test_cancellation, test_fault_answers, test_retry_budget, test_single_calls
 
 from ccactivity import testing
+
+from .world import simulate
 
 Check = int | Callable[[], Coroutine[Any, Any, None]]
 
@@ -69,18 +67,16 @@ def fails(check: Callable[[], Coroutine[Any, Any, None]]) -> bool:
 
 
 async def unsafe_lists() -> None:
-    await test_faults_answers.test_lists_of_no_use_cost_no_watch(test_faults_answers.UNSAFE)
+    await test_fault_answers.test_lists_of_no_use_cost_no_watch(test_fault_answers.UNSAFE)
 
 
 async def evil_link() -> None:
-    await test_client_single.test_a_link_that_leads_away_is_never_followed(
-        "https://evil.example/v3/activities?cursor=x"
-    )
+    await test_single_calls.test_a_link_that_leads_away_is_never_followed("https://evil.example/v3/activities?cursor=x")
 
 
 async def links_in_a_circle() -> None:
     async with asyncio.timeout(600):
-        await test_client_single.test_links_in_a_circle_are_an_error_after_what_was_good([0])
+        await test_single_calls.test_links_in_a_circle_are_an_error_after_what_was_good([0])
 
 
 BUGS: dict[str, tuple[str, str, str, Check]] = {
@@ -172,7 +168,7 @@ BUGS: dict[str, tuple[str, str, str, Check]] = {
         "api.client",
         "            self.exchange.quota.refund(self.grant)\n\n",
         "            pass\n\n",
-        test_cancel_sweep.test_a_grant_that_was_not_sent_comes_back,
+        test_cancellation.test_a_grant_that_was_not_sent_comes_back,
     ),
     "the circle of links is not seen": (
         "session",
@@ -184,13 +180,13 @@ BUGS: dict[str, tuple[str, str, str, Check]] = {
         "ratelimit.limiter",
         "        async with asyncio.timeout(seconds):\n            await woken.wait()\n",
         "        await asyncio.wait_for(woken.wait(), seconds)\n",
-        test_cancel_sweep.test_a_cancellation_that_meets_the_wake_up_is_heard,
+        test_cancellation.test_a_cancellation_that_meets_the_wake_up_is_heard,
     ),
     "grants wait for a refresh, and are sent all at once": (
         "api.client",
         "call.grant.at > _FRESH:",
         "call.grant.at > 1e9:",
-        test_faults_answers.test_no_burst_follows_a_refresh,
+        test_fault_answers.test_no_burst_follows_a_refresh,
     ),
     "two layers of retries": (
         "api.client",

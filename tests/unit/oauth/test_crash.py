@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from oauth_support import (
+from support.logins import (
     CLIENT,
     Brittle,
     Crash,

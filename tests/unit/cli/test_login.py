@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from oauth_support import CLIENT, SCOPES, FileStore, Printed, complaint, keep, only_a_store, ran_out, stored_in, vendor
+from support.logins import CLIENT, SCOPES, FileStore, Printed, complaint, keep, only_a_store, ran_out, stored_in, vendor
 
 import ccactivity as cc
 from ccactivity import sandbox as sb

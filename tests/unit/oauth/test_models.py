@@ -13,7 +13,7 @@ import pytest
 from conftest import SECRETS
 from hypothesis import given
 from hypothesis import strategies as st
-from oauth_support import REDIRECT, client_of, expired, logged_in, stored_in, tokens_of, vendor
+from support.logins import REDIRECT, client_of, expired, logged_in, stored_in, tokens_of, vendor
 
 import ccactivity as cc
 from ccactivity import sandbox as sb

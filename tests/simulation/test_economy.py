@@ -17,7 +17,7 @@ from ccactivity.testing import run, utc_now
 
 
 def _load() -> ModuleType:
-    path = Path(__file__).parent.parent / "benchmarks" / "economy.py"
+    path = Path(__file__).parent.parent.parent / "benchmarks" / "economy.py"
     spec = importlib.util.spec_from_file_location("economy", path)
     assert spec is not None
     assert spec.loader is not None

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_planning import FULL, NOON, Row, World, acts_at, at, look, watching
 
 from ccactivity.polling import prediction
 from ccactivity.polling.planner import Credit, Get, Pacing, Planner, SleepUntil, Sweep
 from ccactivity.polling.prediction import Page, Watched
+
+from .test_planner import FULL, NOON, Row, World, acts_at, at, look, watching
 
 KEYS = [f"k{i}" for i in range(8)]
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import attrs
 import pytest
-from oauth_support import Brittle, expired, logged_in, record_of, stored_in, tokens_of, vendor
+from support.logins import Brittle, expired, logged_in, record_of, stored_in, tokens_of, vendor
 
 import ccactivity as cc
 from ccactivity import sandbox as sb
