@@ -1,7 +1,7 @@
-"""The errors of the library; knows nothing of HTTP libraries, sessions or time.
+"""The errors of the library, as one tree for everything the world can do to a caller.
 
-One tree for everything the world can do to a caller. Wrong arguments are not in it: they are `ValueError` and
-`TypeError`, raised at the call.
+Wrong arguments are not in it: they are `ValueError` and `TypeError`, raised at the call. The three errors that carry an
+activity are defined beside it, in `models`.
 
     CCActivityError
     ├── TransportError                  no usable answer came: refused, reset, timed out, bad certificate
@@ -21,8 +21,8 @@ One tree for everything the world can do to a caller. Wrong arguments are not in
     ├── WatchTimeoutError               the caller's time for a watch is over (also a TimeoutError)
     ├── BatchError                      some ids of a batch could not be followed (also an ExceptionGroup)
     ├── TokenError                      no access token could be had
-    │   ├── LoginFailedError            a login did not come to its end: denied, too late, its answer lost
-    │   ├── ReauthorizationRequiredError    only a person can help: she must log in again
+    │   ├── LoginFailedError            a login was not completed: denied, too late, its answer lost
+    │   ├── ReauthorizationRequiredError    only a person can help: they must log in again
     │   └── TokenStoreError             stored tokens that cannot be read or written; nothing was overwritten
     └── SessionClosedError              the session was closed meanwhile, or before
 
@@ -33,12 +33,12 @@ message and no chain holds a token.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from datetime import datetime
+from typing import Any, Self
 
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from .models import Activity
+from ._base_error import CCActivityError
+from ._base_error import rebuild as _rebuild  # noqa: F401 -- errors pickled by earlier versions name it here
+from .models import ActivityExpiredError, ActivityFailedError, WatchTimeoutError
 
 __all__ = [
     "ActivityExpiredError",
@@ -64,27 +64,6 @@ __all__ = [
     "UnsafeLinkError",
     "WatchTimeoutError",
 ]
-
-
-def _rebuild(cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
-    error = cls.__new__(cls, *args)
-    # OSError, a base of TimeoutError, leaves this to an __init__ that is not run here.
-    error.args = args
-    error.__dict__.update(state)
-    return error
-
-
-def _short(text: str) -> str:
-    """What the server sent, escaped and cut."""
-    return ascii(text[:200])
-
-
-class CCActivityError(Exception):
-    """Root of everything this library raises about the world."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # The default calls the class with `args`, which only fits an __init__ that takes a message alone.
-        return _rebuild, (type(self), self.args, dict(self.__dict__))
 
 
 class TransportError(CCActivityError):
@@ -208,44 +187,6 @@ class PagingError(CCActivityError):
     """Next links that lead in a circle. What was good has been delivered before."""
 
 
-class ActivityFailedError(CCActivityError):
-    """The activity ended, and not in `completed`. `activity`: its terminal snapshot."""
-
-    def __init__(self, activity: Activity) -> None:
-        reasons = "; ".join(activity.activity_errors[:3])
-        ended = f"activity {_short(activity.activity_id)} ended as {_short(str(activity.state))}"
-        super().__init__(ended + (f": {_short(reasons)}" if reasons else ""))
-        self.activity = activity
-
-
-class ActivityExpiredError(CCActivityError):
-    """404, twice, for an activity that had been seen. `activity`: its last snapshot.
-
-    The vendor keeps the status of an activity for ten days.
-    """
-
-    def __init__(self, activity: Activity) -> None:
-        last = _short(str(activity.state))
-        super().__init__(
-            f"activity {_short(activity.activity_id)} is gone (the vendor keeps one for 10 days); last seen as {last}"
-        )
-        self.activity = activity
-
-
-class WatchTimeoutError(CCActivityError, TimeoutError):
-    """The time that the caller gave a watch is over.
-
-    `activity_id`: what was watched. `activity`: its last snapshot, None if none was ever seen. `timeout`: seconds.
-    """
-
-    def __init__(self, activity_id: str, activity: Activity | None, timeout: float) -> None:
-        last = "never seen" if activity is None else f"last seen as {_short(str(activity.state))}"
-        super().__init__(f"activity {_short(activity_id)} did not end within {timeout:g} s, {last}")
-        self.activity_id = activity_id
-        self.activity = activity
-        self.timeout = timeout
-
-
 class BatchError(CCActivityError, ExceptionGroup[CCActivityError]):
     """Some ids of a batch could not be followed; everything else has been delivered.
 
@@ -284,9 +225,9 @@ class TokenError(CCActivityError):
 
 
 class LoginFailedError(TokenError):
-    """A login did not come to its end; nothing was stored.
+    """A login was not completed; nothing was stored.
 
-    `reason`: "denied", "expired", "refused", or "lost" when the answer with the tokens may have gone astray.
+    `reason`: "denied", "expired", "refused", or "lost" when the answer with the tokens may have been lost.
     """
 
     def __init__(self, message: str, *, reason: str = "") -> None:
@@ -295,7 +236,7 @@ class LoginFailedError(TokenError):
 
 
 class ReauthorizationRequiredError(TokenError):
-    """Only a person can help: the stored authorization is gone, and she must log in again.
+    """Only a person can help: the stored authorization is gone, and they must log in again.
 
     `reason`: "interrupted" (a refresh whose answer was lost or not saved), "idle", "revoked", "no_refresh_token" or
     "not_logged_in"; empty if unknown. `since`: when the refresh began that was interrupted, or when the authorization

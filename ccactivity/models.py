@@ -1,4 +1,4 @@
-"""The vendor's nouns as frozen values; performs no I/O and knows no JSON text.
+"""The vendor's nouns as frozen values, and the three errors that carry one. Pure.
 
 Every field may be missing or null in an answer, so every field may be None here, but for the id, the tuple of errors
 and the counters object. The vendor's samples are not consistent with themselves (an `initialized` activity with a
@@ -15,9 +15,20 @@ from typing import Any, Final
 
 import attrs
 
-from .errors import ActivityFailedError
+from ._base_error import CCActivityError
+from ._text import escape
 
-__all__ = ["TERMINAL_STATES", "Activity", "ActivityState", "ActivityStatus", "SendRecord", "SendStatus"]
+__all__ = [
+    "TERMINAL_STATES",
+    "Activity",
+    "ActivityExpiredError",
+    "ActivityFailedError",
+    "ActivityState",
+    "ActivityStatus",
+    "SendRecord",
+    "SendStatus",
+    "WatchTimeoutError",
+]
 
 
 class ActivityState(StrEnum):
@@ -163,7 +174,7 @@ class Activity:
 
     def changed_from(self, other: Activity) -> bool:
         """Whether something differs that is worth telling: not `updated_at` alone."""
-        return any(getattr(self, name) != getattr(other, name) for name in _TOLD)
+        return any(getattr(self, name) != getattr(other, name) for name in _CHANGES)
 
     def raise_for_state(self) -> None:
         """Raise `ActivityFailedError` if the activity ended in another state than `completed`."""
@@ -188,7 +199,50 @@ class Activity:
         }
 
 
-_TOLD: Final = ("state", "percent_done", "status", "activity_errors", "results_url")
+_CHANGES: Final = ("state", "percent_done", "status", "activity_errors", "results_url")
+
+
+class ActivityFailedError(CCActivityError):
+    """The activity ended, and not in `completed`. `activity`: its terminal snapshot."""
+
+    def __init__(self, activity: Activity) -> None:
+        reasons = "; ".join(activity.activity_errors[:3])
+        ended = f"activity {_quoted(activity.activity_id)} ended as {_quoted(str(activity.state))}"
+        super().__init__(ended + (f": {_quoted(reasons)}" if reasons else ""))
+        self.activity = activity
+
+
+class ActivityExpiredError(CCActivityError):
+    """404, twice, for an activity that had been seen. `activity`: its last snapshot.
+
+    The vendor keeps the status of an activity for ten days.
+    """
+
+    def __init__(self, activity: Activity) -> None:
+        last = _quoted(str(activity.state))
+        super().__init__(
+            f"activity {_quoted(activity.activity_id)} is gone (the vendor keeps one for 10 days); last seen as {last}"
+        )
+        self.activity = activity
+
+
+class WatchTimeoutError(CCActivityError, TimeoutError):
+    """The time that the caller gave a watch is over.
+
+    `activity_id`: what was watched. `activity`: its last snapshot, None if none was ever seen. `timeout`: seconds.
+    """
+
+    def __init__(self, activity_id: str, activity: Activity | None, timeout: float) -> None:
+        last = "never seen" if activity is None else f"last seen as {_quoted(str(activity.state))}"
+        super().__init__(f"activity {_quoted(activity_id)} did not end within {timeout:g} s, {last}")
+        self.activity_id = activity_id
+        self.activity = activity
+        self.timeout = timeout
+
+
+def _quoted(text: str) -> str:
+    return f"'{escape(text, 200)}'"
+
 
 _REASONS: Final[Mapping[int, str]] = {
     0: "sent",

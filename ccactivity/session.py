@@ -13,10 +13,11 @@ from typing import Any, Final, Self
 import aiohttp
 import attrs
 
+from ._text import escape
 from ._validation import check_number
 from ._version import __version__
 from .api.client import Exchange
-from .api.decoding import Page, Reader, clean
+from .api.decoding import Page, Reader
 from .api.retry import Retry
 from .api.transport import Transport
 from .api.wire import (
@@ -333,7 +334,7 @@ class ActivitySession:
         key = (field, value if isinstance(value, str) and field in ("state", "send_status") else type(value).__name__)
         if key not in self._noticed and len(self._noticed) < 100:
             self._noticed.add(key)
-            _log.warning("the vendor sent an undocumented value of %s: %s", field, clean(repr(value), 80))
+            _log.warning("the vendor sent an undocumented value of %s: %s", field, escape(repr(value), 80))
 
 
 class ActivityList:

@@ -23,22 +23,17 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn_from_attrs, override
 
+from .._text import escape
 from ..errors import DecodeError
 from ..models import Activity, ActivityState, ActivityStatus, SendRecord, SendStatus
 
-__all__ = ["Page", "Reader", "clean", "decode"]
+__all__ = ["Page", "Reader", "decode"]
 
 # A page of 500 rows has at most 1,500 that differ, and no timestamp that anybody writes is longer.
 _REMEMBERED: Final = 2048
 _LONGEST: Final = 32
 
 Hook = Callable[[Any, Any], Any]
-
-
-def clean(text: str, most: int) -> str:
-    """Escape what could confuse a log or a terminal, and cut."""
-    cut = text[:most] + ("..." if len(text) > most else "")
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
 
 
 @attrs.frozen
@@ -66,7 +61,7 @@ def decode(body: bytes, *, bracketed: bool = False) -> Any:
 
 
 def _excerpt(body: bytes) -> str:
-    return ascii(body[:80].decode("utf-8", "replace")) if body else ""
+    return f"'{escape(body[:80].decode('utf-8', 'replace'))}'" if body else ""
 
 
 def _maker(

@@ -23,8 +23,8 @@ from typing import Any, Final
 import aiohttp
 from yarl import URL
 
+from .._text import escape
 from ..errors import CCActivityError, DecodeError, SessionClosedError, TransportError
-from .decoding import clean
 from .wire import Reply, Request
 
 __all__ = ["MAX_BODY", "Hopeless", "Oversized", "Transport", "Unsent"]
@@ -175,13 +175,13 @@ def _words(error: BaseException) -> str:
     name = type(error).__name__
     if isinstance(error, aiohttp.ClientResponseError) or not str(error):
         return name
-    return f"{name}: {clean(str(error), 160)}"
+    return f"{name}: {escape(str(error), 160)}"
 
 
 async def _read(content: aiohttp.StreamReader, encoding: str) -> bytes:
     encoding = encoding.strip().lower()
     if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
-        raise DecodeError(f"an unknown content encoding {clean(encoding, 40)!r}")
+        raise DecodeError(f"an unknown content encoding {escape(encoding, 40)!r}")
     # 32 + 15: a gzip or a zlib header, whichever there is.
     inflate: Any = zlib.decompressobj(47) if encoding not in ("", "identity") else None
     parts: list[bytes] = []

@@ -18,6 +18,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import attrs
 
+from .._text import escape
 from ..errors import (
     AuthenticationError,
     BadRequestError,
@@ -29,7 +30,7 @@ from ..errors import (
     ThrottledError,
     UnsafeLinkError,
 )
-from .decoding import clean, decode
+from .decoding import decode
 
 __all__ = [
     "Endpoint",
@@ -138,13 +139,13 @@ class Endpoint:
         if href is None or href == "":
             return None
         if not isinstance(href, str):
-            raise UnsafeLinkError("it is not a string", link=clean(repr(href), 80))
+            raise UnsafeLinkError("it is not a string", link=escape(repr(href), 80))
         if not href.isascii() or not href.isprintable() or re.search(r"[\s\\#<>\"]", href):
-            raise UnsafeLinkError("it holds characters that no URL has", link=clean(href, 80))
+            raise UnsafeLinkError("it holds characters that no URL has", link=escape(href, 80))
         path, _, query = self._local(href).partition("?")
         collection = f"{self.prefix}/activities"
         if _climbs(path) or not (path == collection or path.startswith(collection + "/")):
-            raise UnsafeLinkError(f"it leads outside {collection}", link=clean(href, 80))
+            raise UnsafeLinkError(f"it leads outside {collection}", link=escape(href, 80))
         return attrs.evolve(current, path=quote(path, safe="/~:@!$&'()*+,;=%"), query=query)
 
     def _local(self, href: str) -> str:
@@ -157,7 +158,7 @@ class Endpoint:
                 return href.split("://", 1)[1][len(parts.netloc) :]
         except ValueError:
             pass
-        raise UnsafeLinkError(f"it leads away from {self.origin}", link=clean(href, 80))
+        raise UnsafeLinkError(f"it leads away from {self.origin}", link=escape(href, 80))
 
 
 def _climbs(path: str) -> bool:
@@ -174,7 +175,7 @@ def check_id(activity_id: object, what: str = "activity_id") -> str:
         raise TypeError(f"{what} must be a str, not {type(activity_id).__name__}")
     if not _ID.fullmatch(activity_id):
         raise ValueError(
-            f"malformed {what} {clean(activity_id, 60)!r}: expected 1 to 128 letters, digits, '-', '_', '.' or '~', "
+            f"malformed {what} {escape(activity_id, 60)!r}: expected 1 to 128 letters, digits, '-', '_', '.' or '~', "
             "such as 04fe9a00-a579-43c5-bb1a-58ed29bf0a6a"
         )
     return activity_id
@@ -279,7 +280,7 @@ def refusal(request: Request, reply: Reply) -> ResponseError:
         path=request.path,
         error_key=key,
         error_message=message,
-        request_id=clean(request_id, 80) if request_id else None,
+        request_id=escape(request_id, 80) if request_id else None,
         hint=hints.get(reply.status),
         **more,
     )
@@ -298,8 +299,8 @@ def said(body: bytes) -> tuple[str | None, str | None]:
     key = _first(data, "error_key", "error", "errorCode")
     message = _first(data, "error_message", "error_description", "message", "errorSummary")
     return (
-        clean(key, 80) if isinstance(key, str) else None,
-        clean(message, 300) if isinstance(message, str) else None,
+        escape(key, 80) if isinstance(key, str) else None,
+        escape(message, 300) if isinstance(message, str) else None,
     )
 
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import attrs
 
 from .._secret import Secret, check_token
+from .._text import escape
 from .._validation import check_number
-from ..api.decoding import clean
 from ..api.wire import Endpoint
 from ..errors import DecodeError, LoginFailedError
 from . import forms
@@ -122,7 +122,7 @@ class OAuthClient:
         return cls(found["CLIENT_ID"], found["CLIENT_SECRET"] or None, **options)
 
     def __repr__(self) -> str:
-        return f"<OAuthClient {clean(self.client_id, 60)} of {self._token.origin}>"
+        return f"<OAuthClient {escape(self.client_id, 60)} of {self._token.origin}>"
 
     @property
     def token_url(self) -> str:
@@ -200,7 +200,7 @@ class OAuthClient:
         return Tokens(
             access_token=access,
             refresh_token=_usable(fields.get("refresh_token")),
-            scopes=tuple(clean(scope, 1000).split()) if isinstance(scope, str) and scope.strip() else None,
+            scopes=tuple(escape(scope, 1000).split()) if isinstance(scope, str) and scope.strip() else None,
             life=life if isinstance(life, float) else None,
         )
 
@@ -212,7 +212,7 @@ class OAuthClient:
             raise DecodeError("no device code", method="POST", path=self._device.prefix)
         return DeviceCode(
             device_code=device_code,
-            user_code=clean(user_code, 60),
+            user_code=escape(user_code, 60),
             verification_uri=where,
             verification_uri_complete=complete,
             life=min(number(fields.get("expires_in")) or _DEVICE_LIFE, _LONGEST_DEVICE_LIFE),
@@ -254,4 +254,4 @@ def _link(value: object) -> str | None:
     """A link to show to a person; None for what is none."""
     if not isinstance(value, str) or not value.startswith(("https://", "http://")):
         return None
-    return clean(value, 500) if value.isascii() and value.isprintable() else None
+    return escape(value, 500) if value.isascii() and value.isprintable() else None

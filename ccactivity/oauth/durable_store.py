@@ -17,7 +17,7 @@ from typing import Final
 
 import attrs
 
-from ..api.decoding import clean
+from .._text import escape
 from ..errors import TokenError, TokenStoreError
 from .models import StoredTokens
 from .stores import TokenStore
@@ -77,7 +77,7 @@ class Vault:
         if stored is None:
             return None
         if (stored.client_id, stored.token_url) != self._owner and not anyones:
-            whose = f"{clean(stored.client_id, 60)} of {clean(stored.token_url, 120)}"
+            whose = f"{escape(stored.client_id, 60)} of {escape(stored.token_url, 120)}"
             raise TokenStoreError(
                 f"{self!r} holds the tokens of another client or server ({whose}): each needs a store of its own"
             )

@@ -18,7 +18,7 @@ from urllib.parse import quote_plus
 import attrs
 
 from .._secret import Secret
-from ..api.decoding import clean
+from .._text import escape
 from ..errors import LoginFailedError
 from ._extras import need
 
@@ -106,7 +106,7 @@ def refused(error: str, description: str | None) -> LoginFailedError:
     """Make the error of a login that the vendor or the person refused."""
     reason = {"access_denied": "denied", "expired_token": "expired"}.get(error, "refused")
     words = {"denied": "the login was declined", "expired": "nobody approved the login in time"}
-    said = clean(": ".join(part for part in (error, description) if part), 200)
+    said = escape(": ".join(part for part in (error, description) if part), 200)
     return LoginFailedError(f"{words.get(reason, 'the login was refused')} ({said})", reason=reason)
 
 

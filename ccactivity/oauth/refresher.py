@@ -21,7 +21,7 @@ from typing import Any, Final
 import attrs
 
 from .._secret import Secret
-from ..api.decoding import clean
+from .._text import escape
 from ..api.transport import Hopeless, Unsent
 from ..errors import (
     CCActivityError,
@@ -228,7 +228,7 @@ class Keeper:
             reason, since = "interrupted", before.attempt.began
         else:
             reason = "idle" if now - since > _IDLE else "revoked"
-        said = clean(refusal.description or refusal.error, 200)
+        said = escape(refusal.description or refusal.error, 200)
         version = (stored or noted).version + 1
         dead = attrs.evolve(noted, version=version, attempt=before.attempt, refused=Refusal(now, reason, since, said))
         self.current = dead

@@ -20,7 +20,8 @@ from urllib.parse import quote_plus
 
 import attrs
 
-from ..api.decoding import clean, decode
+from .._text import escape
+from ..api.decoding import decode
 from ..api.transport import Transport, Unsent
 from ..api.wire import Endpoint, Reply, Request, retry_after, said, server_time
 from ..errors import CCActivityError, DecodeError, ServerError, ThrottledError, TokenError, TransportError
@@ -186,4 +187,4 @@ def _fields(request: Request, reply: Reply) -> Mapping[str, Any]:
             return fields
         problem = "no JSON object"
     # Without the excerpt that such an error has elsewhere: what came may hold a token.
-    raise DecodeError(clean(problem, 80), status=reply.status, method=request.method, path=request.path)
+    raise DecodeError(escape(problem, 80), status=reply.status, method=request.method, path=request.path)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccactivity.api.decoding import Reader, clean
+from ccactivity._text import escape
+from ccactivity.api.decoding import Reader
 from ccactivity.api.wire import (
     Endpoint,
     Reply,
@@ -286,13 +287,13 @@ def test_any_date(date: str) -> None:
 )
 def test_clean(text: str, cleaned: str) -> None:
     """What could confuse a terminal is escaped, what is printable stays, and the end is cut off."""
-    assert cleaned == clean(text, 20)
+    assert cleaned == escape(text, 20)
 
 
 @given(text=st.text(st.characters()), most=st.integers(0, 50))
 def test_clean_anything(text: str, most: int) -> None:
     """Cleaned text can be printed, written as UTF-8, and is bounded."""
-    cleaned = clean(text, most)
+    cleaned = escape(text, most)
 
     assert cleaned.isprintable()
     assert cleaned == cleaned.encode().decode()

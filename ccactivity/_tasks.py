@@ -1,0 +1,76 @@
+"""Tasks that belong to a session or a login, not to the caller who happened to need them first."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
+
+__all__ = ["LoopBound", "SingleFlight", "spawn"]
+
+T = TypeVar("T")
+
+
+def spawn(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Start a task in a fresh context: not in that of the web request which happened to need it first."""
+    return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+
+
+class SingleFlight(Generic[T]):
+    """Runs one coroutine at a time, however many callers want its result; a cancelled caller does not cancel it."""
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[T] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether one is under way."""
+        return self._task is not None
+
+    def start(self, work: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
+        """Return the run that is under way, or start one; its error, if nobody waits for it, is not reported."""
+        if self._task is None:
+            self._task = spawn(work())
+            self._task.add_done_callback(self._done)
+        return self._task
+
+    async def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Join the run that is under way, or start one, and return its result."""
+        return await asyncio.shield(self.start(work))
+
+    async def wait(self) -> None:
+        """Wait until none is under way; its outcome is for those who ran it."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def aclose(self, timeout: float) -> None:
+        """Give a run that is under way `timeout` seconds to end, then cancel it."""
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=timeout)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def _done(self, task: asyncio.Task[T]) -> None:
+        self._task = None
+        if not task.cancelled():
+            task.exception()  # retrieved, so that asyncio does not report it again
+
+
+class LoopBound:
+    """Belongs to the event loop that uses it first. `what`: such as "this session", for the error."""
+
+    def __init__(self, what: str, advice: str) -> None:
+        self._what = what
+        self._advice = advice
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def bind(self) -> asyncio.AbstractEventLoop:
+        """Return the running loop; RuntimeError if it is another one than before."""
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise RuntimeError(f"{self._what} to another event loop; {self._advice}")
+        return loop
