@@ -18,18 +18,11 @@ from ._validation import check_number
 from ._version import __version__
 from .api.client import Exchange
 from .api.decoding import Page, Reader
+from .api.endpoint import Endpoint, check_id
+from .api.messages import Request
+from .api.operations import MAX_PAGE_SIZE, get_activity, get_send_history, list_activities
 from .api.retry import Retry
 from .api.transport import Transport
-from .api.wire import (
-    MAX_BARREN_PAGES,
-    MAX_PAGE_SIZE,
-    Endpoint,
-    Request,
-    check_id,
-    get_activity,
-    get_send_history,
-    list_activities,
-)
 from .errors import ActivityFailedError, BatchError, CCActivityError, PagingError, SessionClosedError
 from .models import Activity, SendRecord
 from .polling.monitor import Monitor
@@ -42,6 +35,8 @@ from .watch import BatchResult, BatchWatch, Watch, subscribe
 __all__ = ["ActivityList", "ActivitySession", "Stats"]
 
 _log: Final = logging.getLogger("ccactivity")
+# A collection that shifts while it is read repeats rows, but not whole pages again and again.
+MAX_BARREN_PAGES: Final = 10
 _BASE_URL: Final = "https://api.cc.email/v3"
 # The vendor's filter knows these (its Swagger file); `initialized` is a state that it cannot be asked for.
 _FILTERS: Final = ("processing", "completed", "cancelled", "failed", "timed_out")

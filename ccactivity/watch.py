@@ -18,7 +18,7 @@ from typing import Any, Final, Self
 import attrs
 
 from ._validation import check_number
-from .api.wire import check_id
+from .api.endpoint import check_id
 from .errors import BatchError, CCActivityError, WatchTimeoutError
 from .models import Activity
 from .polling.mailbox import Mailbox

@@ -35,9 +35,10 @@ from ..errors import CCActivityError, DecodeError, SessionClosedError, Transport
 from ..ratelimit.limiter import Gate
 from ..ratelimit.quota import Grant, Quota
 from ..tokens import TokenSource, check_given
+from .messages import Reply, Request
+from .outcome import Verdict, judge, refusal, retry_after, server_time
 from .retry import Patience, Retry, Trouble
 from .transport import Hopeless, Oversized, Transport
-from .wire import Reply, Request, Verdict, judge, refusal, retry_after, server_time
 
 __all__ = ["Exchange"]
 

@@ -5,9 +5,8 @@ lives. What cannot be understood at all (not JSON, no object, no id, a page with
 "nothing there" and "nothing understood" must never look alike.
 
 Most of the work of this library is done here, so it is done with few steps for each value. Every row is given all the
-keys of its class, None for those it lacks, so that no key is looked for. cattrs then generates code that assigns one
-attribute after the other to a draft, a subclass of the frozen class that can be written to, and at the end the draft
-becomes what it was drafted for. The same few timestamps come again with every look, so the last ones are remembered.
+keys of its class, None for those it lacks, so that no key is looked for (`_drafts`). The same few timestamps come again
+with every look, so the last ones are remembered.
 """
 
 from __future__ import annotations
@@ -20,20 +19,17 @@ from types import NoneType
 from typing import Any, Final, get_args, get_type_hints
 
 import attrs
-import cattrs
-from cattrs.gen import make_dict_structure_fn_from_attrs, override
 
 from .._text import escape
 from ..errors import DecodeError
 from ..models import Activity, ActivityState, ActivityStatus, SendRecord, SendStatus
+from ._drafts import Hook, make_reader
 
 __all__ = ["Page", "Reader", "decode"]
 
 # A page of 500 rows has at most 1,500 that differ, and no timestamp that anybody writes is longer.
 _REMEMBERED: Final = 2048
 _LONGEST: Final = 32
-
-Hook = Callable[[Any, Any], Any]
 
 
 @attrs.frozen
@@ -62,52 +58,6 @@ def decode(body: bytes, *, bracketed: bool = False) -> Any:
 
 def _excerpt(body: bytes) -> str:
     return f"'{escape(body[:80].decode('utf-8', 'replace'))}'" if body else ""
-
-
-def _maker(
-    cls: type[attrs.AttrsInstance], hooks: Mapping[str, Hook | None], keys: Mapping[str, str]
-) -> Callable[[dict[str, Any]], Any]:
-    """Return what makes values of one class of JSON objects: the named attributes by hooks that never raise, or as they
-    are (None), from the keys of their names or from others (`keys`); and the object itself.
-    """
-    named = attrs.fields_dict(cls)
-    # Not of __init__, so they are assigned; without a default, so they are not looked for. cattrs leaves alone what has
-    # a converter of its own.
-    fields = [
-        field.evolve(init=False, default=attrs.NOTHING, converter=str if hooks[name] is None else None)
-        for name, field in named.items()
-        if name in hooks
-    ]
-    overrides: Any = {name: override(struct_hook=hook, rename=keys.get(name)) for name, hook in hooks.items()}
-    blank = dict.fromkeys(keys.get(field.name, field.name) for field in fields)
-    fill: Callable[[Any, Any], Any] = make_dict_structure_fn_from_attrs(
-        fields,
-        _draft_of(cls),
-        cattrs.Converter(detailed_validation=False, prefer_attrib_converters=True),
-        _cattrs_detailed_validation=False,
-        _cattrs_include_init_false=True,
-        _cattrs_prefer_attrib_converters=True,
-        **overrides,
-    )
-
-    def make(row: dict[str, Any]) -> Any:
-        draft = fill({**blank, **row}, None)
-        draft.__class__ = cls
-        return draft
-
-    def make_with_raw(row: dict[str, Any]) -> Any:
-        draft = fill({**blank, **row}, None)
-        draft.raw = row
-        draft.__class__ = cls
-        return draft
-
-    return make_with_raw if "raw" in named else make
-
-
-def _draft_of(cls: type) -> type:
-    """A subclass that can be made empty and written to, and whose instances may become instances of the class."""
-    usual = {name: getattr(object, name) for name in ("__init__", "__setattr__", "__delattr__")}
-    return type(cls.__name__, (cls,), {"__slots__": (), **usual})
 
 
 class Reader:
@@ -223,7 +173,7 @@ class Reader:
         for name, hint in get_type_hints(cls).items():
             if name not in hooks and NoneType in get_args(hint):
                 hooks[name] = by_type[get_args(hint)[0]](name)
-        return _maker(cls, hooks, keys or {})
+        return make_reader(cls, hooks, keys or {})
 
     def _stamp(self, name: str) -> Callable[[Any, Any], datetime | None]:
         find = self._moments.get

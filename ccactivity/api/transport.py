@@ -25,7 +25,7 @@ from yarl import URL
 
 from .._text import escape
 from ..errors import CCActivityError, DecodeError, SessionClosedError, TransportError
-from .wire import Reply, Request
+from .messages import Reply, Request
 
 __all__ = ["MAX_BODY", "Hopeless", "Oversized", "Transport", "Unsent"]
 

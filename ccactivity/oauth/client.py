@@ -19,7 +19,7 @@ import attrs
 from .._secret import Secret, check_token
 from .._text import escape
 from .._validation import check_number
-from ..api.wire import Endpoint
+from ..api.endpoint import Endpoint
 from ..errors import DecodeError, LoginFailedError
 from . import forms
 from ._extras import need

@@ -22,8 +22,10 @@ import attrs
 
 from .._text import escape
 from ..api.decoding import decode
+from ..api.endpoint import Endpoint
+from ..api.messages import Reply, Request
+from ..api.outcome import retry_after, said, server_time
 from ..api.transport import Transport, Unsent
-from ..api.wire import Endpoint, Reply, Request, retry_after, said, server_time
 from ..errors import CCActivityError, DecodeError, ServerError, ThrottledError, TokenError, TransportError
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ import attrs
 
 from ..api.client import Exchange
 from ..api.decoding import Reader
-from ..api.wire import Endpoint
+from ..api.endpoint import Endpoint
 from ..errors import (
     ActivityExpiredError,
     CCActivityError,

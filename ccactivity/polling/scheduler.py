@@ -24,8 +24,11 @@ import attrs
 
 from ..api.client import Exchange
 from ..api.decoding import Page, Reader
+from ..api.endpoint import Endpoint
+from ..api.messages import Reply
+from ..api.operations import get_activity, list_activities
+from ..api.outcome import may_pass, server_time
 from ..api.transport import Hopeless, Oversized
-from ..api.wire import Endpoint, Reply, get_activity, list_activities, may_pass, server_time
 from ..errors import (
     AuthenticationError,
     DecodeError,

@@ -81,13 +81,13 @@ async def links_in_a_circle() -> None:
 
 BUGS: dict[str, tuple[str, str, str, Check]] = {
     "the check of links is off": (
-        "api.wire",
+        "api.endpoint",
         ".origin == self.origin:",
         ".origin:",
         evil_link,
     ),
     "quota_exceeded is taken for a throttle": (
-        "api.wire",
+        "api.outcome",
         '"quota_exceeded": Verdict.QUOTA_EXCEEDED}',
         '"quota_exceeded": Verdict.THROTTLED}',
         6,

@@ -12,7 +12,9 @@ from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from ccactivity.api.decoding import Reader
-from ccactivity.api.wire import Endpoint, Request, check_id, get_activity, get_send_history, list_activities
+from ccactivity.api.endpoint import Endpoint, check_id
+from ccactivity.api.messages import Request
+from ccactivity.api.operations import get_activity, get_send_history, list_activities
 from ccactivity.errors import DecodeError, UnsafeLinkError
 
 API = Endpoint.parse("https://api.cc.email/v3")

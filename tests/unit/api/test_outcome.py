@@ -12,18 +12,10 @@ from hypothesis import strategies as st
 
 from ccactivity._text import escape
 from ccactivity.api.decoding import Reader
-from ccactivity.api.wire import (
-    Endpoint,
-    Reply,
-    Request,
-    Verdict,
-    get_activity,
-    get_send_history,
-    judge,
-    list_activities,
-    refusal,
-    server_time,
-)
+from ccactivity.api.endpoint import Endpoint
+from ccactivity.api.messages import Reply, Request
+from ccactivity.api.operations import get_activity, get_send_history, list_activities
+from ccactivity.api.outcome import Verdict, judge, refusal, server_time
 from ccactivity.errors import (
     AuthenticationError,
     BadRequestError,
