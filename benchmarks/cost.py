@@ -28,7 +28,7 @@ from constant_contact_api_client import ApiClient, BulkActivitiesApi, Configurat
 from constant_contact_api_client.models.get_all_activities200_response import GetAllActivities200Response
 
 from ccactivity import ActivitySession, Quota
-from ccactivity.api.decoding import Reader
+from ccactivity.api.decoding import Decoder
 from ccactivity.cli.batch.render import Look, draw
 from ccactivity.cli.batch.state import Board
 from ccactivity.sandbox import Life, Request, Vendor
@@ -114,19 +114,19 @@ def measure_reading() -> Iterator[Row]:
     rounds = 40
     others = cycle([page(seed) for seed in range(1, 9)])
     # What is new to one reader must not crowd out what the other has seen.
-    reader, another = (Reader(lambda _field, _value: None) for _ in range(2))
-    activities = {activity.activity_id: activity for activity in reader.read_page(same).activities}
+    reader, another = (Decoder(lambda _field, _value: None) for _ in range(2))
+    activities = {activity.activity_id: activity for activity in reader.decode_page(same).activities}
     wanted = dict.fromkeys(islice(activities, WATCHED)).keys()
     seconds = best(
         rounds,
         {
             "json": lambda: json.loads(same),
-            "again": lambda: reader.read_page(same),
-            "first": lambda: another.read_page(next(others)),
+            "again": lambda: reader.decode_page(same),
+            "first": lambda: another.decode_page(next(others)),
             "sdk": lambda: GetAllActivities200Response.from_json(same.decode()),
             "msgspec": lambda: msgspec.json.decode(same, type=Page),
-            "sweep": lambda: reader.read_page(same, wanted),
-            "unchanged": lambda: reader.read_page(same, wanted, activities.get),
+            "sweep": lambda: reader.decode_page(same, wanted),
+            "unchanged": lambda: reader.decode_page(same, wanted, activities.get),
         },
     )
 
@@ -365,14 +365,14 @@ def measure_scheduler(seconds: float = 15.0) -> Iterator[Row]:
 
 
 def measure_frame() -> Iterator[Row]:
-    reader = Reader(lambda _field, _value: None)
+    reader = Decoder(lambda _field, _value: None)
     vendor = Vendor(start=datetime(2026, 1, 5, tzinfo=UTC), history=5000, per_second=None, per_day=None)
     for _ in range(WATCHES - 5000):
         vendor.submit(0.0, Life(duration=600))
     token = {"Authorization": f"Bearer {vendor.token}"}
     board, target = Board(0.0), f"/v3/activities?limit={ROWS}"
     while target:
-        answer = reader.read_page(vendor.handle(Request(method="GET", target=target, headers=token), 60.0).body)
+        answer = reader.decode_page(vendor.handle(Request(method="GET", target=target, headers=token), 60.0).body)
         for activity in answer.activities:
             board.saw(activity, 60.0)
         target = str(answer.next or "")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
-__all__ = ["LoopBound", "SingleFlight", "spawn"]
+__all__ = ["LoopBound", "SingleFlight", "spawn", "wait_until_set"]
 
 T = TypeVar("T")
 
@@ -15,6 +16,14 @@ T = TypeVar("T")
 def spawn(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     """Start a task in a fresh context: not in that of the web request which happened to need it first."""
     return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+
+
+async def wait_until_set(event: asyncio.Event, timeout: float | None) -> None:
+    """Return when an event is set, or after `timeout` seconds (None: never); a cancellation that meets it is heard."""
+    with suppress(TimeoutError):
+        # Not asyncio.wait_for: before Python 3.12 it swallows a cancellation that arrives with the result.
+        async with asyncio.timeout(timeout):
+            await event.wait()
 
 
 class SingleFlight(Generic[T]):
@@ -50,7 +59,6 @@ class SingleFlight(Generic[T]):
             await asyncio.wait([self._task], timeout=timeout)
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task])
 
     def _done(self, task: asyncio.Task[T]) -> None:
         self._task = None

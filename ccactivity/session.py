@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
@@ -13,11 +12,13 @@ from typing import Any, Final, Self
 import aiohttp
 import attrs
 
+from ._tasks import LoopBound
 from ._text import escape
 from ._validation import check_number
 from ._version import __version__
-from .api.client import Exchange
-from .api.decoding import Page, Reader
+from .api.auth import Authenticator
+from .api.client import ApiClient
+from .api.decoding import ActivityPage, Decoder
 from .api.endpoint import Endpoint, check_id
 from .api.messages import Request
 from .api.operations import MAX_PAGE_SIZE, get_activity, get_send_history, list_activities
@@ -28,6 +29,7 @@ from .models import Activity, SendRecord
 from .polling.monitor import Monitor
 from .polling.pacing import Pacing
 from .polling.planner import Planner
+from .ratelimit.limiter import QuotaLimiter
 from .ratelimit.quota import Quota
 from .tokens import TokenSource, source_of
 from .watch import BatchResult, BatchWatch, Watch, subscribe
@@ -106,19 +108,19 @@ class ActivitySession:
                 raise TypeError(f"{name} must be a {kind.__name__} or None, not {type(value).__name__}")
         self._endpoint = Endpoint.parse(base_url)
         self._quota = Quota() if quota is None else quota
-        self._quota.attach(now)
         self._noticed: set[tuple[str, str]] = set()
-        self._reader = Reader(self._notice)
+        self._decoder = Decoder(self._notice)
         agent = f"ccactivity/{__version__} aiohttp/{aiohttp.__version__}"
-        self._exchange = Exchange(
+        self._limiter = QuotaLimiter(self._quota, now)
+        self._client = ApiClient(
             transport=Transport(self._endpoint.origin, http, timeout, agent),
-            source=source_of(token),
-            quota=self._quota,
+            auth=Authenticator(source_of(token)),
+            limiter=self._limiter,
             retry=retry or Retry(),
-            now=now,
         )
-        self._monitor = Monitor(self._exchange, self._endpoint, self._reader, Planner(pacing or Pacing()))
-        self._loop: asyncio.AbstractEventLoop | None = None
+        planner = Planner(pacing or Pacing())
+        self._monitor = Monitor(self._client, self._limiter, self._endpoint, self._decoder, planner)
+        self._loop = LoopBound("this session belongs", "make one session for each loop")
 
     @classmethod
     def from_env(cls, token: str | Callable[[], Awaitable[str]] | TokenSource | None = None, **options: Any) -> Self:
@@ -147,7 +149,7 @@ class ActivitySession:
     def stats(self) -> Stats:
         """What the session is doing. For use while its event loop runs."""
         self._enter()
-        sent, finished = dict(self._exchange.sent), self._monitor.finished
+        sent, finished = dict(self._client.sent), self._monitor.finished
         asked = sent.get("list", 0) + sent.get("get", 0)
         return Stats(
             watching=self._monitor.watching,
@@ -155,7 +157,7 @@ class ActivitySession:
             requests=sent,
             requests_per_finished=asked / finished if finished else None,
             price=self._monitor.price,
-            credit=self._quota.credit(asyncio.get_running_loop().time(), self._exchange.now())[0],
+            credit=self._limiter.budget().available,
         )
 
     async def __aenter__(self) -> Self:
@@ -170,7 +172,7 @@ class ActivitySession:
     async def aclose(self) -> None:
         """Close the session. What is under way ends with `SessionClosedError`. Closing twice is no error."""
         self._monitor.abort(SessionClosedError("the session was closed"))
-        await self._exchange.aclose()
+        await self._client.aclose()
         await self._monitor.settled()
 
     # --- single questions -------------------------------------------------------------------------------------------
@@ -182,7 +184,9 @@ class ActivitySession:
         """
         request = get_activity(self._endpoint, check_id(activity_id))
         self._enter()
-        return await self._exchange.ask(request, lambda reply: self._reader.read_activity(reply.body, activity_id))
+        return await self._client.ask(
+            request, lambda outcome: self._decoder.decode_activity(outcome.reply.body, activity_id)
+        )
 
     async def get_send_history(self, campaign_activity_id: str) -> list[SendRecord]:
         """Return the sends of an email campaign activity, oldest first; an empty list if it was never sent.
@@ -191,7 +195,7 @@ class ActivitySession:
         """
         request = get_send_history(self._endpoint, check_id(campaign_activity_id, "campaign_activity_id"))
         self._enter()
-        return await self._exchange.ask(request, lambda reply: self._reader.read_send_history(reply.body))
+        return await self._client.ask(request, lambda outcome: self._decoder.decode_send_history(outcome.reply.body))
 
     def list_activities(self, *, state: str | None = None, page_size: int = 500) -> ActivityList:
         """Return the activities of the last ten days, in the vendor's undocumented order.
@@ -210,9 +214,9 @@ class ActivitySession:
         first = list_activities(self._endpoint, limit=page_size, state=None if state is None else str(state))
         return ActivityList(first, self._endpoint, self._page)
 
-    async def _page(self, request: Request) -> Page:
+    async def _page(self, request: Request) -> ActivityPage:
         self._enter()
-        return await self._exchange.ask(request, lambda reply: self._reader.read_page(reply.body))
+        return await self._client.ask(request, lambda outcome: self._decoder.decode_page(outcome.reply.body))
 
     # --- watches ----------------------------------------------------------------------------------------------------
 
@@ -316,13 +320,9 @@ class ActivitySession:
 
     def _enter(self) -> None:
         """Bind the session to the loop that uses it first."""
-        if self._exchange.closed:
+        if self._client.closed:
             raise SessionClosedError("the session is closed")
-        loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop:
-            raise RuntimeError("this session belongs to another event loop; make one session for each loop")
+        self._loop.bind()
 
     def _notice(self, field: str, value: object) -> None:
         """Warn of a value that is not what the vendor documents, once for each field and kind of value."""
@@ -339,7 +339,7 @@ class ActivityList:
     Raises UnsafeLinkError, PagingError or DecodeError for links that lead astray, after what was good was delivered.
     """
 
-    def __init__(self, first: Request, endpoint: Endpoint, read: Callable[[Request], Awaitable[Page]]) -> None:
+    def __init__(self, first: Request, endpoint: Endpoint, read: Callable[[Request], Awaitable[ActivityPage]]) -> None:
         self._first = first
         self._endpoint = endpoint
         self._read = read

@@ -1,13 +1,12 @@
-"""Where access tokens come from; it sends nothing itself and never shows one."""
+"""Token sources: what gives a session its access tokens, and is told of refused ones."""
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 from collections.abc import Awaitable, Callable
 from typing import NoReturn, Protocol, runtime_checkable
 
 from ._secret import check_token
+from ._tasks import SingleFlight
 from .errors import TokenError
 
 __all__ = ["TokenSource", "check_given", "source_of"]
@@ -32,15 +31,15 @@ class TokenSource(Protocol):
         ...
 
 
-class _Hidden:
-    """What holds a token is not to be pickled into a queue or a cache."""
+class _Unpicklable:
+    """A source that holds a token is not to be pickled into a queue or a cache."""
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a token source cannot be pickled: it holds a secret")
 
 
-class _Static(_Hidden):
-    """One token for ever."""
+class _StaticSource(_Unpicklable):
+    """One token that never changes."""
 
     def __init__(self, token: str) -> None:
         self._token = token
@@ -52,48 +51,34 @@ class _Static(_Hidden):
         """A refused token stays what it is; the session raises `AuthenticationError`."""
 
 
-class _Called(_Hidden):
-    """The tokens of an async callable, asked again only when one was refused: it may well be a refresh.
-
-    However many ask at once, it is called once, by a task of its own, so that no one who is cancelled takes it down.
-    """
+class _CallableSource(_Unpicklable):
+    """The tokens of an async callable, called again only when one was refused: it may well be a refresh."""
 
     def __init__(self, call: Callable[[], Awaitable[str]]) -> None:
         self._call = call
         self._token: str | None = None
-        self._calling: asyncio.Task[str] | None = None
+        self._fetching: SingleFlight[str] = SingleFlight()
 
     async def access_token(self) -> str:
-        return await self._ask() if self._token is None else self._token
+        return await self._fetching.run(self._fetch) if self._token is None else self._token
 
     async def refused(self, token: str) -> None:
         if token == self._token:
-            await self._ask()
+            await self._fetching.run(self._fetch)
 
-    async def _ask(self) -> str:
-        if self._calling is None:
-            self._calling = asyncio.get_running_loop().create_task(self._called(), context=contextvars.Context())
-            self._calling.add_done_callback(self._done)
-        return await asyncio.shield(self._calling)
-
-    async def _called(self) -> str:
+    async def _fetch(self) -> str:
         self._token = await self._call()
         return self._token
-
-    def _done(self, calling: asyncio.Task[str]) -> None:
-        self._calling = None
-        if not calling.cancelled():
-            calling.exception()
 
 
 def source_of(token: str | Callable[[], Awaitable[str]] | TokenSource) -> TokenSource:
     """Make a source of whatever a user may pass as `token`."""
     if isinstance(token, str):
-        return _Static(check_token(token))
+        return _StaticSource(check_token(token))
     if isinstance(token, TokenSource):
         return token
     if callable(token):
-        return _Called(token)
+        return _CallableSource(token)
     raise TypeError(
         f"token must be a str, an async callable that gives one, or a TokenSource, not {type(token).__name__}"
     )

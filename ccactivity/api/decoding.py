@@ -1,12 +1,11 @@
-"""What the vendor says, turned into values; sends nothing, and does not know what was asked.
+"""The decoder: bodies of answers into models. Pure.
 
-Reading is tolerant of values and strict about shape. A field of the wrong type becomes None and is noticed, and its row
+It is tolerant of values and strict about shape. A field of the wrong type becomes None and is noticed, and its row
 lives. What cannot be understood at all (not JSON, no object, no id, a page without rows) is a `DecodeError`, because
 "nothing there" and "nothing understood" must never look alike.
 
-Most of the work of this library is done here, so it is done with few steps for each value. Every row is given all the
-keys of its class, None for those it lacks, so that no key is looked for (`_drafts`). The same few timestamps come again
-with every look, so the last ones are remembered.
+Most of the work of this library is done here, so it takes few steps for each value. Rows are padded with None, so that
+generated code needs no `in` checks (`_drafts`). The same few timestamps come again with every look, so they are cached.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ from ..errors import DecodeError
 from ..models import Activity, ActivityState, ActivityStatus, SendRecord, SendStatus
 from ._drafts import Hook, make_reader
 
-__all__ = ["Page", "Reader", "decode"]
+__all__ = ["ActivityPage", "Decoder", "decode_json"]
 
 # A page of 500 rows has at most 1,500 that differ, and no timestamp that anybody writes is longer.
-_REMEMBERED: Final = 2048
-_LONGEST: Final = 32
+_MAX_CACHED_TIMESTAMPS: Final = 2048
+_MAX_CACHED_TIMESTAMP_LENGTH: Final = 32
 
 
 @attrs.frozen
-class Page:
+class ActivityPage:
     """One page of the list.
 
     `next`: the next link as it came, unchecked. `rows`: how many rows the page held. `reach`: which of them, from 1,
@@ -46,7 +45,7 @@ class Page:
     reach: int
 
 
-def decode(body: bytes, *, bracketed: bool = False) -> Any:
+def decode_json(body: bytes, *, bracketed: bool = False) -> Any:
     """Return the JSON value of a body, or the array that it is the inside of; DecodeError."""
     try:
         return json.loads(b"[%b]" % body if bracketed else body)
@@ -60,37 +59,37 @@ def _excerpt(body: bytes) -> str:
     return f"'{escape(body[:80].decode('utf-8', 'replace'))}'" if body else ""
 
 
-class Reader:
-    """Reads the bodies of answers. `notice(field, value)` is told of every value that was not what is documented."""
+class Decoder:
+    """Decodes the bodies of answers. `notice(field, value)` is told of every value that was not what is documented."""
 
     def __init__(self, notice: Callable[[str, object], None]) -> None:
         self._notice = notice
-        self._moments: dict[str, datetime] = {}
-        self._status = self._structure(ActivityStatus)
-        self._activity = self._structure(
+        self._timestamps: dict[str, datetime] = {}
+        self._status = self._structure_fn(ActivityStatus)
+        self._activity = self._structure_fn(
             Activity,
             {
-                "activity_id": None,  # it was looked at before
-                "state": self._word(ActivityState, {"time_out": ActivityState.TIMED_OUT}, "state"),
-                "activity_errors": self._messages,
-                "status": self._counters,
-                "self_url": _href("self"),
-                "results_url": _href("results"),
+                "activity_id": None,  # checked before
+                "state": self._enum_hook(ActivityState, {"time_out": ActivityState.TIMED_OUT}, "state"),
+                "activity_errors": self._decode_messages,
+                "status": self._decode_counters,
+                "self_url": _href_hook("self"),
+                "results_url": _href_hook("results"),
             },
             {"self_url": "_links", "results_url": "_links"},
         )
-        self._send = self._structure(
+        self._send = self._structure_fn(
             SendRecord,
             {
-                "send_status": self._word(SendStatus, {}, "send_status"),
-                "contact_list_ids": self._several("contact_list_ids", _string),
-                "segment_ids": self._several("segment_ids", _whole),
+                "send_status": self._enum_hook(SendStatus, {}, "send_status"),
+                "contact_list_ids": self._tuple_hook("contact_list_ids", _to_string),
+                "segment_ids": self._tuple_hook("segment_ids", _to_integer),
             },
         )
 
-    def read_activity(self, body: bytes, wanted: str) -> Activity:
+    def decode_activity(self, body: bytes, wanted: str) -> Activity:
         """Read one activity; `DecodeError` unless it is the wanted one."""
-        row = decode(body)
+        row = decode_json(body)
         activity = self._row(row)
         if activity is None:
             raise DecodeError("no activity", excerpt=_excerpt(body))
@@ -98,18 +97,18 @@ class Reader:
             raise DecodeError("another activity than the one asked for", excerpt=_excerpt(body))
         return activity
 
-    def read_page(
+    def decode_page(
         self,
         body: bytes,
         wanted: Collection[str] | None = None,
         known: Callable[[str], Activity | None] | None = None,
-    ) -> Page:
+    ) -> ActivityPage:
         """Read one page of the list, of its rows only the wanted ones (None: all).
 
         A row that is no activity is left out and noticed. If no row is one, the page is a `DecodeError`. A row that is
         the same as that of the activity which is `known` by its id is not read again: the page has that very activity.
         """
-        data = decode(body)
+        data = decode_json(body)
         rows = data.get("activities") if isinstance(data, dict) else None
         if not isinstance(rows, list):
             raise DecodeError("a page without activities", excerpt=_excerpt(body))
@@ -117,30 +116,30 @@ class Reader:
         # What cannot be understood is no last page, and is left to who judges links.
         following = links.get("next") if isinstance(links, dict) else links or None
         href = following.get("href") if isinstance(following, dict) else following
-        understood = self._understood(rows, _is_activity, "activities", body)
+        understood = self._good_rows(rows, _is_activity, "activities", body)
         chosen, reach = understood, len(rows)
         if wanted is not None:
             places = [place for place, row in enumerate(understood, 1) if row["activity_id"] in wanted]
             chosen, reach = [understood[place - 1] for place in places], max(places, default=0)
-        read = self._activity if known is None else partial(self._renewed, known)
-        return Page(tuple(map(read, chosen)), href, len(rows), reach)
+        read = self._activity if known is None else partial(self._decode_unless_same, known)
+        return ActivityPage(tuple(map(read, chosen)), href, len(rows), reach)
 
-    def read_send_history(self, body: bytes) -> list[SendRecord]:
+    def decode_send_history(self, body: bytes) -> list[SendRecord]:
         """Read a send history. The vendor's page shows it without its brackets, and a single send as bare object."""
         try:
-            data = decode(body)
+            data = decode_json(body)
         except DecodeError as error:
             if error.problem != "more than one JSON value":
                 raise
-            data = decode(body, bracketed=True)
+            data = decode_json(body, bracketed=True)
             if not all(_is_object(row) for row in data):
                 raise DecodeError("no send history", excerpt=_excerpt(body)) from None
         rows = [data] if isinstance(data, dict) and "send_id" in data else data
         if not isinstance(rows, list):
             raise DecodeError("no send history", excerpt=_excerpt(body))
-        return [self._record(row) for row in self._understood(rows, _is_object, "send_history", body)]
+        return [self._decode_record(row) for row in self._good_rows(rows, _is_object, "send_history", body)]
 
-    def _understood(self, rows: list[Any], is_one: Callable[[Any], bool], what: str, body: bytes) -> list[Any]:
+    def _good_rows(self, rows: list[Any], is_one: Callable[[Any], bool], what: str, body: bytes) -> list[Any]:
         """The rows that are what they should be; the others are noticed, and if they are all, it is a DecodeError."""
         good = [row for row in rows if is_one(row)]
         if len(good) < len(rows):
@@ -152,63 +151,63 @@ class Reader:
     def _row(self, row: Any) -> Activity | None:
         return self._activity(row) if _is_activity(row) else None
 
-    def _renewed(self, known: Callable[[str], Activity | None], row: dict[str, Any]) -> Activity:
+    def _decode_unless_same(self, known: Callable[[str], Activity | None], row: dict[str, Any]) -> Activity:
         last = known(row["activity_id"])
         return last if last is not None and last.raw == row else self._activity(row)
 
-    def _record(self, row: dict[str, Any]) -> SendRecord:
+    def _decode_record(self, row: dict[str, Any]) -> SendRecord:
         also = {"contact_list_ids": row["contact_lists_ids"]} if "contact_lists_ids" in row else {}
         record: SendRecord = self._send({**also, **row})
         return attrs.evolve(record, raw=row) if also else record
 
-    def _structure(
+    def _structure_fn(
         self,
         cls: type[attrs.AttrsInstance],
         special: Mapping[str, Any] | None = None,
         keys: Mapping[str, str] | None = None,
     ) -> Callable[[dict[str, Any]], Any]:
         """Find the hooks of a class: the special ones, and for what may be None that of its exact type."""
-        by_type = {datetime: self._stamp, int: self._number, str: self._text}
+        by_type = {datetime: self._timestamp_hook, int: self._integer_hook, str: self._string_hook}
         hooks: dict[str, Hook | None] = dict(special or {})
         for name, hint in get_type_hints(cls).items():
             if name not in hooks and NoneType in get_args(hint):
                 hooks[name] = by_type[get_args(hint)[0]](name)
         return make_reader(cls, hooks, keys or {})
 
-    def _stamp(self, name: str) -> Callable[[Any, Any], datetime | None]:
-        find = self._moments.get
+    def _timestamp_hook(self, name: str) -> Callable[[Any, Any], datetime | None]:
+        find = self._timestamps.get
 
         def read(value: Any, _: Any) -> datetime | None:
             try:
                 stamp = find(value)
             except TypeError:
                 stamp = None
-            return self._new_stamp(name, value) if stamp is None and value is not None else stamp
+            return self._cache_timestamp(name, value) if stamp is None and value is not None else stamp
 
         return read
 
-    def _new_stamp(self, name: str, value: Any) -> datetime | None:
-        stamp = _moment(value)
+    def _cache_timestamp(self, name: str, value: Any) -> datetime | None:
+        stamp = _parse_timestamp(value)
         if stamp is None:
             self._notice(name, value)
-        elif len(value) <= _LONGEST:
-            if len(self._moments) >= _REMEMBERED:
-                self._moments.clear()
-            self._moments[value] = stamp
+        elif len(value) <= _MAX_CACHED_TIMESTAMP_LENGTH:
+            if len(self._timestamps) >= _MAX_CACHED_TIMESTAMPS:
+                self._timestamps.clear()
+            self._timestamps[value] = stamp
         return stamp
 
-    def _number(self, name: str) -> Callable[[Any, Any], int | None]:
+    def _integer_hook(self, name: str) -> Callable[[Any, Any], int | None]:
         def read(value: Any, _: Any) -> int | None:
             if value is None or type(value) is int:
                 return value
-            number = _whole(value)
+            number = _to_integer(value)
             if number is None:
                 self._notice(name, value)
             return number
 
         return read
 
-    def _text(self, name: str) -> Callable[[Any, Any], str | None]:
+    def _string_hook(self, name: str) -> Callable[[Any, Any], str | None]:
         def read(value: Any, _: Any) -> str | None:
             if value is None or type(value) is str:
                 return value
@@ -217,7 +216,7 @@ class Reader:
 
         return read
 
-    def _word(self, words: type[ActivityState | SendStatus], also: Mapping[str, Any], name: str) -> Any:
+    def _enum_hook(self, words: type[ActivityState | SendStatus], also: Mapping[str, Any], name: str) -> Any:
         known = {str(word): word for word in words} | dict(also)
 
         def read(value: Any, _: Any) -> Any:
@@ -231,7 +230,7 @@ class Reader:
 
         return read
 
-    def _several(self, name: str, one: Callable[[Any], Any]) -> Callable[[Any, Any], tuple[Any, ...]]:
+    def _tuple_hook(self, name: str, one: Callable[[Any], Any]) -> Callable[[Any, Any], tuple[Any, ...]]:
         def read(value: Any, _: Any) -> tuple[Any, ...]:
             items = value if isinstance(value, list) else [] if value is None else [value]
             good = tuple(item for item in map(one, items) if item is not None)
@@ -241,7 +240,7 @@ class Reader:
 
         return read
 
-    def _counters(self, value: Any, _: Any) -> ActivityStatus:
+    def _decode_counters(self, value: Any, _: Any) -> ActivityStatus:
         if not isinstance(value, dict):
             if value is not None:
                 self._notice("status", value)
@@ -249,17 +248,17 @@ class Reader:
         status: ActivityStatus = self._status(value)
         return status
 
-    def _messages(self, value: Any, _: Any) -> tuple[str, ...]:
+    def _decode_messages(self, value: Any, _: Any) -> tuple[str, ...]:
         """Errors are strings, or objects with a message (as deleting a tag gives them), or both; a bare one counts."""
         if not value:
             return ()
         items = value if isinstance(value, list) else [value]
         if {*map(type, items)} == {str}:
             return tuple(items)
-        return tuple(_message(item) for item in items if item is not None)
+        return tuple(_to_message(item) for item in items if item is not None)
 
 
-def _moment(value: Any) -> datetime | None:
+def _parse_timestamp(value: Any) -> datetime | None:
     """Read a timestamp of RFC 3339. fromisoformat takes more (weeks, dates alone, no zone)."""
     try:
         plain = value[4:17:3] == "--T::" and value[19] in ".Z+-" and " " not in value
@@ -270,7 +269,7 @@ def _moment(value: Any) -> datetime | None:
     return None
 
 
-def _href(name: str) -> Callable[[Any, Any], str | None]:
+def _href_hook(name: str) -> Callable[[Any, Any], str | None]:
     def read(links: Any, _: Any) -> str | None:
         if type(links) is not dict or name not in links:
             return None
@@ -289,7 +288,7 @@ def _is_activity(row: Any) -> bool:
     return isinstance(row, dict) and isinstance(row.get("activity_id"), str) and row["activity_id"] != ""
 
 
-def _message(item: Any) -> str:
+def _to_message(item: Any) -> str:
     if isinstance(item, dict):
         item = next((item[key] for key in ("message", "error_message") if isinstance(item.get(key), str)), item)
     try:
@@ -298,11 +297,11 @@ def _message(item: Any) -> str:
         return "(an error message of many nested objects)"
 
 
-def _string(value: Any) -> str | None:
+def _to_string(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _whole(value: Any) -> int | None:
+def _to_integer(value: Any) -> int | None:
     """Read what is meant as a whole number: 75, 75.0, "75"; a bool is none."""
     if isinstance(value, bool):
         return None

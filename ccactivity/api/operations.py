@@ -27,4 +27,4 @@ def get_activity(endpoint: Endpoint, activity_id: str) -> Request:
 def get_send_history(endpoint: Endpoint, campaign_activity_id: str) -> Request:
     """GET /emails/activities/{campaign_activity_id}/send_history."""
     path = f"{endpoint.prefix}/emails/activities/{campaign_activity_id}/send_history"
-    return Request("history", path, needs=CAMPAIGN_DATA)
+    return Request("history", path, scope=CAMPAIGN_DATA)

@@ -1,4 +1,4 @@
-"""What a reply means, and the error that it becomes. Pure."""
+"""What came of a request: a reply, classified once, or an error; and which of them may pass by themselves. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
-from typing import Final
+from typing import Final, TypeGuard
+
+import attrs
 
 from .._text import escape
 from ..errors import (
@@ -18,39 +20,27 @@ from ..errors import (
     ResponseError,
     ServerError,
     ThrottledError,
+    TransportError,
 )
-from .decoding import decode
+from .decoding import decode_json
 from .messages import Reply, Request
 
-__all__ = ["Verdict", "judge", "may_pass", "refusal", "retry_after", "said", "server_time"]
+__all__ = [
+    "BodyTooLargeError",
+    "NotSentError",
+    "Outcome",
+    "OutcomeKind",
+    "UntrustedServerError",
+    "classify",
+    "error_from",
+    "is_rejection",
+    "is_transient",
+]
 
-# Of a Date: with the first and the last years that there are, a day more or less is out of range.
+# Of a Date header: with the first and the last years that there are, a day more or less is out of range.
 _YEARS: Final = range(2000, 2200)
-
-
-class Verdict(Enum):
-    """What a reply means for the exchange that got it."""
-
-    ANSWER = auto()
-    """2xx: read it."""
-    TOKEN_REFUSED = auto()
-    """401: the token is not accepted."""
-    THROTTLED = auto()
-    """429 `throttled`: more than the key's requests a second."""
-    QUOTA_EXCEEDED = auto()
-    """429 `quota_exceeded`: no more requests before 00:00 UTC."""
-    CROWDED = auto()
-    """429 that says neither."""
-    TRANSIENT = auto()
-    """5xx, 408, 425: may well work next time."""
-    REFUSED = auto()
-    """Any other status: asking again changes nothing."""
-    NONSENSE = auto()
-    """1xx or 3xx: the API has none. Redirects are never followed, they would carry the token elsewhere."""
-
-
-# Statuses that may pass by themselves beside 5xx: request timeout, too early (RFC 9110, RFC 8470).
-_TRANSIENT: Final = frozenset({408, 425})
+# Statuses that may pass by themselves beside 5xx: request timeout, too early, too many requests (RFC 9110, 8470, 6585).
+_TRANSIENT_STATUSES: Final = frozenset({408, 425, 429})
 _ERRORS: Final[Mapping[int, type[ResponseError]]] = {
     400: BadRequestError,
     401: AuthenticationError,
@@ -60,52 +50,126 @@ _ERRORS: Final[Mapping[int, type[ResponseError]]] = {
 }
 
 
-def judge(reply: Reply) -> Verdict:
-    """Judge a reply by its status and, for 429, by the vendor's error_key."""
-    if 200 <= reply.status < 300:
-        return Verdict.ANSWER
-    if reply.status == 401:
-        return Verdict.TOKEN_REFUSED
-    if reply.status == 429:
-        key, _ = said(reply.body)
-        return {"throttled": Verdict.THROTTLED, "quota_exceeded": Verdict.QUOTA_EXCEEDED}.get(
-            key or "", Verdict.CROWDED
-        )
-    if may_pass(reply.status):
-        return Verdict.TRANSIENT
-    return Verdict.REFUSED if reply.status >= 400 else Verdict.NONSENSE
+class UntrustedServerError(TransportError):
+    """A failure that trying again does not change: the server is not who it says it is, or not where it should be."""
 
 
-def may_pass(status: int) -> bool:
-    """Whether what this status says may be over the next time."""
-    return status >= 500 or status in _TRANSIENT
+class NotSentError(TransportError):
+    """A failure before there was a connection: the server knows nothing of the request."""
 
 
-def refusal(request: Request, reply: Reply) -> ResponseError:
-    """Make the error of a reply that is no answer."""
-    key, message = said(reply.body)
+class BodyTooLargeError(DecodeError):
+    """A body over the cap, which is not worth three downloads."""
+
+
+class OutcomeKind(Enum):
+    """What a reply means for whoever sent the request."""
+
+    ANSWER = auto()
+    """2xx: decode it."""
+    UNAUTHORIZED = auto()
+    """401: the token is not accepted."""
+    THROTTLED = auto()
+    """429 `throttled`: more than the key's requests a second."""
+    QUOTA_EXCEEDED = auto()
+    """429 `quota_exceeded`: no more requests before 00:00 UTC."""
+    TOO_MANY_REQUESTS = auto()
+    """429 that says neither."""
+    TRANSIENT = auto()
+    """5xx, 408, 425: may well work next time."""
+    REJECTED = auto()
+    """Any other status: asking again changes nothing."""
+    UNEXPECTED = auto()
+    """1xx or 3xx: the API has none. Redirects are never followed, they would carry the token elsewhere."""
+
+
+@attrs.frozen
+class Outcome:
+    """A classified reply. `error_key`, `error_message`: the vendor's words in an error body, escaped."""
+
+    kind: OutcomeKind
+    reply: Reply
+    error_key: str | None = None
+    error_message: str | None = None
+
+    @property
+    def server_time(self) -> datetime | None:
+        """The instant of the Date header, None without a readable one, or with one of a clock that was never set."""
+        try:
+            when = parsedate_to_datetime(self.reply.headers["date"])
+        except (KeyError, ValueError, TypeError, IndexError, OverflowError):
+            return None
+        return when if when.tzinfo is not None and when.year in _YEARS else None
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds of a Retry-After header (none was ever seen, but it may come); 0 without a plain one."""
+        value = self.reply.headers.get("retry-after", "")
+        return float(value) if value.isascii() and value.isdigit() and len(value) < 10 else 0.0
+
+
+def classify(reply: Reply) -> Outcome:
+    """Say what a reply means, by its status and, for 429, by the vendor's error_key."""
+    if reply.succeeded:
+        return Outcome(OutcomeKind.ANSWER, reply)
+    key, message = _read_error_body(reply.body)
+    return Outcome(_kind_of(reply.status, key), reply, key, message)
+
+
+def _kind_of(status: int, key: str | None) -> OutcomeKind:
+    if status == 401:
+        return OutcomeKind.UNAUTHORIZED
+    if status == 429:
+        kinds = {"throttled": OutcomeKind.THROTTLED, "quota_exceeded": OutcomeKind.QUOTA_EXCEEDED}
+        return kinds.get(key or "", OutcomeKind.TOO_MANY_REQUESTS)
+    if _is_transient_status(status):
+        return OutcomeKind.TRANSIENT
+    return OutcomeKind.REJECTED if status >= 400 else OutcomeKind.UNEXPECTED
+
+
+def error_from(request: Request, outcome: Outcome) -> ResponseError:
+    """Make the error of a reply that is not an answer."""
+    reply, scope = outcome.reply, request.scope
     kind = _ERRORS.get(reply.status, ServerError if reply.status >= 500 else ResponseError)
     request_id = reply.headers.get("x-amzn-requestid") or reply.headers.get("x-amz-apigw-id")
-    hints, more, needs = {401: "the access token is expired or invalid"}, {}, request.needs
-    if reply.status == 403 and needs is not None:
-        hints[403] = f"this call needs the scope {needs.scope} and the privilege {needs.privilege}"
-        more = {"scope": needs.scope, "privilege": needs.privilege}
+    hint, more = None, {}
+    if reply.status == 401:
+        hint = "the access token is expired or invalid"
+    elif reply.status == 403 and scope is not None:
+        hint = f"this call needs the scope {scope.name} and the privilege {scope.privilege}"
+        more = {"scope": scope.name, "privilege": scope.privilege}
     return kind(
         status=reply.status,
         method=request.method,
         path=request.path,
-        error_key=key,
-        error_message=message,
+        error_key=outcome.error_key,
+        error_message=outcome.error_message,
         request_id=escape(request_id, 80) if request_id else None,
-        hint=hints.get(reply.status),
+        hint=hint,
         **more,
     )
 
 
-def said(body: bytes) -> tuple[str | None, str | None]:
+def is_transient(error: Exception) -> bool:
+    """Whether the next request may be answered, for all that this error says."""
+    if isinstance(error, ResponseError):
+        return _is_transient_status(error.status)
+    return isinstance(error, TransportError | DecodeError) and not isinstance(error, UntrustedServerError)
+
+
+def is_rejection(error: Exception) -> TypeGuard[ResponseError]:
+    """Whether the vendor rejects what was asked for, and would again; a refused token is about who asks."""
+    return isinstance(error, ResponseError) and not isinstance(error, AuthenticationError) and not is_transient(error)
+
+
+def _is_transient_status(status: int) -> bool:
+    return status >= 500 or status in _TRANSIENT_STATUSES
+
+
+def _read_error_body(body: bytes) -> tuple[str | None, str | None]:
     """Key and message of an error body: an array, a bare object, a gateway's, OAuth's or Okta's; None for the rest."""
     try:
-        data = decode(body)
+        data = decode_json(body)
     except DecodeError:
         return None, None
     if isinstance(data, list):
@@ -122,18 +186,3 @@ def said(body: bytes) -> tuple[str | None, str | None]:
 
 def _first(data: Mapping[str, object], *names: str) -> object:
     return next((data[name] for name in names if name in data), None)
-
-
-def server_time(reply: Reply) -> datetime | None:
-    """The instant of the Date header, None without a readable one, or with one of a clock that was never set."""
-    try:
-        when = parsedate_to_datetime(reply.headers["date"])
-    except (KeyError, ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return when if when.tzinfo is not None and when.year in _YEARS else None
-
-
-def retry_after(reply: Reply) -> float:
-    """Seconds of a Retry-After header (none was ever seen, but it may come); 0 without a plain one."""
-    value = reply.headers.get("retry-after", "")
-    return float(value) if value.isascii() and value.isdigit() and len(value) < 10 else 0.0

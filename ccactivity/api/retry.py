@@ -1,10 +1,9 @@
-"""Whether a failed attempt is repeated, and after how long, as arithmetic; it sends nothing and waits for nothing, and
-time and chance are arguments.
+"""Whether a failed attempt is repeated, and after how long. Pure: time and chance are arguments.
 
-Each kind of trouble has its own patience. What may pass by itself is repeated after waits that double, with jitter
-added upward only, within a budget that a whole session shares. What was throttled is repeated as soon as the gate
-opens, and the gate stays shut longer from one throttle to the next. A refused token is worth two more attempts: one
-because it had been replaced meanwhile, one because it was renewed.
+1. What may pass by itself is repeated after delays that double, with jitter added upward only, within a budget that a
+   whole session shares.
+2. What was throttled is repeated as soon as the limiter lets it; everyone pauses longer from one throttle to the next.
+3. A refused token is worth two more attempts: one because it had been replaced meanwhile, one after a refresh.
 """
 
 from __future__ import annotations
@@ -17,22 +16,22 @@ import attrs
 
 from .._validation import positive
 
-__all__ = ["Patience", "Retry", "Trouble"]
+__all__ = ["Retry", "RetryReason", "RetryState"]
 
-_UNREADABLE_ATTEMPTS: Final = 3
-_CROWDED_ATTEMPTS: Final = 3
-_THROTTLED_ATTEMPTS: Final = 10
-_TOKEN_RETRIES: Final = 2
-_THROTTLED_PAUSE: Final = 1.0
-_CROWDED_PAUSE: Final = 5.0
-_LONGEST_PAUSE: Final = 60.0
-_TRICKLE: Final = 1 / 30
-_PER_ANSWER: Final = 0.5
+_MAX_UNREADABLE_ATTEMPTS: Final = 3
+_MAX_THROTTLED_ATTEMPTS: Final = 10
+_MAX_TOO_MANY_REQUESTS_ATTEMPTS: Final = 3
+_MAX_TOKEN_RETRIES: Final = 2
+_THROTTLED_PAUSE_S: Final = 1.0
+_TOO_MANY_REQUESTS_PAUSE_S: Final = 5.0
+_MAX_PAUSE_S: Final = 60.0
+_BUDGET_PER_SECOND: Final = 1 / 30
+_BUDGET_PER_ANSWER: Final = 0.5
 
 
 @attrs.frozen(kw_only=True)
 class Retry:
-    """How failed exchanges are repeated. A watch lives on after the last retry; a single call raises.
+    """How failed requests are repeated. A watch lives on after the last retry; a single call raises.
 
     It is about transport errors, 5xx, 408 and 425. A body that cannot be understood is asked for three times in all; a
     request that was throttled waits for its turn and is sent again, ten times at most.
@@ -50,18 +49,29 @@ class Retry:
     """Retries that a session has in store; half a retry comes back with each answer, and one in 30 s."""
 
 
-class Trouble(Enum):
-    """Why an attempt is to be repeated."""
+class RetryReason(Enum):
+    """Why an attempt may be repeated."""
 
     FAILED = auto()
+    """No usable answer came, or a transient status."""
     UNREADABLE = auto()
+    """A 2xx whose body cannot be understood."""
     THROTTLED = auto()
-    CROWDED = auto()
+    TOO_MANY_REQUESTS = auto()
     TOKEN = auto()
+    """The token was refused, and there is another one now."""
 
 
-class Patience:
-    """What a session has left of it."""
+_MAX_ATTEMPTS: Final = {
+    RetryReason.UNREADABLE: _MAX_UNREADABLE_ATTEMPTS,
+    RetryReason.THROTTLED: _MAX_THROTTLED_ATTEMPTS,
+    RetryReason.TOO_MANY_REQUESTS: _MAX_TOO_MANY_REQUESTS_ATTEMPTS,
+    RetryReason.TOKEN: _MAX_TOKEN_RETRIES + 1,
+}
+
+
+class RetryState:
+    """The retries that a session has left, and how long everyone pauses after a 429."""
 
     def __init__(self, retry: Retry) -> None:
         self._retry = retry
@@ -73,42 +83,40 @@ class Patience:
     def answered(self) -> None:
         """Take note of an answer: the vendor is there, and the key is not throttled."""
         self._throttles = 0
-        self._budget = min(self._retry.budget, self._budget + _PER_ANSWER)
+        self._budget = min(self._retry.budget, self._budget + _BUDGET_PER_ANSWER)
 
     def delay(
-        self, trouble: Trouble, count: int, *, began: float, now: float, after: float, chance: float
+        self, reason: RetryReason, count: int, *, started_at: float, now: float, retry_after: float, chance: float
     ) -> float | None:
         """Seconds until the next attempt, None for none.
 
-        `count`: how often a question that `began` then has met this trouble, this time included. `after`: seconds that
-        the vendor asked for. `chance`: 0 to 1.
+        `count`: how often this operation, which began at `started_at`, has met this reason, this time included.
+        `retry_after`: seconds that the vendor asked for. `chance`: 0 to 1.
         """
-        if trouble is Trouble.TOKEN:
-            return 0.0 if count <= _TOKEN_RETRIES else None
-        if trouble in (Trouble.THROTTLED, Trouble.CROWDED):
-            return 0.0 if count < (_CROWDED_ATTEMPTS if trouble is Trouble.CROWDED else _THROTTLED_ATTEMPTS) else None
-        if count >= (_UNREADABLE_ATTEMPTS if trouble is Trouble.UNREADABLE else self._retry.attempts):
+        if count >= _MAX_ATTEMPTS.get(reason, self._retry.attempts):
             return None
-        wait = min(self._retry.cap, self._retry.base * 2.0 ** (count - 1))
-        wait = max(wait, min(after, _LONGEST_PAUSE)) + chance * wait / 2
-        if now + wait > began + self._retry.deadline or not self._afford(now):
+        if reason in (RetryReason.THROTTLED, RetryReason.TOO_MANY_REQUESTS, RetryReason.TOKEN):
+            return 0.0
+        delay = min(self._retry.cap, self._retry.base * 2.0 ** (count - 1))
+        delay = max(delay, min(retry_after, _MAX_PAUSE_S)) + chance * delay / 2
+        if now + delay > started_at + self._retry.deadline or not self._take_from_budget(now):
             return None
-        return wait
+        return delay
 
-    def pause(self, trouble: Trouble, *, now: float, after: float, chance: float) -> float:
+    def pause(self, reason: RetryReason, *, now: float, retry_after: float, chance: float) -> float:
         """Seconds for which everyone pauses after a 429: twice as long each time, until there is an answer."""
         if now >= self._paused_until:
-            # What was under way when the pause began is no further sign.
+            # What was under way when the pause began is not a further sign.
             self._throttles += 1
-        least = _CROWDED_PAUSE if trouble is Trouble.CROWDED else _THROTTLED_PAUSE
-        pause = min(_LONGEST_PAUSE, least * 2.0 ** (self._throttles - 1))
-        pause = max(pause, min(after, _LONGEST_PAUSE)) + (0.05 + chance / 2) * least
+        least = _TOO_MANY_REQUESTS_PAUSE_S if reason is RetryReason.TOO_MANY_REQUESTS else _THROTTLED_PAUSE_S
+        pause = min(_MAX_PAUSE_S, least * 2.0 ** (self._throttles - 1))
+        pause = max(pause, min(retry_after, _MAX_PAUSE_S)) + (0.05 + chance / 2) * least
         self._paused_until = now + pause
         return pause
 
-    def _afford(self, now: float) -> bool:
+    def _take_from_budget(self, now: float) -> bool:
         """Take one retry out of the budget, if there is one."""
-        self._budget = min(self._retry.budget, self._budget + max(0.0, now - self._budget_at) * _TRICKLE)
+        self._budget = min(self._retry.budget, self._budget + max(0.0, now - self._budget_at) * _BUDGET_PER_SECOND)
         self._budget_at = now
         if self._budget < 1:
             return False

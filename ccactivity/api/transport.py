@@ -1,4 +1,4 @@
-"""One bare HTTP exchange; it never retries, decides nothing, and is the only place that handles the HTTP library.
+"""The HTTP transport: one request and its reply, without retries. The only module here that handles aiohttp.
 
 1. **The token goes to one origin.** It is added by a middleware of the request, after a look at where that really goes,
    never as a default of the session. Redirects are not followed.
@@ -26,24 +26,13 @@ from yarl import URL
 from .._text import escape
 from ..errors import CCActivityError, DecodeError, SessionClosedError, TransportError
 from .messages import Reply, Request
+from .outcome import BodyTooLargeError, NotSentError, UntrustedServerError
 
-__all__ = ["MAX_BODY", "Hopeless", "Oversized", "Transport", "Unsent"]
+__all__ = ["MAX_BODY_BYTES", "Transport"]
 
-MAX_BODY: Final = 8 * 1024 * 1024
+MAX_BODY_BYTES: Final = 8 * 1024 * 1024
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
-_CERTIFICATE: Final = (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)
-
-
-class Hopeless(TransportError):
-    """A failure that trying again does not change: the server is not who it says it is, or not where it should be."""
-
-
-class Unsent(TransportError):
-    """A failure before there was a connection: the server knows nothing of the request."""
-
-
-class Oversized(DecodeError):
-    """A body over the cap, which is not worth three downloads."""
+_CERTIFICATE_ERRORS: Final = (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)
 
 
 class Transport:
@@ -82,35 +71,35 @@ class Transport:
                     outgoing: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
                 ) -> aiohttp.ClientResponse:
                     if outgoing.url.origin() != self._origin:
-                        raise _Stop(self._astray(request))
+                        raise _PassthroughError(self._wrong_origin(request))
                     clock.reschedule(None)
                     try:
                         authorization = await before_each_send()
                     except Exception as failure:  # noqa: BLE001 -- a user's token source may raise anything; it passes
-                        raise _Stop(failure) from None
+                        raise _PassthroughError(failure) from None
                     if authorization:
                         outgoing.headers["Authorization"] = authorization
                     clock.reschedule(None if self._timeout is None else loop.time() + self._timeout)
                     return await handler(outgoing)
 
-                return await self._exchange(request, authorize)
+                return await self._send_and_read(request, authorize)
         except CCActivityError:
             raise
         except TimeoutError:
             reason = "no complete answer" + (f" within {self._timeout:g} s" if clock.expired() else ", timed out")
             error = TransportError(reason, method=request.method, path=request.path)
-        except _Stop as stop:
+        except _PassthroughError as stop:
             error = stop.error
         except Exception as problem:  # noqa: BLE001 -- what is not the library's comes out as it is
-            error = self._translated(problem, request)
+            error = self._translate(problem, request)
         # Raised out here, so that the HTTP library's error is neither cause nor context of ours.
         raise error
 
-    def _astray(self, request: Request) -> TransportError:
+    def _wrong_origin(self, request: Request) -> TransportError:
         reason = f"the HTTP session sends what is meant for {self._base} elsewhere"
-        return Hopeless(reason, method=request.method, path=request.path)
+        return UntrustedServerError(reason, method=request.method, path=request.path)
 
-    async def _exchange(self, request: Request, authorize: aiohttp.ClientMiddlewareType) -> Reply:
+    async def _send_and_read(self, request: Request, authorize: aiohttp.ClientMiddlewareType) -> Reply:
         http = self._session()
         # A request's middlewares replace its session's: the owner's run too, outside of ours. aiohttp has no public
         # name for them.
@@ -136,18 +125,18 @@ class Transport:
                 body = b""  # what is no success says by its status what to do
             return Reply(response.status, response.headers, body)
 
-    def _translated(self, problem: Exception, request: Request) -> Exception:
+    def _translate(self, problem: Exception, request: Request) -> Exception:
         """Our error for one of the HTTP library's."""
         kind = TransportError
-        if isinstance(problem, _CERTIFICATE):
-            kind = Hopeless
+        if isinstance(problem, _CERTIFICATE_ERRORS):
+            kind = UntrustedServerError
         elif isinstance(problem, aiohttp.ClientConnectorError):
-            kind = Unsent
+            kind = NotSentError
         elif not isinstance(problem, aiohttp.ClientError | OSError | ValueError | EOFError):
             # With its session closed under it, the library fails in any way, by an AssertionError for one.
             http = self._borrowed or self._own
             return SessionClosedError("the aiohttp session was closed") if http and http.closed else problem
-        return kind(_words(problem), method=request.method, path=request.path)
+        return kind(_describe(problem), method=request.method, path=request.path)
 
     def _session(self) -> aiohttp.ClientSession:
         if self._borrowed is not None:
@@ -162,7 +151,7 @@ class Transport:
         return self._own
 
 
-class _Stop(Exception):
+class _PassthroughError(Exception):
     """Carries an error that is not the HTTP library's through it, unchanged."""
 
     def __init__(self, error: Exception) -> None:
@@ -170,7 +159,7 @@ class _Stop(Exception):
         self.error = error
 
 
-def _words(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     """Say what went wrong in a few words; the name of the error alone where its text may hold headers."""
     name = type(error).__name__
     if isinstance(error, aiohttp.ClientResponseError) or not str(error):
@@ -187,11 +176,11 @@ async def _read(content: aiohttp.StreamReader, encoding: str) -> bytes:
     parts: list[bytes] = []
     size = 0
     while chunk := await content.readany():
-        part = chunk if inflate is None else _inflate(inflate, chunk, MAX_BODY + 1 - size)
+        part = chunk if inflate is None else _inflate(inflate, chunk, MAX_BODY_BYTES + 1 - size)
         parts.append(part)
         size += len(part)
-        if size > MAX_BODY:
-            raise Oversized(f"a body of more than {MAX_BODY // 2**20} MiB")
+        if size > MAX_BODY_BYTES:
+            raise BodyTooLargeError(f"a body of more than {MAX_BODY_BYTES // 2**20} MiB")
     if inflate is not None and not inflate.eof and (size or parts):
         raise DecodeError("a compressed body that ends too early")
     return b"".join(parts)

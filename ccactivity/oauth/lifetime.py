@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from ..api.decoding import decode
+from ..api.decoding import decode_json
 from ..errors import DecodeError
 
 __all__ = ["claims", "lifetime", "number"]
@@ -51,7 +51,7 @@ def claims(token: str) -> Mapping[str, Any]:
         return _NOBODY
     try:
         body = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
-        said = decode(body)
+        said = decode_json(body)
     except (ValueError, DecodeError):
         return _NOBODY
     return said if isinstance(said, dict) else _NOBODY

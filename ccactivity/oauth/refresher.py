@@ -22,7 +22,7 @@ import attrs
 
 from .._secret import Secret
 from .._text import escape
-from ..api.transport import Hopeless, Unsent
+from ..api.outcome import NotSentError, UntrustedServerError
 from ..errors import (
     CCActivityError,
     DecodeError,
@@ -201,7 +201,7 @@ class Keeper:
                 await self._end(noted, before, refusal)
                 return None
             failure = refusal
-        except (Unsent, Hopeless, ThrottledError) as error:
+        except (NotSentError, UntrustedServerError, ThrottledError) as error:
             failure = error
         except (TransportError, ServerError, DecodeError) as error:
             self.current = noted

@@ -21,11 +21,11 @@ from urllib.parse import quote_plus
 import attrs
 
 from .._text import escape
-from ..api.decoding import decode
+from ..api.decoding import decode_json
 from ..api.endpoint import Endpoint
 from ..api.messages import Reply, Request
-from ..api.outcome import retry_after, said, server_time
-from ..api.transport import Transport, Unsent
+from ..api.outcome import NotSentError, OutcomeKind, classify
+from ..api.transport import Transport
 from ..errors import CCActivityError, DecodeError, ServerError, ThrottledError, TokenError, TransportError
 
 if TYPE_CHECKING:
@@ -77,10 +77,10 @@ class Asker:
         `authorization`: the header's value, or empty. `secrets`: what must not be quoted. `repeatable`: a lost answer
         costs nothing, so ask again a few times.
 
-        Raises Refused; Unsent, Hopeless and ThrottledError if nothing was taken; TransportError, ServerError and
-        DecodeError if that is unknown.
+        Raises Refused; NotSentError, UntrustedServerError and ThrottledError if nothing was taken; TransportError,
+        ServerError and DecodeError if that is unknown.
         """
-        request = Request("token", endpoint.prefix, needs=None, method="POST", body=form.encode())
+        request = Request("token", endpoint.prefix, scope=None, method="POST", body=form.encode())
         hidden = sorted({word for secret in secrets if secret for word in (secret, quote_plus(secret))}, key=len)
         unsent = throttles = lost = 0
         failure: CCActivityError
@@ -88,7 +88,7 @@ class Asker:
             try:
                 reply = await self._post(endpoint, request, authorization)
                 return _judge(request, reply, hidden[::-1])
-            except Unsent as error:
+            except NotSentError as error:
                 unsent += 1
                 failure, last = error, unsent > (_REPEATS if repeatable else 1)
             except _Throttled as throttled:
@@ -150,38 +150,38 @@ class _Throttled(Exception):
 
 
 def _judge(request: Request, reply: Reply, secrets: Iterable[str]) -> Answer:
-    if 200 <= reply.status < 300:
-        return Answer(_fields(request, reply), server_time(reply))
-    body = reply.body
-    for secret in secrets:
-        body = body.replace(secret.encode(), b"(secret)")
-    error, description = said(body)
+    for secret in secrets if not reply.succeeded else ():
+        reply = attrs.evolve(reply, body=reply.body.replace(secret.encode(), b"(secret)"))
+    outcome = classify(reply)
+    if reply.succeeded:
+        return Answer(_fields(request, reply), outcome.server_time)
+    error = outcome.error_key
     where: dict[str, Any] = {
         "status": reply.status,
         "method": request.method,
         "path": request.path,
         "error_key": error,
-        "error_message": description,
+        "error_message": outcome.error_message,
     }
     if reply.status == 429:
-        raise _Throttled(ThrottledError(**where), retry_after(reply))
-    if reply.status >= 500 or reply.status in (408, 425) or error in _PASSING:
+        raise _Throttled(ThrottledError(**where), outcome.retry_after)
+    if outcome.kind is OutcomeKind.TRANSIENT or error in _PASSING:
         raise ServerError(**where)
-    if reply.status >= 400 and error and _is_oauth(body):
-        raise Refused(error, description, status=reply.status, path=request.path)
+    if reply.status >= 400 and error and _is_oauth(reply.body):
+        raise Refused(error, outcome.error_message, status=reply.status, path=request.path)
     reason = f"HTTP {reply.status}, and no answer of an authorization server"
     raise TransportError(reason, method=request.method, path=request.path)
 
 
 def _is_oauth(body: bytes) -> bool:
     """Whether an error body is one of OAuth's, or of the vendor's own software; a gateway's message is neither."""
-    data = decode(body)
+    data = decode_json(body)
     return isinstance(data, dict) and ("error" in data or "errorCode" in data)
 
 
 def _fields(request: Request, reply: Reply) -> Mapping[str, Any]:
     try:
-        fields = decode(reply.body)
+        fields = decode_json(reply.body)
     except DecodeError as error:
         problem = error.problem
     else:

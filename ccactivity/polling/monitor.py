@@ -18,9 +18,10 @@ from typing import Final
 
 import attrs
 
-from ..api.client import Exchange
-from ..api.decoding import Reader
+from ..api.client import ApiClient
+from ..api.decoding import Decoder
 from ..api.endpoint import Endpoint
+from ..api.outcome import is_rejection, is_transient
 from ..errors import (
     ActivityExpiredError,
     CCActivityError,
@@ -28,9 +29,10 @@ from ..errors import (
     PermissionDeniedError,
 )
 from ..models import Activity
+from ..ratelimit.limiter import Limiter
 from .mailbox import Mailbox
 from .planner import Planner
-from .scheduler import Scheduler, passing, refused
+from .scheduler import Scheduler
 
 __all__ = ["Look", "Monitor"]
 
@@ -61,9 +63,11 @@ class _Watched:
 class Monitor:
     """Follows activities for mailboxes. All methods are for the loop's own thread."""
 
-    def __init__(self, exchange: Exchange, endpoint: Endpoint, reader: Reader, planner: Planner) -> None:
+    def __init__(
+        self, client: ApiClient, limiter: Limiter, endpoint: Endpoint, decoder: Decoder, planner: Planner
+    ) -> None:
         self._planner = planner
-        self._scheduler = Scheduler(exchange, endpoint, reader, planner, self)
+        self._scheduler = Scheduler(client, limiter, endpoint, decoder, planner, self)
         self._watched: dict[str, _Watched] = {}
         self._denied: set[str] = set()
         self.finished: int = 0
@@ -157,14 +161,14 @@ class Monitor:
         """A look at a watched activity was not answered: it is looked at again, given up, or nothing can be asked."""
         watched = self._watched[activity_id]
         now = asyncio.get_running_loop().time()
-        if passing(error):
+        if is_transient(error):
             _log.debug("a look at %s failed, the watch goes on: %s", activity_id, error)
             self._planner.failed(activity_id, now)
         elif isinstance(error, NotFoundError):
             self._absent(watched, error, now)
         elif isinstance(error, PermissionDeniedError) and self._denied_all(activity_id):
             self.abort(error)
-        elif refused(error):
+        elif is_rejection(error):
             self._lost(watched, error)
         else:
             self.abort(error)

@@ -8,8 +8,9 @@ from typing import Any
 import attrs
 
 from .._validation import positive
+from ..ratelimit.quota import Budget
 
-__all__ = ["Credit", "Pacing", "Tariff"]
+__all__ = ["Pacing", "Tariff"]
 
 _SPARED = 0.1  # of a full purse: what is kept from wishes
 
@@ -37,24 +38,15 @@ class Pacing:
             raise ValueError(f"ceiling must be at least floor, {self.floor:g}, not {self.ceiling!r}")
 
 
-@attrs.frozen
-class Credit:
-    """What of the day may be spent in the background: requests at hand, a second's inflow, their cap."""
-
-    banked: float
-    rate: float
-    cap: float = 500.0
-
-
 @attrs.define(eq=False)
 class Tariff:
     """The price at any time, as the credit counted last will flow in."""
 
     pacing: Pacing
-    credit: Credit = Credit(500.0, 0.0)
+    credit: Budget = attrs.field(factory=lambda: Budget(500.0, 0.0))
     counted: float = 0.0
 
-    def count(self, credit: Credit, now: float) -> bool:
+    def count(self, credit: Budget, now: float) -> bool:
         """Take the credit of now; True if there is more than was to be expected."""
         before = self.price(now)
         self.credit, self.counted = credit, now
@@ -62,8 +54,8 @@ class Tariff:
 
     def fill(self, at: float) -> float:
         """How full the purse is, up to 1."""
-        banked = self.credit.banked + self.credit.rate * max(0.0, at - self.counted)
-        return min(1.0, max(1e-3, banked / self.credit.cap))
+        banked = self.credit.available + self.credit.refill_rate * max(0.0, at - self.counted)
+        return min(1.0, max(1e-3, banked / self.credit.capacity))
 
     def price(self, at: float) -> float:
         """Seconds of lag which a request is worth."""
@@ -80,7 +72,9 @@ class Tariff:
         A wish is served from what others leave: not while the purse holds less than a tenth. Else one watch with a
         short max_staleness would take each request that flows in, and who else is watched would never be looked at.
         """
-        lack = _SPARED * self.credit.cap - self.credit.banked
+        lack = _SPARED * self.credit.capacity - self.credit.available
         if lack <= 0.0:
             return seen + strict
-        return max(seen + strict, self.counted + lack / self.credit.rate if self.credit.rate > 0.0 else math.inf)
+        return max(
+            seen + strict, self.counted + lack / self.credit.refill_rate if self.credit.refill_rate > 0.0 else math.inf
+        )

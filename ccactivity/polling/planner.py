@@ -28,7 +28,7 @@ Requests are scarce (a few a second, some thousands a day) and so is patience. B
 7. **The queued form one stream** (an end here, a start there), shared out to the pages by where queued ids
    were seen to begin. Without lists the oldest of them is asked for: while it waits, those behind it wait.
 8. **The price rises as the day's credit drains**, base / fill**2. So all watches slow down together and
-   nothing runs dry. Credit which flows in lowers it again: a time worked out once can only turn out too
+   nothing runs dry. Budget which flows in lowers it again: a time worked out once can only turn out too
    early, and is looked at again.
 9. **Nobody is forgotten**: nothing in work or on a page goes unseen for longer than the ceiling, stretched
    as the price rises, by the age of what is looked at, and once there are more than six pages, or ids with
@@ -55,12 +55,13 @@ from datetime import datetime
 
 import attrs
 
+from ..ratelimit.quota import Budget
 from .failures import LONGEST, Outage, pause
-from .pacing import Credit, Pacing, Tariff
+from .pacing import Pacing, Tariff
 from .placement import SweptPage, Whereabouts
 from .prediction import QUEUED, UNSEEN, WORKING, Look, Pace, Page, Watched
 
-__all__ = ["Credit", "Get", "Pacing", "Planner", "SleepUntil", "Sweep", "SweptPage"]
+__all__ = ["Budget", "Get", "Pacing", "Planner", "SleepUntil", "Sweep", "SweptPage"]
 
 SOON = 0.25  # seconds: when to ask again about an id which is about to be shown
 LONE = 1.05  # requests: what the pile of one id is worth when it gets a request of its own
@@ -231,14 +232,14 @@ class Planner:
 
     # What to do.
 
-    def next(self, now: float, credit: Credit) -> Get | Sweep | SleepUntil:
+    def next(self, now: float, credit: Budget) -> Get | Sweep | SleepUntil:
         """The best thing to do now, or how long nothing is worth doing. Marks nothing."""
         if self._tariff.count(credit, now):
             self._where.revalue()
         if not self._where.ids or (self._outage.failures and (self._flying or self._sweeping)):
             return SleepUntil(math.inf)
-        if credit.banked < 1.0:
-            wait = (1.0 - credit.banked) / credit.rate if credit.rate > 0 else LONGEST
+        if credit.available < 1.0:
+            wait = (1.0 - credit.available) / credit.refill_rate if credit.refill_rate > 0 else LONGEST
             return SleepUntil(now + min(max(wait, SOON), LONGEST))
         if now < self._outage.until:
             return SleepUntil(self._outage.until)

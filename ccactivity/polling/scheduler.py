@@ -18,41 +18,32 @@ import logging
 from collections.abc import Collection, Coroutine
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, Final, Protocol, TypeGuard
+from typing import Any, Final, Protocol
 
 import attrs
 
-from ..api.client import Exchange
-from ..api.decoding import Page, Reader
+from ..api.client import ApiClient
+from ..api.decoding import ActivityPage, Decoder
 from ..api.endpoint import Endpoint
-from ..api.messages import Reply
 from ..api.operations import get_activity, list_activities
-from ..api.outcome import may_pass, server_time
-from ..api.transport import Hopeless, Oversized
+from ..api.outcome import BodyTooLargeError, Outcome, is_rejection, is_transient
 from ..errors import (
-    AuthenticationError,
-    DecodeError,
     PagingError,
     QuotaExceededError,
-    ResponseError,
-    ServerError,
     SessionClosedError,
-    ThrottledError,
-    TransportError,
     UnsafeLinkError,
 )
 from ..models import Activity
-from ..ratelimit.quota import Grant
-from .planner import Credit, Get, Planner, SleepUntil, Sweep, SweptPage
+from ..ratelimit.limiter import Limiter, Permit
+from ..ratelimit.quota import Budget
+from .planner import Get, Planner, SleepUntil, Sweep, SweptPage
 
-__all__ = ["Audience", "Scheduler", "passing", "refused"]
+__all__ = ["Audience", "Scheduler"]
 
 _log: Final = logging.getLogger("ccactivity")
 _LOOKS: Final = 8
-# Of these, the next look may be answered. Everything else that the vendor says of an id is final.
-_PASSING: Final = (TransportError, ServerError, ThrottledError, DecodeError)
 # Of a list, these mean that it is of no use, as a refusal does.
-_UNUSABLE: Final = (PagingError, UnsafeLinkError, Oversized)
+_UNUSABLE: Final = (PagingError, UnsafeLinkError, BodyTooLargeError)
 # A remembered link may have aged, and a walk brings a new one; refused so often in a row, its list cannot be walked.
 _AGED: Final = 3
 
@@ -89,24 +80,31 @@ class _Look:
     """
 
     action: Get | Sweep
-    grant: Grant | None
+    permit: Permit | None
     task: asyncio.Task[None] | None = None
     reported: bool = False
 
-    def take(self) -> Grant | None:
-        grant, self.grant = self.grant, None
-        return grant
+    def take(self) -> Permit | None:
+        permit, self.permit = self.permit, None
+        return permit
 
 
 class Scheduler:
     """Asks for what is watched. All methods are for the loop's own thread."""
 
-    def __init__(
-        self, exchange: Exchange, endpoint: Endpoint, reader: Reader, planner: Planner, audience: Audience
+    def __init__(  # noqa: PLR0917 -- made in one place, of things that are all needed
+        self,
+        client: ApiClient,
+        limiter: Limiter,
+        endpoint: Endpoint,
+        decoder: Decoder,
+        planner: Planner,
+        audience: Audience,
     ) -> None:
-        self._exchange = exchange
+        self._client = client
+        self._limiter = limiter
         self._endpoint = endpoint
-        self._reader = reader
+        self._reader = decoder
         self._planner = planner
         self._audience = audience
         self._runner: asyncio.Task[None] | None = None
@@ -191,21 +189,21 @@ class Scheduler:
             await self._changed.wait()
             return
         try:
-            grant = await self._exchange.grant(background=not self._urgent)
+            permit = await self._limiter.acquire(background=not self._urgent)
         except QuotaExceededError:
             # Somebody awaits a first look, and the day is spent: it waits with the others.
             self._urgent.clear()
             return
         action = self._next(granted=1)
         if isinstance(action, SleepUntil):
-            self._exchange.quota.refund(grant)
+            permit.close()
             return
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s: %s, price %.2f s", action, self._planner.reason(action, loop.time()), self.price)
         self._planner.asked(action, loop.time())
         if isinstance(action, Get):
             self._urgent.pop(action.activity_id, None)
-        look = _Look(action, grant)
+        look = _Look(action, permit)
         if isinstance(action, Get):
             self._getting[action.activity_id] = look
         look.task = self._start(self._get(look, action) if isinstance(action, Get) else self._sweep(look, action))
@@ -223,8 +221,8 @@ class Scheduler:
         self._looks.discard(look)
         if isinstance(look.action, Get) and self._getting.get(look.action.activity_id) is look:
             del self._getting[look.action.activity_id]
-        if look.grant is not None:
-            self._exchange.quota.refund(look.grant)
+        if look.permit is not None:
+            look.permit.close()
         self._release(look)
 
     def _release(self, look: _Look) -> None:
@@ -237,8 +235,8 @@ class Scheduler:
         for activity_id in self._urgent:
             return Get(activity_id)
         now = asyncio.get_running_loop().time()
-        banked, rate = self._exchange.quota.credit(now, self._exchange.now())
-        return self._planner.next(now, Credit(banked + granted, rate))
+        budget = self._limiter.budget()
+        return self._planner.next(now, Budget(budget.available + granted, budget.refill_rate))
 
     async def _sleep(self, seconds: float) -> None:
         if seconds == float("inf"):
@@ -254,11 +252,11 @@ class Scheduler:
         activity_id = action.activity_id
         request = get_activity(self._endpoint, activity_id)
 
-        def read(reply: Reply) -> tuple[Activity, datetime | None]:
-            return self._reader.read_activity(reply.body, activity_id), server_time(reply)
+        def read(outcome: Outcome) -> tuple[Activity, datetime | None]:
+            return self._reader.decode_activity(outcome.reply.body, activity_id), outcome.server_time
 
         try:
-            activity, when = await self._exchange.ask(request, read, background=True, grant=look.take())
+            activity, when = await self._client.ask(request, read, background=True, permit=look.take())
         except Exception as error:  # noqa: BLE001 -- a user's token source may raise anything; each consumer gets it
             look.reported = activity_id in self._audience.wanted() and not isinstance(error, QuotaExceededError)
             if look.reported:
@@ -277,9 +275,9 @@ class Scheduler:
         except QuotaExceededError:
             return
         except Exception as error:  # noqa: BLE001 -- as for a single look
-            if isinstance(error, _UNUSABLE) or refused(error):
+            if isinstance(error, _UNUSABLE) or is_rejection(error):
                 self._give_up_list(sweep, error)
-            elif passing(error):
+            elif is_transient(error):
                 _log.debug("a sweep failed, the watches go on: %s", error)
             else:
                 self._audience.abort(error)
@@ -297,7 +295,7 @@ class Scheduler:
             _log.debug("a page of the list, or one of its states, cannot be had any more: %s", error)
             self._planner.sweeps_off(sweep)
 
-    async def _read_pages(self, sweep: Sweep, grant: Grant | None, pages: list[SweptPage]) -> None:
+    async def _read_pages(self, sweep: Sweep, permit: Permit | None, pages: list[SweptPage]) -> None:
         first = list_activities(self._endpoint, limit=sweep.limit, state=sweep.state)
         request = first if sweep.start is None else self._endpoint.next_request(sweep.start, first)
         href = sweep.start
@@ -307,8 +305,8 @@ class Scheduler:
             if request.target in passed:
                 raise PagingError(f"{request.path}: a next link leads back to a page that was read")
             passed.add(request.target)
-            page, when = await self._exchange.ask(request, self._read_page, background=True, grant=grant)
-            grant = None
+            page, when = await self._client.ask(request, self._read_page, background=True, permit=permit)
+            permit = None
             found = [activity.activity_id for activity in page.activities]
             for activity in page.activities:
                 self._audience.saw(activity, when, listed=True)
@@ -318,17 +316,6 @@ class Scheduler:
             pages.append(SweptPage(found, page.rows, href, following, page.reach))
             href, request = following, self._endpoint.next_request(page.next, request)
 
-    def _read_page(self, reply: Reply) -> tuple[Page, datetime | None]:
-        return self._reader.read_page(reply.body, self._audience.wanted(), self._audience.last), server_time(reply)
-
-
-def passing(error: Exception) -> bool:
-    """Whether an error is one after which the next look may be answered."""
-    if isinstance(error, ResponseError) and may_pass(error.status):
-        return True
-    return isinstance(error, _PASSING) and not isinstance(error, Hopeless)
-
-
-def refused(error: Exception) -> TypeGuard[ResponseError]:
-    """Whether the vendor refuses what was asked for, and would again; a refused token is about who asks."""
-    return isinstance(error, ResponseError) and not isinstance(error, AuthenticationError) and not passing(error)
+    def _read_page(self, outcome: Outcome) -> tuple[ActivityPage, datetime | None]:
+        page = self._reader.decode_page(outcome.reply.body, self._audience.wanted(), self._audience.last)
+        return page, outcome.server_time

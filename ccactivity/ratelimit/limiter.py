@@ -1,58 +1,168 @@
-"""Where whoever wants to send waits for permission; it sends nothing, and `quota` decides what may be sent when."""
+"""The limiter: where whoever wants to send waits for a permit, and says what became of it.
+
+`Limiter` is what the rest of the library knows; `QuotaLimiter` is the one of a single process, over a `Quota`.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime
-from typing import Final
+from enum import Enum, auto
+from functools import partial
+from types import TracebackType
+from typing import Final, Protocol, Self
 
+from .._tasks import wait_until_set
 from ..errors import QuotaExceededError
-from .quota import Grant, Quota, Ticket
+from .quota import Budget, Grant, Quota, Ticket
 
-__all__ = ["Gate"]
+__all__ = ["Limiter", "Permit", "PermitResult", "QuotaLimiter"]
 
-# A gate that is shut until tomorrow is looked at now and then: wall clocks are set, laptops sleep.
-_GLANCE: Final = 300.0
+# Whoever waits until tomorrow looks again now and then: wall clocks are set, laptops sleep.
+_CLOCK_RECHECK_S: Final = 300.0
+# A permit is good for this long: the quota's window is a tenth of a second longer than the vendor's.
+_PERMIT_MAX_AGE_S: Final = 0.1
+# Clients of one key that wait for the same reset come back one after the other.
+_MIN_RESET_JITTER_S: Final = 1.0
+_MAX_RESET_JITTER_S: Final = 30.0
 
 
-class Gate:
-    """The way past a quota."""
+class PermitResult(Enum):
+    """What became of a request."""
+
+    ANSWERED = auto()
+    """By anything but a 429: the key works."""
+    NO_ANSWER = auto()
+    """It is spent all the same."""
+    THROTTLED = auto()
+    """The vendor wants fewer requests a second."""
+    QUOTA_EXCEEDED = auto()
+    """The vendor says that the day is spent."""
+    NOT_SENT = auto()
+    """It is given back."""
+
+
+OnSettled = Callable[[PermitResult, float, datetime | None], None]
+
+
+class Limiter(Protocol):
+    """Decides when a request may be sent."""
+
+    async def acquire(self, *, background: bool) -> Permit:
+        """Wait for permission to send one request; in the foreground, QuotaExceededError rather than until tomorrow."""
+        ...
+
+    def budget(self) -> Budget:
+        """What watching may spend at this moment."""
+        ...
+
+    def quota_exceeded_error(self) -> QuotaExceededError:
+        """Make the error for whoever does not wait until the day's requests come back."""
+        ...
+
+
+class Permit:
+    """Permission for one request. Settle it once; leaving its block unsettled refunds it, or charges it if it was sent.
+
+    `waited`: whether it came later than it was asked for, so that what was decided before may be out of date. `sent`:
+    to be set when the request leaves. `on_settled` is the limiter's: told once what became of the request.
+    """
+
+    __slots__ = ("_expires_at", "_on_settled", "_settled", "sent", "waited")
+
+    def __init__(self, on_settled: OnSettled, *, expires_at: float, waited: bool) -> None:
+        self.sent = False
+        self.waited = waited
+        self._on_settled = on_settled
+        self._expires_at = expires_at
+        self._settled = False
+
+    @property
+    def expired(self) -> bool:
+        """Whether it is too old to be used: others like it would be sent at the same moment."""
+        return asyncio.get_running_loop().time() > self._expires_at
+
+    def settle(self, result: PermitResult, *, pause: float = 0.0, server_time: datetime | None = None) -> None:
+        """Say what became of the request.
+
+        `pause`: seconds for which nobody is to send, after a throttle. `server_time`: the vendor's clock, whose 00:00
+        UTC it is that a spent day waits for.
+        """
+        assert not self._settled, "a permit is settled once"
+        self._settled = True
+        self._on_settled(result, pause, server_time)
+
+    def close(self) -> None:
+        """Settle it by what is known, if nobody has."""
+        if not self._settled:
+            self.settle(PermitResult.NO_ANSWER if self.sent else PermitResult.NOT_SENT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class QuotaLimiter:
+    """The limiter of one process. `now` gives the aware UTC time, for the day; delays use the loop's clock."""
 
     def __init__(self, quota: Quota, now: Callable[[], datetime]) -> None:
         self._quota = quota
         self._now = now
+        quota.attach(now)
 
-    async def grant(self, *, background: bool) -> Grant:
+    async def acquire(self, *, background: bool) -> Permit:
         """Wait for permission to send one request; in the foreground, QuotaExceededError rather than until tomorrow."""
-        loop = asyncio.get_running_loop()
+        loop, quota = asyncio.get_running_loop(), self._quota
         woken = asyncio.Event()
         ticket = Ticket(woken.set, background)
-        self._quota.enter(ticket, loop.time())
+        quota.enter(ticket, loop.time())
+        waited = False
         try:
             while True:
                 now, wall = loop.time(), self._now()
-                delay = self._quota.delay(ticket, now, wall)
+                delay = quota.delay(ticket, now, wall)
                 if delay <= 0:
-                    return self._quota.grant(ticket, now, wall)
-                if not background and self._quota.shut_for(now, wall, background=False):
-                    raise self.exceeded(now, wall)
+                    settle = partial(self._settle, quota.grant(ticket, now, wall))
+                    return Permit(settle, expires_at=now + _PERMIT_MAX_AGE_S, waited=waited)
+                if not background and quota.seconds_until_open(now, wall, background=False):
+                    raise self.quota_exceeded_error()
+                waited = True
                 woken.clear()
-                await _sleep_unless(woken, min(delay, _GLANCE))
+                await wait_until_set(woken, min(delay, _CLOCK_RECHECK_S))
         finally:
-            self._quota.leave(ticket)
+            quota.leave(ticket)
 
-    def exceeded(self, now: float, wall: datetime) -> QuotaExceededError:
-        """The error for whoever does not wait until the day's requests come back."""
-        resets_at = self._quota.opens_at(now, wall)
+    def budget(self) -> Budget:
+        """What watching may spend at this moment."""
+        return self._quota.budget(asyncio.get_running_loop().time(), self._now())
+
+    def quota_exceeded_error(self) -> QuotaExceededError:
+        """Make the error for whoever does not wait until the day's requests come back."""
+        resets_at = self._quota.reopens_at(asyncio.get_running_loop().time(), self._now())
         return QuotaExceededError(
             f"the API key's requests for this day are spent; they come back at {resets_at:%Y-%m-%d %H:%M} UTC",
             resets_at=resets_at,
         )
 
-
-async def _sleep_unless(woken: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await woken.wait()
+    def _settle(self, grant: Grant, result: PermitResult, pause: float, server_time: datetime | None) -> None:
+        quota = self._quota
+        if result is PermitResult.NOT_SENT:
+            quota.refund(grant)
+            return
+        now, wall = asyncio.get_running_loop().time(), self._now()
+        match result:
+            case PermitResult.ANSWERED:
+                quota.answered(grant, wall)
+            case PermitResult.NO_ANSWER:
+                quota.unanswered(grant, wall)
+            case PermitResult.THROTTLED:
+                quota.throttled(grant, now, wall, pause)
+            case PermitResult.QUOTA_EXCEEDED:
+                jitter = random.uniform(_MIN_RESET_JITTER_S, _MAX_RESET_JITTER_S)
+                quota.exceeded(grant, now, wall, server=server_time, jitter=jitter)

@@ -1,21 +1,21 @@
-"""What may be sent when, as arithmetic; it never waits, sends nothing and reads no clock.
+"""The limits of one API key as arithmetic: what may be sent when. Pure: time is an argument.
 
 Two limits hold for one API key, whoever uses it: 4 requests a second and 10,000 a UTC day (the vendor's rate limits
 page). Whoever wants to send enters a `Ticket`, asks `delay` what is in the way, and takes its grant when nothing is.
 
 1. **The second.** Never more grants than `per_second` within 1.1 s. A log of exactly one second would be seen as more
    than that many in a second by a server behind jittery hops (measured: up to 24 % refused, against 0 to 2 %).
-2. **Two queues.** A person's call goes first and may use the burst. Background polls keep a distance of 1.2 seconds
+2. **Two queues.** A person's call goes first and may use the burst. Background polls are spaced by 1.2 seconds
    divided by `per_second`; one that has waited for five seconds goes next whoever else is there, or a busy
    application would never learn how its imports end.
 3. **The day.** A ledger by UTC day. A request is charged when it is granted, and once more to the next day if it was
    under way at 00:00 UTC, since nobody knows on which side the vendor saw it. The last part of the day, `reserve`, is
    not for the background.
-4. **Credit.** What is left of the day flows into an account, evenly until 00:00 UTC and at most 500 banked. A planner
-   reads it, and gets thriftier as it empties: so a burst is possible, and a day cannot be burnt.
-5. **The vendor's word.** `throttled` pauses everyone, and widens the distance of the background until requests go
-   well again. `quota_exceeded` closes the gate until the reset, and then one grant, the probe, goes alone: whether the
-   others may follow is known when it is answered.
+4. **The budget** is a token bucket: what is left of the day flows in, evenly until 00:00 UTC, and at most 500 requests
+   are kept. A planner reads it, and asks less often as it empties: so a burst is possible, and a day is never used up.
+5. **The vendor's word.** `throttled` pauses everyone, and widens the spacing of the background until requests are
+   answered again. After `quota_exceeded` nobody sends until the reset, and then one grant, the probe, goes alone:
+   whether the others may follow is known when it is answered.
 """
 
 from __future__ import annotations
@@ -30,20 +30,29 @@ import attrs
 
 from .._validation import check_number
 
-__all__ = ["Grant", "Quota", "Ticket"]
+__all__ = ["Budget", "Grant", "Quota", "Ticket"]
 
-_WINDOW: Final = 1.1
-_DISTANCE: Final = 1.2
-_PATIENCE: Final = 5.0
-_BANK: Final = 500.0
-_WIDEST: Final = 16.0
+_WINDOW_S: Final = 1.1
+_SPACING_WINDOW_S: Final = 1.2  # divided by the requests a second: between two background polls
+_BACKGROUND_MAX_WAIT_S: Final = 5.0  # then a poll goes before single calls
+_BUDGET_CAPACITY: Final = 500.0
+_MAX_SPACING_FACTOR: Final = 16.0
 # A vendor's counter may reset late, or our clock run ahead: a refused probe is repeated, not put off for a day.
-_REPROBE: Final = 600.0
+_PROBE_INTERVAL_S: Final = 600.0
 
 
 def _next_midnight(wall: datetime) -> datetime:
     utc = wall.astimezone(UTC)
     return datetime.combine(utc.date() + timedelta(days=1), time(), tzinfo=UTC)
+
+
+@attrs.frozen
+class Budget:
+    """What watching may spend: requests `available`, `refill_rate` more a second, `capacity` at most."""
+
+    available: float
+    refill_rate: float
+    capacity: float = _BUDGET_CAPACITY
 
 
 @attrs.define(eq=False)
@@ -80,7 +89,7 @@ class Quota:
         self.per_second: float = check_number("per_second", per_second, least=1)
         self.per_day: float = check_number("per_day", per_day, least=1)
         self.reserve: float = check_number("reserve", reserve)
-        self._former = check_number("spent", spent)
+        self._spent_before = check_number("spent", spent)
         if spent > per_day:
             raise ValueError(f"spent must be at most per_day, not {spent!r}")
         self._clock: Callable[[], datetime] | None = None
@@ -91,14 +100,14 @@ class Quota:
         self._reserved = 0.0
         self._paused_until = -math.inf
         self._burst = math.floor(per_second) if per_second < math.inf else math.inf
-        self._distance = _DISTANCE / per_second
-        self._width = 1.0
+        self._spacing = _SPACING_WINDOW_S / per_second
+        self._spacing_factor = 1.0
         self._reset_at: float | None = None
-        self._reset_instant: datetime | None = None
-        self._background_at = -math.inf
+        self._reset_wall_time: datetime | None = None
+        self._background_reset_at = -math.inf
         self._probing = False
-        self._bank: float | None = None
-        self._banked_at = 0.0
+        self._available: float | None = None
+        self._counted_at = 0.0
 
     @classmethod
     def unlimited(cls) -> Quota:
@@ -113,7 +122,7 @@ class Quota:
     @property
     def spent(self) -> float:
         """Requests of this UTC day that are known to be spent."""
-        return self._former if self._clock is None else self._spent(self._clock())
+        return self._spent_before if self._clock is None else self._spent(self._clock())
 
     @property
     def remaining(self) -> float:
@@ -150,32 +159,32 @@ class Quota:
                 # It came to the head by time alone, so nobody has told it.
                 head.wake()
             return math.inf
-        if (shut := self.shut_for(now, wall, background=ticket.background)) > 0:
-            return shut
+        if (closed_for := self.seconds_until_open(now, wall, background=ticket.background)) > 0:
+            return closed_for
         if self._probing:
             return math.inf
         ready = self._paused_until
         if len(self._log) >= self._burst:
-            ready = max(ready, self._log[-int(self._burst)] + _WINDOW)
+            ready = max(ready, self._log[-int(self._burst)] + _WINDOW_S)
         if ticket.background:
-            ready = max(ready, self._last + self._distance * self._width)
+            ready = max(ready, self._last + self._spacing * self._spacing_factor)
         return max(0.0, ready - now)
 
-    def shut_for(self, now: float, wall: datetime, *, background: bool) -> float:
-        """Seconds until the day's gate opens again, 0 while it is open."""
+    def seconds_until_open(self, now: float, wall: datetime, *, background: bool) -> float:
+        """Seconds until the day has requests again, 0 while it has."""
         if self._reset_at is not None:
-            opens = self._background_at if background else self._reset_at
-            if now < opens:
-                return opens - now
+            reset_at = self._background_reset_at if background else self._reset_at
+            if now < reset_at:
+                return reset_at - now
         left = self.per_day - self._spent(wall)
         if left >= 1 and not (background and left <= self._reserved):
             return 0.0
         return (_next_midnight(wall) - wall).total_seconds()
 
-    def opens_at(self, now: float, wall: datetime) -> datetime:
-        """The instant at which a day's gate that is shut opens again for single calls."""
-        if self._reset_at is not None and now < self._reset_at and self._reset_instant is not None:
-            return self._reset_instant
+    def reopens_at(self, now: float, wall: datetime) -> datetime:
+        """The instant at which a spent day has requests for single calls again."""
+        if self._reset_at is not None and now < self._reset_at and self._reset_wall_time is not None:
+            return self._reset_wall_time
         return _next_midnight(wall)
 
     def grant(self, ticket: Ticket, now: float, wall: datetime) -> Grant:
@@ -185,11 +194,11 @@ class Quota:
         self._spent(wall)
         self._ledger[day] += 1
         self._log.append(now)
-        while self._log[0] < now - 2 * _WINDOW:
+        while self._log[0] < now - 2 * _WINDOW_S:
             self._log.popleft()
         self._last = now
         if ticket.background:
-            self._bank = self.credit(now, wall)[0] - 1
+            self._available = self.budget(now, wall).available - 1
         grant = Grant(now, day, ticket.background, probe=self._reset_at is not None)
         self._probing = grant.probe
         self._wake_heads()
@@ -201,18 +210,18 @@ class Quota:
             self._log.remove(grant.at)
         if grant.day in self._ledger:
             self._ledger[grant.day] -= 1
-        if grant.background and self._bank is not None:
-            self._bank += 1
+        if grant.background and self._available is not None:
+            self._available += 1
         if grant.probe:
             self._probing = False
         self._wake_heads()
 
     def _head(self, now: float, wall: datetime) -> Ticket | None:
         """The ticket that goes next: a person's, unless a poll has waited for too long and may go at all."""
-        person, poll = (next(iter(queue), None) for queue in self._queues)
+        person, poll = next(iter(self._queues[0]), None), next(iter(self._queues[1]), None)
         if person is None or poll is None:
             return person or poll
-        overdue = now - poll.since >= _PATIENCE and not self.shut_for(now, wall, background=True)
+        overdue = now - poll.since >= _BACKGROUND_MAX_WAIT_S and not self.seconds_until_open(now, wall, background=True)
         return poll if overdue else person
 
     def _wake_heads(self) -> None:
@@ -225,7 +234,7 @@ class Quota:
     def answered(self, grant: Grant, wall: datetime) -> None:
         """A request was answered, by anything but 429: the key works, and whoever waited for a probe may go."""
         self._charge_other_day(grant, wall)
-        self._width = max(1.0, self._width * 0.95)
+        self._spacing_factor = max(1.0, self._spacing_factor * 0.95)
         if grant.probe:
             self._reset_at, self._probing = None, False
             self._wake_heads()
@@ -238,13 +247,13 @@ class Quota:
             self._wake_heads()
 
     def throttled(self, grant: Grant, now: float, wall: datetime, pause: float) -> None:
-        """The vendor said `throttled`: nobody sends for `pause` seconds, and the background keeps more distance."""
+        """The vendor said `throttled`: nobody sends for `pause` seconds, and the background is spaced wider."""
         self.unanswered(grant, wall)
         self._paused_until = max(self._paused_until, now + pause)
-        self._width = min(_WIDEST, self._width * 2)
+        self._spacing_factor = min(_MAX_SPACING_FACTOR, self._spacing_factor * 2)
 
     def exceeded(self, grant: Grant, now: float, wall: datetime, *, server: datetime | None, jitter: float) -> None:
-        """The vendor said `quota_exceeded`: shut until 00:00 UTC, the background `jitter` seconds longer.
+        """The vendor said `quota_exceeded`: nobody sends until 00:00 UTC, the background `jitter` seconds longer.
 
         Whose 00:00? The vendor's: by the Date of its answer where there is one, or a clock that is an hour off would
         cost an hour of requests, or a day. A refused probe is repeated after ten minutes.
@@ -252,12 +261,13 @@ class Quota:
         self._charge_other_day(grant, wall)
         vendor = server or wall
         seconds = (_next_midnight(vendor) - vendor).total_seconds()
-        if grant.probe and seconds > _REPROBE:
-            seconds, self._reset_instant = _REPROBE, wall.astimezone(UTC) + timedelta(seconds=_REPROBE)
+        if grant.probe and seconds > _PROBE_INTERVAL_S:
+            seconds = _PROBE_INTERVAL_S
+            self._reset_wall_time = wall.astimezone(UTC) + timedelta(seconds=seconds)
         else:
-            self._reset_instant = _next_midnight(vendor)
+            self._reset_wall_time = _next_midnight(vendor)
         self._reset_at = now + seconds
-        self._background_at = self._reset_at + jitter
+        self._background_reset_at = self._reset_at + jitter
         self._probing = False
         self._wake_heads()
 
@@ -270,28 +280,28 @@ class Quota:
     # --- the day ----------------------------------------------------------------------------------------------------
 
     def _spent(self, wall: datetime) -> float:
-        """What the ledger says of the day; opens a page for a new day, and keeps the last ones for clocks that jump."""
+        """What the ledger says of the day; begins a new day, and keeps the last ones for clocks that jump."""
         day = wall.astimezone(UTC).date()
         if day not in self._ledger:
-            self._ledger[day], self._former = self._former, 0
+            self._ledger[day], self._spent_before = self._spent_before, 0
             self._reserved = min(self.reserve, (self.per_day - self._ledger[day]) / 10)
             for old in sorted(self._ledger, key=lambda other: abs(other - day))[3:]:
                 del self._ledger[old]
         return self._ledger[day]
 
-    def credit(self, now: float, wall: datetime) -> tuple[float, float]:
-        """What watching may spend: requests banked, and requests a second that flow in."""
+    def budget(self, now: float, wall: datetime) -> Budget:
+        """What watching may spend at this moment."""
         left = self.per_day - self._spent(wall)
         if math.isinf(left):
             # Always full, so nothing has to flow in; and infinity times no time at all is no number.
-            return _BANK, 0.0
+            return Budget(_BUDGET_CAPACITY, 0.0)
         spendable = max(0.0, left - min(self.reserve, left / 10))
         until_midnight = (_next_midnight(wall) - wall).total_seconds()
         rate = spendable / max(1.0, until_midnight)
-        most = min(_BANK, spendable)
-        before = most if self._bank is None else self._bank
+        most = min(_BUDGET_CAPACITY, spendable)
+        before = most if self._available is None else self._available
         # Of a time that began yesterday only today's part counts: yesterday's rate is not today's.
-        passed = min(max(0.0, now - self._banked_at), 86_400 - until_midnight)
-        self._bank = max(0.0, min(most, before + rate * passed))
-        self._banked_at = now
-        return self._bank, rate
+        passed = min(max(0.0, now - self._counted_at), 86_400 - until_midnight)
+        self._available = max(0.0, min(most, before + rate * passed))
+        self._counted_at = now
+        return Budget(self._available, rate)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccactivity.api.decoding import Reader
+from ccactivity.api.decoding import Decoder
 from ccactivity.errors import ActivityFailedError
 from ccactivity.models import (
     TERMINAL_STATES,
@@ -359,11 +359,11 @@ def plain(value: Any) -> bool:
 def test_activity_round_trip(snapshot: Activity) -> None:
     """What `as_dict` gives is plain JSON data, and is read as the same activity, without a complaint."""
     notices: list[tuple[str, object]] = []
-    reader = Reader(lambda *notice: notices.append(notice))
+    reader = Decoder(lambda *notice: notices.append(notice))
     data = snapshot.as_dict()
 
     assert plain(data)
-    assert snapshot == reader.read_activity(json.dumps(data).encode(), snapshot.activity_id)
+    assert snapshot == reader.decode_activity(json.dumps(data).encode(), snapshot.activity_id)
     assert [] == [field for field, _ in notices if field != "state"]
 
 
@@ -371,11 +371,11 @@ def test_activity_round_trip(snapshot: Activity) -> None:
 def test_send_round_trip(record: SendRecord) -> None:
     """What `as_dict` gives is plain JSON data, and is read again as the same send, without a complaint."""
     notices: list[tuple[str, object]] = []
-    reader = Reader(lambda *notice: notices.append(notice))
+    reader = Decoder(lambda *notice: notices.append(notice))
     data = record.as_dict()
 
     assert plain(data)
-    assert [record] == reader.read_send_history(json.dumps([data]).encode())
+    assert [record] == reader.decode_send_history(json.dumps([data]).encode())
     assert [] == [field for field, _ in notices if field != "send_status"]
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccactivity.api.decoding import Reader
+from ccactivity.api.decoding import Decoder
 from ccactivity.errors import DecodeError
 from ccactivity.models import Activity, ActivityState, ActivityStatus, SendRecord, SendStatus
 
@@ -165,17 +165,17 @@ class Read:
 
     def __init__(self) -> None:
         self.notices: list[tuple[str, object]] = []
-        self.reader = Reader(lambda field, value: self.notices.append((field, value)))
+        self.reader = Decoder(lambda field, value: self.notices.append((field, value)))
 
     def activity(self, **fields: Any) -> Activity:
-        return self.reader.read_activity(packed({"activity_id": "a", **fields}), "a")
+        return self.reader.decode_activity(packed({"activity_id": "a", **fields}), "a")
 
     def send(self, **fields: Any) -> SendRecord:
-        (record,) = self.reader.read_send_history(packed([fields]))
+        (record,) = self.reader.decode_send_history(packed([fields]))
         return record
 
 
-QUIET = Reader(lambda _field, _value: None)
+QUIET = Decoder(lambda _field, _value: None)
 
 
 def packed(data: Any) -> bytes:
@@ -188,7 +188,7 @@ def packed(data: Any) -> bytes:
 def test_activity_sample() -> None:
     """The vendor's sample of an activity is read, though it started at "completed"."""
     read = Read()
-    activity = read.reader.read_activity(ACTIVITY_SAMPLE.encode(), SAMPLED.activity_id)
+    activity = read.reader.decode_activity(ACTIVITY_SAMPLE.encode(), SAMPLED.activity_id)
 
     assert SAMPLED == activity
     assert json.loads(ACTIVITY_SAMPLE) == activity.raw
@@ -197,7 +197,7 @@ def test_activity_sample() -> None:
 
 def test_list_sample() -> None:
     """The vendor's sample of a list is read, with its placeholder for an id and its link as it is."""
-    page = QUIET.read_page(LIST_SAMPLE.encode())
+    page = QUIET.decode_page(LIST_SAMPLE.encode())
 
     assert (
         attrs.evolve(SAMPLED, activity_id="{activity_id}", self_url="/v3/activities/{activity_id}"),
@@ -222,7 +222,7 @@ def test_send_history_sample(body: str, records: list[SendRecord]) -> None:
     """The vendor's sample of a send history is read with and without its brackets, and a single send too."""
     read = Read()
 
-    assert records == read.reader.read_send_history(body.encode())
+    assert records == read.reader.decode_send_history(body.encode())
     assert [] == read.notices
 
 
@@ -236,7 +236,7 @@ def test_send_history_sample(body: str, records: list[SendRecord]) -> None:
 def test_any_value_in_an_activity(values: dict[str, Any], status: dict[str, Any]) -> None:
     """No value of any field costs its row: what cannot be read is None, and the rest of the page is there."""
     row = {"activity_id": "a", "status": status, **values}
-    page = QUIET.read_page(packed({"activities": [{"activity_id": "before"}, row, {"activity_id": "after"}]}))
+    page = QUIET.decode_page(packed({"activities": [{"activity_id": "before"}, row, {"activity_id": "after"}]}))
     activity = page.activities[1]
 
     assert ["before", "a", "after"] == [each.activity_id for each in page.activities]
@@ -252,7 +252,7 @@ def test_any_value_in_an_activity(values: dict[str, Any], status: dict[str, Any]
 @given(values=st.dictionaries(st.sampled_from(SEND_FIELDS), json_values))
 def test_any_value_in_a_send(values: dict[str, Any]) -> None:
     """No value of any field costs a send."""
-    records = QUIET.read_send_history(packed([{"send_id": 1}, values, {"send_id": 3}]))
+    records = QUIET.decode_send_history(packed([{"send_id": 1}, values, {"send_id": 3}]))
 
     assert (1, 3) == (records[0].send_id, records[2].send_id)
     assert json.dumps(values) == json.dumps(records[1].raw)
@@ -477,7 +477,7 @@ def test_deep_activity_error() -> None:
     for depth in range(1, sys.getrecursionlimit() + 50):
         body = b'{"activity_id": "a", "activity_errors": [%b7%b]}' % (b"[" * depth, b"]" * depth)
         try:
-            outcomes.append(QUIET.read_activity(body, "a").activity_id)
+            outcomes.append(QUIET.decode_activity(body, "a").activity_id)
         except DecodeError as error:
             outcomes.append(error.problem)
 
@@ -575,8 +575,8 @@ def test_lost_value_is_noticed(field: str, value: Any) -> None:
 
 
 def test_what_was_read_is_of_the_very_class_and_frozen() -> None:
-    activity = QUIET.read_activity(ACTIVITY_SAMPLE.encode(), SAMPLED.activity_id)
-    (record,) = QUIET.read_send_history(FIRST_SEND_SAMPLE.encode())
+    activity = QUIET.decode_activity(ACTIVITY_SAMPLE.encode(), SAMPLED.activity_id)
+    (record,) = QUIET.decode_send_history(FIRST_SEND_SAMPLE.encode())
     values: list[Any] = [activity, activity.status, record]
     assert [type(value) for value in values] == [Activity, ActivityStatus, SendRecord]
     for value in values:
@@ -595,6 +595,6 @@ def test_timestamps_are_remembered_but_not_without_end() -> None:
         assert moment == read.activity(created_at=moment.isoformat()).created_at
     longest = "2016-01-23T13:48:44." + "1" * 10_000 + "Z"
     read.activity(created_at=longest)
-    remembered = read.reader._moments
+    remembered = read.reader._timestamps
     assert len(remembered) <= 2048
     assert longest not in remembered

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
-from ccactivity.api.decoding import Reader
+from ccactivity.api.decoding import Decoder
 from ccactivity.api.endpoint import Endpoint, check_id
 from ccactivity.api.messages import Request
 from ccactivity.api.operations import get_activity, get_send_history, list_activities
@@ -95,7 +95,7 @@ def test_next_of_next() -> None:
 
     assert request is not None
     assert "cursor=x" == request.query
-    assert (first.method, first.needs, first.headers) == (request.method, request.needs, request.headers)
+    assert (first.method, first.scope, first.headers) == (request.method, request.scope, request.headers)
 
 
 @pytest.mark.parametrize(
@@ -261,12 +261,12 @@ def test_long_unsafe_link() -> None:
 
 def test_deep_unsafe_link() -> None:
     """A link that is an array in an array, as deep as a page can hold one, is refused like any other."""
-    reader = Reader(lambda _field, _value: None)
+    reader = Decoder(lambda _field, _value: None)
     outcomes = set()
     for depth in range(1, sys.getrecursionlimit() + 50):
         links = b'{"next": {"href": %b%b}}' % (b"[" * depth, b"]" * depth)
         try:
-            follow(reader.read_page(b'{"activities": [], "_links": %b}' % links).next)
+            follow(reader.decode_page(b'{"activities": [], "_links": %b}' % links).next)
         except (DecodeError, UnsafeLinkError) as error:
             outcomes.add(error.problem)
 

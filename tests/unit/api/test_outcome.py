@@ -1,4 +1,4 @@
-"""Replies in: how each is judged, which bodies are understood at all, and what a page holds."""
+"""Replies in: how each is classified, which bodies are understood at all, and what a page holds."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccactivity._text import escape
-from ccactivity.api.decoding import Reader
+from ccactivity.api.decoding import Decoder
 from ccactivity.api.endpoint import Endpoint
 from ccactivity.api.messages import Reply, Request
 from ccactivity.api.operations import get_activity, get_send_history, list_activities
-from ccactivity.api.outcome import Verdict, judge, refusal, server_time
+from ccactivity.api.outcome import OutcomeKind, classify, error_from
 from ccactivity.errors import (
     AuthenticationError,
     BadRequestError,
@@ -27,7 +27,7 @@ from ccactivity.errors import (
     ThrottledError,
 )
 
-READER = Reader(lambda _field, _value: None)
+DECODER = Decoder(lambda _field, _value: None)
 API = Endpoint.parse("https://api.cc.email/v3")
 ASKED = get_activity(API, "04fe9a")
 NESTED = b"[" * 100_000 + b"]" * 100_000
@@ -43,51 +43,51 @@ def packed(data: Any) -> bytes:
     return json.dumps(data).encode()
 
 
-# --- the judgement ------------------------------------------------------------------------------------------
+# --- classification -----------------------------------------------------------------------------------------
 
 THROTTLED = b'{"error_key":"throttled","error_message":"Too Many Requests"}'
 EXCEEDED = b'{"error_key":"quota_exceeded","error_message":"Limit Exceeded"}'
 
 
 @pytest.mark.parametrize(
-    ("status", "verdict"),
+    ("status", "kind"),
     [
-        *((status, Verdict.ANSWER) for status in (200, 201, 202, 204, 299)),
-        (401, Verdict.TOKEN_REFUSED),
-        *((status, Verdict.TRANSIENT) for status in (408, 425, 500, 502, 503, 504, 599)),
-        *((status, Verdict.REFUSED) for status in (400, 403, 404, 405, 409, 410, 415, 422, 451, 499)),
-        *((status, Verdict.NONSENSE) for status in (100, 199, 300, 301, 302, 303, 304, 307, 308, 399)),
+        *((status, OutcomeKind.ANSWER) for status in (200, 201, 202, 204, 299)),
+        (401, OutcomeKind.UNAUTHORIZED),
+        *((status, OutcomeKind.TRANSIENT) for status in (408, 425, 500, 502, 503, 504, 599)),
+        *((status, OutcomeKind.REJECTED) for status in (400, 403, 404, 405, 409, 410, 415, 422, 451, 499)),
+        *((status, OutcomeKind.UNEXPECTED) for status in (100, 199, 300, 301, 302, 303, 304, 307, 308, 399)),
     ],
 )
 @pytest.mark.parametrize("body", [b"", THROTTLED, EXCEEDED, b"<html>"])
-def test_verdict(status: int, verdict: Verdict, body: bytes) -> None:
-    """A reply is judged by its status; only a 429 is judged by its words."""
-    assert verdict is judge(Reply(status, body=body))
+def test_kind_of_outcome(status: int, kind: OutcomeKind, body: bytes) -> None:
+    """A reply is classified by its status; only a 429 is classified by its words."""
+    assert kind is classify(Reply(status, body=body)).kind
 
 
 @pytest.mark.parametrize(
-    ("body", "verdict"),
+    ("body", "kind"),
     [
-        (THROTTLED, Verdict.THROTTLED),
-        (EXCEEDED, Verdict.QUOTA_EXCEEDED),
-        (b"[" + THROTTLED + b"]", Verdict.THROTTLED),
-        (b"[" + EXCEEDED + b"]", Verdict.QUOTA_EXCEEDED),
-        (b"", Verdict.CROWDED),
-        (b"<html>quota_exceeded</html>", Verdict.CROWDED),
-        (b"{}", Verdict.CROWDED),
-        (b"[]", Verdict.CROWDED),
-        (b"null", Verdict.CROWDED),
-        (b'"throttled"', Verdict.CROWDED),
-        (b'{"error_key": null}', Verdict.CROWDED),
-        (b'{"error_key": ["throttled"]}', Verdict.CROWDED),
-        (b'{"error_key": "queue.full"}', Verdict.CROWDED),
-        (b'{"message": "Too Many Requests"}', Verdict.CROWDED),
-        pytest.param(NESTED, Verdict.CROWDED, id="nested"),
+        (THROTTLED, OutcomeKind.THROTTLED),
+        (EXCEEDED, OutcomeKind.QUOTA_EXCEEDED),
+        (b"[" + THROTTLED + b"]", OutcomeKind.THROTTLED),
+        (b"[" + EXCEEDED + b"]", OutcomeKind.QUOTA_EXCEEDED),
+        (b"", OutcomeKind.TOO_MANY_REQUESTS),
+        (b"<html>quota_exceeded</html>", OutcomeKind.TOO_MANY_REQUESTS),
+        (b"{}", OutcomeKind.TOO_MANY_REQUESTS),
+        (b"[]", OutcomeKind.TOO_MANY_REQUESTS),
+        (b"null", OutcomeKind.TOO_MANY_REQUESTS),
+        (b'"throttled"', OutcomeKind.TOO_MANY_REQUESTS),
+        (b'{"error_key": null}', OutcomeKind.TOO_MANY_REQUESTS),
+        (b'{"error_key": ["throttled"]}', OutcomeKind.TOO_MANY_REQUESTS),
+        (b'{"error_key": "queue.full"}', OutcomeKind.TOO_MANY_REQUESTS),
+        (b'{"message": "Too Many Requests"}', OutcomeKind.TOO_MANY_REQUESTS),
+        pytest.param(NESTED, OutcomeKind.TOO_MANY_REQUESTS, id="nested"),
     ],
 )
-def test_kinds_of_429(body: bytes, verdict: Verdict) -> None:
+def test_kinds_of_429(body: bytes, kind: OutcomeKind) -> None:
     """A 429 that says `throttled` or `quota_exceeded` means that; one that says neither is another kind."""
-    assert verdict is judge(Reply(429, body=body))
+    assert kind is classify(Reply(429, body=body)).kind
 
 
 @pytest.mark.parametrize(
@@ -102,9 +102,9 @@ def test_kinds_of_429(body: bytes, verdict: Verdict) -> None:
         *((status, ResponseError) for status in (405, 408, 409, 410, 415, 422, 425, 451)),
     ],
 )
-def test_kind_of_refusal(status: int, kind: type[ResponseError]) -> None:
+def test_error_of_each_status(status: int, kind: type[ResponseError]) -> None:
     """Each status has its error, which knows the status and what was asked."""
-    error = refusal(ASKED, Reply(status))
+    error = error_from(ASKED, classify(Reply(status)))
 
     assert kind is type(error)
     assert (status, "GET", "/v3/activities/04fe9a") == (error.status, error.method, error.path)
@@ -145,26 +145,26 @@ def test_kind_of_refusal(status: int, kind: type[ResponseError]) -> None:
         pytest.param(NESTED, None, None, id="nested"),
     ],
 )
-def test_words_of_refusal(body: bytes, key: str | None, message: str | None) -> None:
+def test_words_of_an_error(body: bytes, key: str | None, message: str | None) -> None:
     """An error says what the vendor said, in any of the shapes the vendor says it in."""
-    error = refusal(ASKED, Reply(403, body=body))
+    error = error_from(ASKED, classify(Reply(403, body=body)))
 
     assert (key, message) == (error.error_key, error.error_message)
 
 
 @given(status=st.integers(100, 599), body=st.binary() | json_values.map(packed), request_id=st.text())
-def test_any_refusal(status: int, body: bytes, request_id: str) -> None:
+def test_any_error(status: int, body: bytes, request_id: str) -> None:
     """Any reply has its error, and nothing in it can confuse a log or a terminal."""
-    error = refusal(ASKED, Reply(status, {"x-amzn-requestid": request_id}, body))
+    error = error_from(ASKED, classify(Reply(status, {"x-amzn-requestid": request_id}, body)))
     shown = [str(error), error.error_key or "", error.error_message or "", error.request_id or ""]
 
     assert all(text.isprintable() and len(text) < 5_000 for text in shown)
 
 
-def test_verbose_refusal() -> None:
+def test_verbose_error() -> None:
     """What the vendor says at length is cut."""
     words = {"error_key": "k" * 10_000, "error_message": "m" * 10_000}
-    error = refusal(ASKED, Reply(400, {"x-amzn-requestid": "i" * 10_000}, packed(words)))
+    error = error_from(ASKED, classify(Reply(400, {"x-amzn-requestid": "i" * 10_000}, packed(words))))
 
     assert len(str(error)) < 1_000
     assert len(error.request_id or "") < 1_000
@@ -180,7 +180,7 @@ def test_verbose_refusal() -> None:
 )
 def test_permission_denied(request_: Request, scope: str, privilege: str) -> None:
     """A 403 names the scope and the privilege that the call needs, whatever the vendor says."""
-    error = refusal(request_, Reply(403, body=b'{"message":"Forbidden"}'))
+    error = error_from(request_, classify(Reply(403, body=b'{"message":"Forbidden"}')))
 
     assert isinstance(error, PermissionDeniedError)
     assert (scope, privilege) == (error.scope, error.privilege)
@@ -201,7 +201,7 @@ def test_permission_denied(request_: Request, scope: str, privilege: str) -> Non
 )
 def test_request_id(headers: dict[str, str], request_id: str | None) -> None:
     """An error has the gateway's id of the request, which the vendor's support asks for."""
-    assert request_id == refusal(ASKED, Reply(500, headers)).request_id
+    assert request_id == error_from(ASKED, classify(Reply(500, headers))).request_id
 
 
 def test_reply_does_not_show_its_body() -> None:
@@ -230,7 +230,7 @@ def test_reply_does_not_show_its_body() -> None:
 )
 def test_server_time(date: str | None, moment: datetime | None) -> None:
     """The server's time is the aware instant of its Date header, or None without a readable one."""
-    assert moment == server_time(Reply(200, {} if date is None else {"date": date}))
+    assert moment == classify(Reply(200, {} if date is None else {"date": date})).server_time
 
 
 dates = st.lists(
@@ -259,7 +259,7 @@ dates = st.lists(
 @given(date=st.text() | dates)
 def test_any_date(date: str) -> None:
     """Any Date header is an aware instant or none."""
-    moment = server_time(Reply(200, {"date": date}))
+    moment = classify(Reply(200, {"date": date})).server_time
 
     assert moment is None or moment.tzinfo is not None
 
@@ -352,7 +352,7 @@ OTHER_JSON += [
 def test_no_activity(body: bytes) -> None:
     """What is no object with the id that was asked for is a DecodeError, never an activity."""
     with pytest.raises(DecodeError) as caught:
-        READER.read_activity(body, "a")
+        DECODER.decode_activity(body, "a")
 
     assert caught.value.excerpt.isprintable()
 
@@ -375,7 +375,7 @@ def test_no_activity(body: bytes) -> None:
 def test_no_page(body: bytes) -> None:
     """What has no list of activities, or one in which nothing is an activity, is a DecodeError, no end."""
     with pytest.raises(DecodeError) as caught:
-        READER.read_page(body)
+        DECODER.decode_page(body)
 
     assert caught.value.excerpt.isprintable()
 
@@ -384,7 +384,7 @@ def test_no_page(body: bytes) -> None:
 def test_no_send_history(body: bytes) -> None:
     """What is neither a list of objects nor a single send is a DecodeError, never an empty history."""
     with pytest.raises(DecodeError) as caught:
-        READER.read_send_history(body)
+        DECODER.decode_send_history(body)
 
     assert caught.value.excerpt.isprintable()
 
@@ -403,7 +403,7 @@ def test_no_send_history(body: bytes) -> None:
 def test_problem(body: bytes, problem: str) -> None:
     """A DecodeError says what is wrong with the body."""
     with pytest.raises(DecodeError) as caught:
-        READER.read_activity(body, "a")
+        DECODER.decode_activity(body, "a")
 
     assert problem == caught.value.problem
 
@@ -412,7 +412,7 @@ def test_problem(body: bytes, problem: str) -> None:
 def test_excerpt(body: bytes) -> None:
     """A DecodeError quotes the beginning of the body, short and escaped."""
     with pytest.raises(DecodeError) as caught:
-        READER.read_activity(body, "a")
+        DECODER.decode_activity(body, "a")
 
     assert "<" == caught.value.excerpt[1]
     assert len(caught.value.excerpt) < 1_000
@@ -423,13 +423,13 @@ def test_excerpt(body: bytes) -> None:
 def test_any_body(body: bytes) -> None:
     """Any body is a value or a DecodeError, for each of the three questions."""
     outcomes: list[object] = []
-    for read in (lambda: READER.read_activity(body, "a"), lambda: READER.read_page(body)):
+    for read in (lambda: DECODER.decode_activity(body, "a"), lambda: DECODER.decode_page(body)):
         try:
             outcomes.append(read())
         except DecodeError as error:
             outcomes.append(error)
     try:
-        outcomes += READER.read_send_history(body)
+        outcomes += DECODER.decode_send_history(body)
     except DecodeError as error:
         outcomes.append(error)
 
@@ -460,12 +460,12 @@ def test_any_body(body: bytes) -> None:
 )
 def test_next(others: dict[str, Any], following: object) -> None:
     """The next link is as it was sent, unchecked; None where there is none."""
-    assert following == READER.read_page(packed({"activities": [], **others})).next
+    assert following == DECODER.decode_page(packed({"activities": [], **others})).next
 
 
 def test_empty_page() -> None:
     """A page without rows is a page."""
-    page = READER.read_page(b'{"activities": []}')
+    page = DECODER.decode_page(b'{"activities": []}')
 
     assert ((), 0) == (page.activities, page.rows)
 
@@ -474,8 +474,8 @@ def test_empty_page() -> None:
 def test_row_that_is_no_activity(row: Any) -> None:
     """A row that is no activity is left out and noticed; the others are there."""
     notices: list[tuple[str, object]] = []
-    reader = Reader(lambda field, value: notices.append((field, value)))
-    page = reader.read_page(packed({"activities": [{"activity_id": "a"}, row, {"activity_id": "b"}]}))
+    reader = Decoder(lambda field, value: notices.append((field, value)))
+    page = reader.decode_page(packed({"activities": [{"activity_id": "a"}, row, {"activity_id": "b"}]}))
 
     assert ["a", "b"] == [activity.activity_id for activity in page.activities]
     assert [("activities", row)] == notices
@@ -496,7 +496,7 @@ def test_row_that_is_no_activity(row: Any) -> None:
 def test_wanted(wanted: Any, ids: list[str]) -> None:
     """Only the wanted rows of a page are read, in the page's order; all of them count."""
     body = packed({"activities": [{"activity_id": activity_id} for activity_id in "abc"]})
-    page = READER.read_page(body, wanted)
+    page = DECODER.decode_page(body, wanted)
 
     assert ids == [activity.activity_id for activity in page.activities]
     assert 3 == page.rows
@@ -505,9 +505,9 @@ def test_wanted(wanted: Any, ids: list[str]) -> None:
 def test_unwanted_rows_are_not_read() -> None:
     """What is wrong with a row that nobody wants is not noticed: it is not read at all."""
     notices: list[tuple[str, object]] = []
-    reader = Reader(lambda field, value: notices.append((field, value)))
+    reader = Decoder(lambda field, value: notices.append((field, value)))
     rows = [{"activity_id": activity_id, "percent_done": f"{activity_id}!"} for activity_id in "abc"]
-    reader.read_page(packed({"activities": rows}), {"b"})
+    reader.decode_page(packed({"activities": rows}), {"b"})
 
     assert [("percent_done", "b!")] == notices
 
@@ -522,7 +522,7 @@ def test_any_wanted(rows: list[dict[str, Any]]) -> None:
     """Asking for all the ids of a page one by one gives the same activities as reading the whole page."""
     known = [{"activity_id": "known"}, *rows]
     body = packed({"activities": known})
-    whole = READER.read_page(body).activities
-    single = [activity for each in whole for activity in READER.read_page(body, [each.activity_id]).activities]
+    whole = DECODER.decode_page(body).activities
+    single = [activity for each in whole for activity in DECODER.decode_page(body, [each.activity_id]).activities]
 
     assert set(whole) == set(single)

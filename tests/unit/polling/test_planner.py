@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 import attrs
 import pytest
 
-from ccactivity.polling.planner import Credit, Get, Pacing, Planner, SleepUntil, Sweep, SweptPage
+from ccactivity.polling.planner import Budget, Get, Pacing, Planner, SleepUntil, Sweep, SweptPage
 from ccactivity.polling.prediction import NEW
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
-FULL = Credit(500.0, 0.2)
+FULL = Budget(500.0, 0.2)
 
 
 @attrs.frozen
@@ -88,7 +88,7 @@ class World:
         href = f"/v3/activities?{action.state}&at={start + size}" if start + size < len(rows) else None
         self.planner.swept(action, [SweptPage(watched, len(part), action.start, href, len(part))], now)
 
-    def run(self, now: float, until: float, credit: Credit = FULL) -> float:
+    def run(self, now: float, until: float, credit: Budget = FULL) -> float:
         for _ in range(100_000):
             action = self.planner.next(now, credit)
             if isinstance(action, SleepUntil):
@@ -268,7 +268,7 @@ def test_a_higher_price_means_fewer_looks() -> None:
 def test_drained_credit_slows_everything_and_none_stops_it() -> None:
     """With a tenth of the credit the looks become rare; below one request there are none."""
     counts = []
-    for credit in (FULL, Credit(50.0, 0.0), Credit(0.5, 0.0)):
+    for credit in (FULL, Budget(50.0, 0.0), Budget(0.5, 0.0)):
         world = World(f"a{i}" for i in range(30))
         world.watch_listed()
         world.run(0.0, 600.0, credit)
@@ -281,8 +281,8 @@ def test_new_credit_wakes_what_waited_for_it() -> None:
     """After midnight a planner that had worked out late times offers a look again."""
     world = World(f"a{i}" for i in range(30))
     world.watch_listed()
-    now = world.run(0.0, 600.0, Credit(5.0, 0.0))
-    slept = asleep(world.planner.next(now, Credit(5.0, 0.0)))
+    now = world.run(0.0, 600.0, Budget(5.0, 0.0))
+    slept = asleep(world.planner.next(now, Budget(5.0, 0.0)))
     woken = world.planner.next(now + 30.0, FULL)
 
     assert slept.when > now + 30.0

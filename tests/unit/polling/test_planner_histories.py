@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ccactivity.polling import prediction
-from ccactivity.polling.planner import Credit, Get, Pacing, Planner, SleepUntil, Sweep
+from ccactivity.polling.planner import Budget, Get, Pacing, Planner, SleepUntil, Sweep
 from ccactivity.polling.prediction import Page, Watched
 
 from .test_planner import FULL, NOON, Row, World, acts_at, at, look, watching
@@ -97,7 +97,7 @@ class History:
                 self.planner.sweeps_off()
                 self.sweeping = None
             case "poor":
-                self.credit = Credit(20.0, 0.01)
+                self.credit = Budget(20.0, 0.01)
 
     def _act(self) -> None:
         for _ in range(4):

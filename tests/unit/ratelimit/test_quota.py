@@ -1,4 +1,4 @@
-"""The limits of one API key: the second, the two queues, the day, the credit, and the vendor's word."""
+"""The limits of one API key: the second, the two queues, the day, the budget, and the vendor's word."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from ccactivity.ratelimit.quota import Grant, Quota, Ticket
+from ccactivity.ratelimit.quota import Budget, Grant, Quota, Ticket
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MIDNIGHT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -574,7 +574,7 @@ def test_local_time(zone: str, utc: datetime, left: float) -> None:
 
     assert utc.date() == grant.day
     assert left == pytest.approx(ask(quota, 10, wall))
-    assert (utc + timedelta(seconds=left)) == quota.opens_at(10, wall)
+    assert (utc + timedelta(seconds=left)) == quota.reopens_at(10, wall)
     assert 10 == spent(quota, utc)
 
 
@@ -626,11 +626,11 @@ def test_jumping_clock(hours: list[int], minutes: list[int]) -> None:
         if delay == 0:
             grant = take(quota, now, wall, background=True)
             quota.answered(grant, wall + timedelta(minutes=minute))
-        credit, rate = quota.credit(now, wall)
-        assert 0 <= credit <= 5
-        assert 0 <= rate < math.inf
+        budget = quota.budget(now, wall)
+        assert 0 <= budget.available <= 5
+        assert 0 <= budget.refill_rate < math.inf
         assert 0 <= spent(quota, wall) <= number + 1
-        assert wall < quota.opens_at(now, wall) <= wall + timedelta(days=1)
+        assert wall < quota.reopens_at(now, wall) <= wall + timedelta(days=1)
 
 
 # --- the vendor's word: throttled ---------------------------------------------------------------------------
@@ -713,7 +713,7 @@ def test_exceeded(server: datetime | None, left: float) -> None:
 
     assert left == ask(quota, 5.0)
     assert left + 20 == ask(quota, 5.0, background=True)
-    assert left == quota.shut_for(5.0, NOON, background=False)
+    assert left == quota.seconds_until_open(5.0, NOON, background=False)
     assert 0 == ask(quota, 5.0 + left, NOON + timedelta(seconds=left))
     assert 20 == ask(quota, 5.0 + left, NOON + timedelta(seconds=left), background=True)
 
@@ -731,7 +731,7 @@ def test_opens_at(server: datetime | None, opens_at: datetime) -> None:
     quota = Quota()
     quota.exceeded(take(quota, 0), 5.0, NOON, server=server, jitter=20.0)
 
-    assert opens_at == quota.opens_at(6.0, NOON + timedelta(seconds=1))
+    assert opens_at == quota.reopens_at(6.0, NOON + timedelta(seconds=1))
 
 
 def exceeded(*, background: bool = False, jitter: float = 20.0) -> tuple[Line, float]:
@@ -829,7 +829,7 @@ def test_refused_probe_opens_at() -> None:
     line.run(reset)
     line.quota.exceeded(line.granted[0][1], line.now, line.wall, server=line.wall, jitter=0.0)
 
-    assert line.wall + timedelta(minutes=10) == line.quota.opens_at(line.now, line.wall)
+    assert line.wall + timedelta(minutes=10) == line.quota.reopens_at(line.now, line.wall)
 
 
 def test_own_ledger_after_the_reset() -> None:
@@ -839,8 +839,8 @@ def test_own_ledger_after_the_reset() -> None:
     probe = take(quota, 12 * 3600 + 1.0, MIDNIGHT)
     quota.unanswered(probe, MIDNIGHT)
 
-    assert 86_400 == quota.shut_for(12 * 3600 + 2.0, MIDNIGHT, background=False)
-    assert MIDNIGHT + timedelta(days=1) == quota.opens_at(12 * 3600 + 2.0, MIDNIGHT)
+    assert 86_400 == quota.seconds_until_open(12 * 3600 + 2.0, MIDNIGHT, background=False)
+    assert MIDNIGHT + timedelta(days=1) == quota.reopens_at(12 * 3600 + 2.0, MIDNIGHT)
 
 
 def test_exceeded_under_way() -> None:
@@ -862,23 +862,23 @@ def test_open_gate_has_no_probe() -> None:
     assert [False, False] == [take(quota, 0).probe, take(quota, 50_000, MIDNIGHT).probe]
 
 
-# --- credit -------------------------------------------------------------------------------------------------
+# --- the budget -------------------------------------------------------------------------------------------------
 
 
-def test_credit_flows_evenly() -> None:
+def test_the_budget_refills_evenly() -> None:
     """What the day has left above the reserve flows in evenly until 00:00 UTC."""
     quota = Quota(4, 10_000, 500)
     for number in range(600):
         take(quota, number * 1.0, background=True)
-    drained, rate = quota.credit(600.0, NOON)
-    later, _ = quota.credit(700.0, NOON)
+    drained = quota.budget(600.0, NOON)
+    later = quota.budget(700.0, NOON)
 
-    assert (10_000 - 600 - 500) / (12 * 3600) == pytest.approx(rate)
-    assert later - drained == pytest.approx(100 * rate)
+    assert (10_000 - 600 - 500) / (12 * 3600) == pytest.approx(drained.refill_rate)
+    assert later.available - drained.available == pytest.approx(100 * drained.refill_rate)
 
 
 @pytest.mark.parametrize(
-    ("quota", "credit"),
+    ("quota", "available"),
     [
         (Quota(), 500),
         (Quota(4, 1_000, 500), 500),
@@ -890,30 +890,30 @@ def test_credit_flows_evenly() -> None:
     ],
     ids=repr,
 )
-def test_first_credit(quota: Quota, credit: float) -> None:
-    """A day begins with up to 500 requests of credit, and never more than what watches may spend of it."""
-    assert credit == pytest.approx(quota.credit(1_000.0, NOON)[0])
+def test_first_budget(quota: Quota, available: float) -> None:
+    """A day begins with up to 500 requests of budget, and never more than what watches may spend of it."""
+    assert available == pytest.approx(quota.budget(1_000.0, NOON).available)
 
 
-def test_unlimited_credit() -> None:
-    """An unlimited quota has full credit, whatever was spent of it."""
+def test_unlimited_budget() -> None:
+    """An unlimited quota has a full budget, whatever was spent of it."""
     quota = Quota.unlimited()
     for _ in range(1_000):
         take(quota, 0, background=True)
 
-    assert (500, 0) == quota.credit(0, NOON)
+    assert Budget(500, 0) == quota.budget(0, NOON)
 
 
 @pytest.mark.parametrize(("background", "cost"), [(True, 1), (False, 0)])
 def test_who_pays(background: bool, cost: int) -> None:
-    """A poll is paid from the credit of watching, a person's call is not; a refund gives it back."""
+    """A poll is paid from the budget of watching, a person's call is not; a refund gives it back."""
     quota = Quota()
-    quota.credit(0, NOON)
+    quota.budget(0, NOON)
     grant = take(quota, 0, background=background)
-    after = quota.credit(0, NOON)[0]
+    after = quota.budget(0, NOON).available
     quota.refund(grant)
 
-    assert (500 - cost, 500) == (after, quota.credit(0, NOON)[0])
+    assert (500 - cost, 500) == (after, quota.budget(0, NOON).available)
 
 
 @given(
@@ -925,8 +925,8 @@ def test_who_pays(background: bool, cost: int) -> None:
         max_size=30,
     ),
 )
-def test_any_credit(per_day: int, reserve: int, former: float, steps: list[tuple[float, int, bool, bool]]) -> None:
-    """Credit is never negative, never above 500, and never above what watches may spend of the day."""
+def test_any_budget(per_day: int, reserve: int, former: float, steps: list[tuple[float, int, bool, bool]]) -> None:
+    """The budget is never negative, never above 500, and never above what watches may spend of the day."""
     line = Line(Quota(4, per_day, reserve, spent=int(former * per_day)))
     for gap, number, background, refunded in steps:
         known = len(line.granted)
@@ -936,43 +936,43 @@ def test_any_credit(per_day: int, reserve: int, former: float, steps: list[tuple
         for _, grant in line.granted[known:]:
             if refunded:
                 line.quota.refund(grant)
-        credit, rate = line.quota.credit(line.now, line.wall)
+        budget = line.quota.budget(line.now, line.wall)
         left = per_day - spent(line.quota, line.wall)
         spendable = max(0.0, left - min(reserve, left / 10))
         tomorrow = datetime.combine(line.wall.date() + timedelta(days=1), datetime.min.time(), UTC)
-        assert 0 <= credit <= min(500, spendable) + CLOSE
-        assert spendable == pytest.approx(rate * max(1.0, (tomorrow - line.wall).total_seconds()))
+        assert 0 <= budget.available <= min(500, spendable) + CLOSE
+        assert spendable == pytest.approx(budget.refill_rate * max(1.0, (tomorrow - line.wall).total_seconds()))
 
 
 @pytest.mark.parametrize("every", [1.0, 60.0, 3_600.0, 21_600.0, 43_200.0])
 def test_no_burst_at_midnight(every: float) -> None:
-    """A day that was spent leaves nothing to the next: its credit flows in from 00:00 UTC on, however long ago
+    """A day that was spent leaves nothing to the next: its budget flows in from 00:00 UTC on, however long ago
     anybody asked.
     """
     quota = Quota(4, 1_000, 0, spent=1_000)
     now = 0.0
     while now < 43_200:
-        assert (0, 0) == quota.credit(now, NOON + timedelta(seconds=now))
+        assert Budget(0, 0) == quota.budget(now, NOON + timedelta(seconds=now))
         now += every
-    credit, rate = quota.credit(43_201, MIDNIGHT + timedelta(seconds=1))
+    budget = quota.budget(43_201, MIDNIGHT + timedelta(seconds=1))
 
-    assert 1_000 / 86_399 == pytest.approx(rate)
-    assert credit <= 1
+    assert 1_000 / 86_399 == pytest.approx(budget.refill_rate)
+    assert budget.available <= 1
 
 
 def test_last_second_of_the_day() -> None:
     """In the last second of a day, what is left flows as if the second were still whole."""
     quota = Quota(4, 1_000, 0)
 
-    assert 1_000 == quota.credit(0, MIDNIGHT - timedelta(microseconds=1))[1]
+    assert 1_000 == quota.budget(0, MIDNIGHT - timedelta(microseconds=1)).refill_rate
 
 
-def test_credit_after_a_jump() -> None:
-    """The wall clock may jump: credit flows by the clock that does not."""
+def test_the_budget_after_a_jump() -> None:
+    """The wall clock may jump: the budget refills by the clock that does not."""
     quota = Quota()
     for number in range(600):
         take(quota, number * 1.0, background=True)
-    before, _ = quota.credit(600.0, NOON)
-    after, _ = quota.credit(600.0, NOON + timedelta(hours=1))
+    before = quota.budget(600.0, NOON)
+    after = quota.budget(600.0, NOON + timedelta(hours=1))
 
-    assert before == after
+    assert before.available == after.available

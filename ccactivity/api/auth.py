@@ -1,0 +1,54 @@
+"""The token of each attempt: given by a source, which is told of a refused one once."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .._secret import Secret
+from .._tasks import SingleFlight
+from ..tokens import TokenSource, check_given
+
+__all__ = ["Authenticator"]
+
+# A refresh gets this time when the session is closed: the token it brings may be the only one that is still good.
+_CLOSE_TIMEOUT_S: Final = 10.0
+
+
+class Authenticator:
+    """Asks a source for tokens. A refused one is reported to it once, however many requests carried it."""
+
+    def __init__(self, source: TokenSource) -> None:
+        self._source = source
+        self._refresh: SingleFlight[None] = SingleFlight()
+
+    @property
+    def refreshing(self) -> bool:
+        """Whether the current token is on its way out."""
+        return self._refresh.running
+
+    async def wait(self) -> None:
+        """Wait until no refresh is under way. Whether it went well is for those whose token was refused."""
+        await self._refresh.wait()
+
+    async def token(self) -> Secret:
+        """Return the token to send now, after a refresh that is under way; TokenError for one that cannot be sent."""
+        if self._refresh.running:
+            await self._refresh.wait()
+        return Secret(check_given(await self._source.access_token()))
+
+    async def is_current(self, token: str) -> bool:
+        """Whether the source would give this very token again."""
+        return await self._source.access_token() == token
+
+    async def replace(self, refused: str) -> bool:
+        """Report a refused token, in a task that no caller can cancel; tell whether there is another one now."""
+
+        async def report() -> None:
+            await self._source.refused(refused)
+
+        await self._refresh.run(report)
+        return not await self.is_current(refused)
+
+    async def aclose(self) -> None:
+        """Let a refresh that is under way end."""
+        await self._refresh.aclose(_CLOSE_TIMEOUT_S)
