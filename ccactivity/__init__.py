@@ -35,10 +35,11 @@ if TYPE_CHECKING:
         UnsafeLinkError,
         WatchTimeoutError,
     )
+    from .listing import ActivityList
     from .models import TERMINAL_STATES, Activity, ActivityState, ActivityStatus, SendRecord, SendStatus
     from .polling.pacing import Pacing
     from .ratelimit.quota import Quota
-    from .session import ActivityList, ActivitySession, Stats
+    from .session import ActivitySession, Stats
     from .tokens import TokenSource
     from .watch import BatchResult, BatchWatch, Watch
 
@@ -85,7 +86,7 @@ __all__ = [
 ]
 
 
-_HOMES = ("errors", "models", "polling.pacing", "ratelimit.quota", "api.retry", "tokens", "watch", "session")
+_HOMES = ("errors", "models", "polling.pacing", "ratelimit.quota", "api.retry", "tokens", "listing", "watch", "session")
 
 if not TYPE_CHECKING:  # a type checker would take any name for one that is there
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
@@ -18,11 +19,11 @@ def spawn(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
 
 
-async def wait_until_set(event: asyncio.Event, timeout: float | None) -> None:
-    """Return when an event is set, or after `timeout` seconds (None: never); a cancellation that meets it is heard."""
+async def wait_until_set(event: asyncio.Event, timeout: float) -> None:
+    """Return when an event is set, or after `timeout` seconds (infinity: never); a cancellation then is heard."""
     with suppress(TimeoutError):
         # Not asyncio.wait_for: before Python 3.12 it swallows a cancellation that arrives with the result.
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(None if timeout == math.inf else timeout):
             await event.wait()
 
 

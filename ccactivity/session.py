@@ -1,10 +1,10 @@
-"""The face of the library: owns what a session needs and puts it together; asks, reads and schedules nothing itself."""
+"""The session: what a user holds, and the one place where the parts are put together."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, Self
@@ -24,21 +24,22 @@ from .api.messages import Request
 from .api.operations import MAX_PAGE_SIZE, get_activity, get_send_history, list_activities
 from .api.retry import Retry
 from .api.transport import Transport
-from .errors import ActivityFailedError, BatchError, CCActivityError, PagingError, SessionClosedError
+from .errors import ActivityFailedError, BatchError, CCActivityError, SessionClosedError
+from .listing import ActivityList
 from .models import Activity, SendRecord
-from .polling.monitor import Monitor
+from .polling.hub import Hub
 from .polling.pacing import Pacing
 from .polling.planner import Planner
+from .polling.poller import Poller
+from .polling.tuning import Tuning
 from .ratelimit.limiter import QuotaLimiter
 from .ratelimit.quota import Quota
 from .tokens import TokenSource, source_of
 from .watch import BatchResult, BatchWatch, Watch, subscribe
 
-__all__ = ["ActivityList", "ActivitySession", "Stats"]
+__all__ = ["ActivitySession", "Stats"]
 
 _log: Final = logging.getLogger("ccactivity")
-# A collection that shifts while it is read repeats rows, but not whole pages again and again.
-MAX_BARREN_PAGES: Final = 10
 _BASE_URL: Final = "https://api.cc.email/v3"
 # The vendor's filter knows these (its Swagger file); `initialized` is a state that it cannot be asked for.
 _FILTERS: Final = ("processing", "completed", "cancelled", "failed", "timed_out")
@@ -118,8 +119,15 @@ class ActivitySession:
             limiter=self._limiter,
             retry=retry or Retry(),
         )
-        planner = Planner(pacing or Pacing())
-        self._monitor = Monitor(self._client, self._limiter, self._endpoint, self._decoder, planner)
+        self._hub = Hub()
+        self._poller = Poller(
+            self._hub,
+            Planner(pacing or Pacing(), Tuning()),
+            self._client,
+            self._limiter,
+            endpoint=self._endpoint,
+            decoder=self._decoder,
+        )
         self._loop = LoopBound("this session belongs", "make one session for each loop")
 
     @classmethod
@@ -149,14 +157,14 @@ class ActivitySession:
     def stats(self) -> Stats:
         """What the session is doing. For use while its event loop runs."""
         self._enter()
-        sent, finished = dict(self._client.sent), self._monitor.finished
+        sent, finished = dict(self._client.sent), self._poller.finished
         asked = sent.get("list", 0) + sent.get("get", 0)
         return Stats(
-            watching=self._monitor.watching,
+            watching=self._hub.watching,
             finished=finished,
             requests=sent,
             requests_per_finished=asked / finished if finished else None,
-            price=self._monitor.price,
+            price=self._poller.price,
             credit=self._limiter.budget().available,
         )
 
@@ -171,9 +179,9 @@ class ActivitySession:
 
     async def aclose(self) -> None:
         """Close the session. What is under way ends with `SessionClosedError`. Closing twice is no error."""
-        self._monitor.abort(SessionClosedError("the session was closed"))
+        self._hub.abort(SessionClosedError("the session was closed"))
         await self._client.aclose()
-        await self._monitor.settled()
+        await self._hub.settled()
 
     # --- single questions -------------------------------------------------------------------------------------------
 
@@ -243,7 +251,7 @@ class ActivitySession:
         PermissionDeniedError and the like; SessionClosedError. Failures that may pass do not end a watch.
         """
         subscription = subscribe(
-            self._watching, timeout=timeout, grace=grace, max_staleness=max_staleness, every_poll=every_poll
+            self._enter_hub, timeout=timeout, grace=grace, max_staleness=max_staleness, every_poll=every_poll
         )
         return Watch(check_id(activity_id), subscription)
 
@@ -282,7 +290,7 @@ class ActivitySession:
         An id that cannot be followed does not disturb the others: it is in `errors`, and a BatchError is raised when
         all else is delivered. ValueError, at once, names malformed ids.
         """
-        subscription = subscribe(self._watching, timeout=timeout, grace=grace, max_staleness=max_staleness)
+        subscription = subscribe(self._enter_hub, timeout=timeout, grace=grace, max_staleness=max_staleness)
         return BatchWatch(ids, subscription)
 
     async def wait_many(
@@ -314,9 +322,9 @@ class ActivitySession:
 
     # --- within -----------------------------------------------------------------------------------------------------
 
-    def _watching(self) -> Monitor:
+    def _enter_hub(self) -> Hub:
         self._enter()
-        return self._monitor
+        return self._hub
 
     def _enter(self) -> None:
         """Bind the session to the loop that uses it first."""
@@ -330,47 +338,3 @@ class ActivitySession:
         if key not in self._noticed and len(self._noticed) < 100:
             self._noticed.add(key)
             _log.warning("the vendor sent an undocumented value of %s: %s", field, escape(repr(value), 80))
-
-
-class ActivityList:
-    """A list of activities that is read page by page, as it is needed; made by `ActivitySession.list_activities`.
-
-    Each iteration reads it anew. An activity that is on two pages, because the list shifted meanwhile, comes once.
-    Raises UnsafeLinkError, PagingError or DecodeError for links that lead astray, after what was good was delivered.
-    """
-
-    def __init__(self, first: Request, endpoint: Endpoint, read: Callable[[Request], Awaitable[ActivityPage]]) -> None:
-        self._first = first
-        self._endpoint = endpoint
-        self._read = read
-
-    async def __aiter__(self) -> AsyncIterator[Activity]:
-        async for page in self.pages():
-            for activity in page:
-                yield activity
-
-    def __await__(self) -> Generator[Any, None, list[Activity]]:
-        return self._all().__await__()
-
-    async def _all(self) -> list[Activity]:
-        return [activity async for activity in self]
-
-    async def pages(self) -> AsyncIterator[list[Activity]]:
-        """Yield the activities page by page."""
-        request: Request | None = self._first
-        passed: set[str] = set()
-        known: set[str] = set()
-        barren = 0
-        while request is not None:
-            passed.add(request.target)
-            page = await self._read(request)
-            fresh = []
-            for activity in page.activities:
-                if activity.activity_id not in known:
-                    known.add(activity.activity_id)
-                    fresh.append(activity)
-            yield fresh
-            request = self._endpoint.next_request(page.next, request)
-            barren = 0 if fresh else barren + 1
-            if request is not None and (request.target in passed or barren >= MAX_BARREN_PAGES):
-                raise PagingError(f"{request.path}: the next links lead in a circle")

@@ -1,4 +1,4 @@
-"""What a consumer holds: one watched activity, or many; it polls nothing itself.
+"""The watches that a consumer iterates: one activity, or many.
 
 1. Nothing happens before the first await or iteration, so that a watch may be made anywhere.
 2. Nothing is held across a yield: these are classes and not generators, and leaving a loop early leaves nothing behind.
@@ -21,99 +21,97 @@ from ._validation import check_number
 from .api.endpoint import check_id
 from .errors import BatchError, CCActivityError, WatchTimeoutError
 from .models import Activity
-from .polling.mailbox import Mailbox
-from .polling.monitor import Look, Monitor
+from .polling.hub import Hub, ResumePoint, SnapshotQueue
 
 __all__ = ["BatchResult", "BatchWatch", "Watch"]
 
-# How many malformed ids an error names.
-_NAMED: Final = 5
+_MAX_IDS_NAMED: Final = 5  # in the error of malformed ids
 
 
 class _Subscription:
-    """What a watch has with the monitor, apart from the watch itself, so that a forgotten watch can be freed.
+    """What a watch has with the hub, apart from the watch itself, so that a forgotten watch can be freed.
 
-    `left`: ids that are not over yet, with the last snapshot handed over of each. `deadlines`: when each is given up.
+    `unfinished`: ids that are not over yet, with the last snapshot handed over of each.
     """
 
-    def __init__(self, box: Mailbox, enter: Callable[[], Monitor], timeout: float | None) -> None:
-        self.box = box
+    def __init__(self, queue: SnapshotQueue, enter: Callable[[], Hub], timeout: float | None) -> None:
+        self.queue = queue
         self.timeout = timeout
-        self.hurried = False
-        self.left: dict[str, Activity | None] = {}
-        self._added: set[str] = set()
+        self.first_look_requested = False
+        self.unfinished: dict[str, Activity | None] = {}
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._known_ids: set[str] = set()
         # What is worth knowing when an iteration that was cancelled is resumed, so that nothing is asked twice.
-        self._looks: dict[str, Look] = {}
+        self._resume_from: dict[str, ResumePoint] = {}
         self._enter = enter
-        self._monitor: Monitor | None = None
+        self._hub: Hub | None = None
         self._deadlines: deque[tuple[float, str]] = deque()
         self._timer: asyncio.TimerHandle | None = None
-        self.loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def attached(self) -> bool:
-        return self._monitor is not None
+        return self._hub is not None
 
     def attach(self) -> None:
-        """Follow what is left; SessionClosedError, RuntimeError on another loop."""
-        self._monitor = self._enter()
+        """Subscribe to what is unfinished; SessionClosedError, RuntimeError on another loop."""
+        self._hub = self._enter()
         self.loop = asyncio.get_running_loop()
-        for activity_id in self.left:
-            if activity_id not in self.box.pending and activity_id not in self.box.failures:
-                self._follow(activity_id)
-        self._looks.clear()
-        self._arm()
-        if self.hurried and len(self.left) == 1:
-            self._monitor.hurry(next(iter(self.left)))
+        for activity_id in self.unfinished:
+            if activity_id not in self.queue.pending and activity_id not in self.queue.failures:
+                self._subscribe(activity_id)
+        self._resume_from.clear()
+        self._schedule_timeout()
+        if self.first_look_requested and len(self.unfinished) == 1:
+            self._hub.prioritize(next(iter(self.unfinished)))
 
     def add(self, activity_id: str) -> None:
-        """Follow one more, unless it was added before: also one that has ended comes only once."""
-        if activity_id not in self._added:
-            self._added.add(activity_id)
-            self.left[activity_id] = None
-            self._follow(activity_id)
-            self._arm()
+        """Subscribe to one more, unless it was added before: also one that has ended comes only once."""
+        if activity_id not in self._known_ids:
+            self._known_ids.add(activity_id)
+            self.unfinished[activity_id] = None
+            self._subscribe(activity_id)
+            self._schedule_timeout()
 
-    def detach(self) -> Monitor | None:
-        """Free everything; what is pending stays. Returns the monitor if there was one."""
-        monitor, self._monitor = self._monitor, None
+    def detach(self) -> Hub | None:
+        """Free everything; what is pending stays. Returns the hub if there was one."""
+        hub, self._hub = self._hub, None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if monitor is not None:
-            looks = ((key, monitor.last_look(key)) for key in self.box.following)
-            self._looks.update((key, look) for key, look in looks if look is not None)
-            monitor.drop_all(self.box)
-        return monitor
+        if hub is not None:
+            for activity_id in tuple(self.queue.unfinished):
+                if (known := hub.unsubscribe(self.queue, activity_id)) is not None:
+                    self._resume_from[activity_id] = known
+        return hub
 
-    def _follow(self, activity_id: str) -> None:
-        assert self._monitor is not None
+    def _subscribe(self, activity_id: str) -> None:
+        assert self._hub is not None
         assert self.loop is not None
-        got = self.left[activity_id]
+        got = self.unfinished[activity_id]
         if self.timeout is not None and got is None:
             self._deadlines.append((self.loop.time() + self.timeout, activity_id))
-        self._monitor.follow(self.box, activity_id, got, self._looks.get(activity_id))
+        self._hub.subscribe(self.queue, activity_id, got=got, resume_from=self._resume_from.get(activity_id))
 
-    def _arm(self) -> None:
+    def _schedule_timeout(self) -> None:
         if self._timer is None and self._deadlines and self.loop is not None:
-            self._timer = self.loop.call_at(self._deadlines[0][0], self._expire)
+            self._timer = self.loop.call_at(self._deadlines[0][0], self._time_out)
 
-    def _expire(self) -> None:
+    def _time_out(self) -> None:
         assert self.loop is not None
-        assert self._monitor is not None
+        assert self._hub is not None
         assert self.timeout is not None
         self._timer = None
         while self._deadlines and self._deadlines[0][0] <= self.loop.time():
             _, activity_id = self._deadlines.popleft()
-            if activity_id in self.box.following:
-                last = self.box.pending.get(activity_id) or self.left.get(activity_id)
-                self._monitor.drop(self.box, activity_id)
-                self.box.fail(activity_id, WatchTimeoutError(activity_id, last, self.timeout))
-        self._arm()
+            if activity_id in self.queue.unfinished:
+                last = self.queue.pending.get(activity_id) or self.unfinished.get(activity_id)
+                self._hub.unsubscribe(self.queue, activity_id)
+                self.queue.fail(activity_id, WatchTimeoutError(activity_id, last, self.timeout))
+        self._schedule_timeout()
 
 
-class _Follower:
-    """The part that one watch and many have in common."""
+class _WatchBase:
+    """What one watch and many have in common."""
 
     def __init__(self, subscription: _Subscription) -> None:
         self._subscription = subscription
@@ -137,15 +135,15 @@ class _Follower:
     async def __anext__(self) -> Activity:
         """Return the next snapshot."""
         await self._ready()
-        box = self._subscription.box
-        if not self._over and box.pending:
-            snapshot = box.take()
+        queue = self._subscription.queue
+        if not self._over and queue.pending:
+            snapshot = queue.take()
             if snapshot.done:
-                self._subscription.left.pop(snapshot.activity_id, None)
+                self._subscription.unfinished.pop(snapshot.activity_id, None)
             else:
-                self._subscription.left[snapshot.activity_id] = snapshot
+                self._subscription.unfinished[snapshot.activity_id] = snapshot
             return snapshot
-        error = None if self._over else box.aborted or self._conclusion()
+        error = None if self._over else queue.aborted or self._conclusion()
         await self.aclose()
         if error is not None:
             raise error
@@ -155,26 +153,26 @@ class _Follower:
         """Stop watching. Nothing is asked for on its behalf any more, and iterating it further ends at once."""
         self._over = True
         self._stop_source()
-        monitor = self._subscription.detach()
-        self._subscription.box.wake()
-        if monitor is not None:
-            await monitor.settled()
+        hub = self._subscription.detach()
+        self._subscription.queue.wake()
+        if hub is not None:
+            await hub.settled()
 
     def __del__(self) -> None:
         subscription = self._subscription
         if subscription.attached and subscription.loop is not None and not subscription.loop.is_closed():
-            subscription.loop.call_soon_threadsafe(self._let_go, subscription)
+            subscription.loop.call_soon_threadsafe(self._detach, subscription)
 
     @staticmethod
-    def _let_go(subscription: _Subscription) -> None:
+    def _detach(subscription: _Subscription) -> None:
         subscription.detach()
 
     async def _first(self) -> Self:
         """Make the first look: return once there is a snapshot, raise what a first iteration would raise."""
-        self._subscription.hurried = True
+        self._subscription.first_look_requested = True
         await self._ready()
-        box = self._subscription.box
-        if not self._over and not box.pending and (error := box.aborted or self._conclusion()) is not None:
+        queue = self._subscription.queue
+        if not self._over and not queue.pending and (error := queue.aborted or self._conclusion()) is not None:
             await self.aclose()
             raise error
         return self
@@ -184,12 +182,12 @@ class _Follower:
         if self._busy:
             raise RuntimeError("two tasks iterate one watch; make a watch for each, they share their requests")
         self._busy = True
-        box = self._subscription.box
+        queue = self._subscription.queue
         try:
             if not self._over and not self._subscription.attached:
                 self._attach()
-            while not (self._over or box.pending or box.aborted or self._finished()):
-                await box.changed()
+            while not (self._over or queue.pending or queue.aborted or self._finished()):
+                await queue.changed()
         except asyncio.CancelledError:
             self._subscription.detach()
             self._stop_source()
@@ -198,7 +196,7 @@ class _Follower:
             self._busy = False
 
     def _attach(self) -> None:
-        if self._subscription.box.aborted is None and not self._subscription.box.pending:
+        if self._subscription.queue.aborted is None and not self._subscription.queue.pending:
             self._subscription.attach()
 
     def _stop_source(self) -> None:
@@ -206,14 +204,14 @@ class _Follower:
 
     def _finished(self) -> bool:
         """Whether every id is accounted for."""
-        return not self._subscription.box.following
+        return not self._subscription.queue.unfinished
 
     def _conclusion(self) -> Exception | None:
         """What to raise when everything has been handed over."""
         raise NotImplementedError
 
 
-class Watch(_Follower):
+class Watch(_WatchBase):
     """The snapshots of one activity; made by `ActivitySession.watch`.
 
     Iterate it for the first snapshot, every change, and the terminal one, with which it ends. Await it to make the
@@ -225,16 +223,16 @@ class Watch(_Follower):
     def __init__(self, activity_id: str, subscription: _Subscription) -> None:
         super().__init__(subscription)
         self.activity_id = activity_id
-        subscription.left[activity_id] = None
+        subscription.unfinished[activity_id] = None
 
     def __repr__(self) -> str:
         return f"<Watch of {self.activity_id}>"
 
     def _conclusion(self) -> Exception | None:
-        return self._subscription.box.failures.get(self.activity_id)
+        return self._subscription.queue.failures.get(self.activity_id)
 
 
-class BatchWatch(_Follower):
+class BatchWatch(_WatchBase):
     """The snapshots of many activities; made by `ActivitySession.watch_many`.
 
     Iterate it for every change of each; each terminal snapshot comes exactly once. When all else is delivered, a
@@ -245,76 +243,76 @@ class BatchWatch(_Follower):
     def __init__(self, ids: Iterable[str] | AsyncIterable[str], subscription: _Subscription) -> None:
         super().__init__(subscription)
         self._source: AsyncIterator[str] | None = None
-        self._feeder: asyncio.Task[None] | None = None
-        self._feed = _Feed()
+        self._reader_task: asyncio.Task[None] | None = None
+        self._id_source = _IdSource()
         if isinstance(ids, AsyncIterable):
             self._source = aiter(ids)
-            self._feed.open = True
+            self._id_source.open = True
         else:
-            subscription.left.update(dict.fromkeys(_checked(ids)))
+            subscription.unfinished.update(dict.fromkeys(_checked(ids)))
 
     def __repr__(self) -> str:
-        return f"<BatchWatch, {len(self._subscription.left)} under way>"
+        return f"<BatchWatch, {len(self._subscription.unfinished)} under way>"
 
     @property
     def errors(self) -> Mapping[str, CCActivityError]:
         """Why single ids cannot be followed, by id."""
-        return dict(self._subscription.box.failures)
+        return dict(self._subscription.queue.failures)
 
     def _attach(self) -> None:
-        if self._source is not None and self._feed.cut:
+        if self._source is not None and self._id_source.cancelled:
             raise RuntimeError("this watch was cancelled, and its source of ids with it; make a new one")
         super()._attach()
-        if self._source is not None and self._feeder is None and self._subscription.attached:
-            self._feeder = asyncio.create_task(_feed(self._source, self._subscription, self._feed))
+        if self._source is not None and self._reader_task is None and self._subscription.attached:
+            self._reader_task = asyncio.create_task(_read_ids(self._source, self._subscription, self._id_source))
 
     def _stop_source(self) -> None:
-        if self._feeder is not None and not self._feeder.done():
-            self._feed.cut = True
-            self._feeder.cancel()
+        if self._reader_task is not None and not self._reader_task.done():
+            self._id_source.cancelled = True
+            self._reader_task.cancel()
 
     async def aclose(self) -> None:
         """Stop watching, and close the source of ids if it is an async one."""
         await super().aclose()
-        if self._feeder is not None and not self._feeder.done():
-            await asyncio.wait([self._feeder])
+        if self._reader_task is not None and not self._reader_task.done():
+            await asyncio.wait([self._reader_task])
 
     def __del__(self) -> None:
-        if self._feeder is not None and not self._feeder.done():
-            loop = self._feeder.get_loop()
+        if self._reader_task is not None and not self._reader_task.done():
+            loop = self._reader_task.get_loop()
             if not loop.is_closed():
-                loop.call_soon_threadsafe(self._feeder.cancel)
+                loop.call_soon_threadsafe(self._reader_task.cancel)
         super().__del__()
 
     def _finished(self) -> bool:
-        return not self._feed.open and super()._finished()
+        return not self._id_source.open and super()._finished()
 
     def _conclusion(self) -> Exception | None:
-        if self._feed.error is not None:
-            return self._feed.error
+        if self._id_source.error is not None:
+            return self._id_source.error
         return BatchError.of(self.errors) if self.errors else None
 
 
 @attrs.define(eq=False)
-class _Feed:
-    """How a source of ids is doing: `open` while it may give more, `cut` when we cancelled it."""
+class _IdSource:
+    """How an async source of ids is doing: `open` while it may give more, `cancelled` by us."""
 
     open: bool = False
-    cut: bool = False
+    cancelled: bool = False
     error: Exception | None = None
 
 
-async def _feed(source: AsyncIterator[str], subscription: _Subscription, feed: _Feed) -> None:
+async def _read_ids(source: AsyncIterator[str], subscription: _Subscription, state: _IdSource) -> None:
     """Follow ids as a source gives them. Its own errors, and a malformed id, are raised when all else is delivered."""
     try:
         async for activity_id in source:
             if subscription.attached:
                 subscription.add(check_id(activity_id))
     except Exception as error:  # noqa: BLE001 -- a user's source may raise anything; the consumer gets it
-        feed.error = error
+        state.error = error
     finally:
-        feed.open = False
-        subscription.box.wake()
+        state.open = False
+        subscription.queue.wake()
 
 
 @attrs.frozen(kw_only=True)
@@ -340,13 +338,13 @@ def _checked(ids: Iterable[str]) -> list[str]:
         except ValueError as error:
             bad.append(str(error))
     if bad:
-        more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
-        raise ValueError("; ".join(bad[:_NAMED]) + more)
+        more = f" and {len(bad) - _MAX_IDS_NAMED} more" if len(bad) > _MAX_IDS_NAMED else ""
+        raise ValueError("; ".join(bad[:_MAX_IDS_NAMED]) + more)
     return good
 
 
 def subscribe(
-    enter: Callable[[], Monitor],
+    enter: Callable[[], Hub],
     *,
     timeout: float | None,
     grace: float,
@@ -359,4 +357,5 @@ def subscribe(
         check_number("timeout", timeout)
     if max_staleness is not None:
         check_number("max_staleness", max_staleness, above=True)
-    return _Subscription(Mailbox(grace=grace, max_staleness=max_staleness, every_poll=every_poll), enter, timeout)
+    queue = SnapshotQueue(grace=grace, max_staleness=max_staleness, every_poll=every_poll)
+    return _Subscription(queue, enter, timeout)

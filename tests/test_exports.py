@@ -23,7 +23,8 @@ MODULES = [
 NAMED = {
     "errors": None,  # everything that the module exports
     "models": None,
-    "session": {"ActivityList", "ActivitySession", "Stats"},
+    "session": {"ActivitySession", "Stats"},
+    "listing": {"ActivityList"},
     "watch": {"BatchResult", "BatchWatch", "Watch"},
     "ratelimit.quota": {"Quota"},
     "polling.pacing": {"Pacing"},

@@ -1,4 +1,4 @@
-"""How long to let be what has failed. Performs no I/O, reads no clock.
+"""How long to leave alone what has failed. Pure.
 
 A vendor who answers nothing is probed after 1, 2, 4 ... 60 seconds, for all watches together, and any answer ends that.
 An id whose request fails while others succeed waits by itself, so that it keeps nobody else waiting.
@@ -7,45 +7,53 @@ An id whose request fails while others succeed waits by itself, so that it keeps
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import attrs
 
-__all__ = ["LONGEST", "Outage", "pause"]
+__all__ = ["MAX_PROBE_INTERVAL_S", "Failures", "delay_after"]
 
-LONGEST = 60.0  # seconds between two probes of a vendor who does not answer
+MAX_PROBE_INTERVAL_S: Final = 60.0
 
 
-def pause(failures: int) -> float:
+def delay_after(failures: int) -> float:
     """Seconds to wait after so many failures in a row."""
-    return min(LONGEST, 2.0 ** min(failures, 9))
+    return min(MAX_PROBE_INTERVAL_S, 2.0 ** min(failures, 9))
 
 
 @attrs.define(eq=False)
-class Outage:
-    """What has failed of late, and until when it is let be."""
+class Failures:
+    """What has failed of late, and until when it is left alone.
 
-    failures: int = 0  # since the last answer
-    until: float = -math.inf  # loop time before which nothing is asked
-    held: dict[str, tuple[int, float]] = attrs.field(factory=dict)  # by id: how often it failed, until when it waits
+    `count`: requests without an answer since the last one. `next_probe`: loop time before which nothing is asked.
+    """
+
+    count: int = 0
+    next_probe: float = -math.inf
+    _held: dict[str, tuple[int, float]] = attrs.field(factory=dict)  # by id: how often it failed, until when it waits
 
     def answered(self) -> None:
         """The vendor is there."""
-        self.failures, self.until = 0, -math.inf
+        self.count, self.next_probe = 0, -math.inf
 
     def unanswered(self, now: float) -> None:
         """A request got no answer."""
-        self.until = now + pause(self.failures)
-        self.failures += 1
+        self.next_probe = now + delay_after(self.count)
+        self.count += 1
 
     def hold(self, activity_id: str, now: float) -> None:
         """What got no answer was about this id."""
-        count = self.held.get(activity_id, (0, 0.0))[0] + 1
-        self.held[activity_id] = (count, now + pause(count))
+        count = self._held.get(activity_id, (0, 0.0))[0] + 1
+        self._held[activity_id] = (count, now + delay_after(count))
 
     def release(self, activity_id: str) -> None:
         """It was answered for, or nobody asks for it any more."""
-        self.held.pop(activity_id, None)
+        self._held.pop(activity_id, None)
 
-    def after(self, activity_id: str, due: float) -> float:
+    def holds(self, activity_id: str) -> bool:
+        """Whether the last request for this id failed."""
+        return activity_id in self._held
+
+    def not_before(self, activity_id: str, due: float) -> float:
         """When this id may be asked for that is due then."""
-        return max(due, self.held.get(activity_id, (0, due))[1])
+        return max(due, self._held[activity_id][1]) if activity_id in self._held else due

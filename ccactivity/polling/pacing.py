@@ -1,4 +1,4 @@
-"""What a request costs at this moment, in seconds of lag. Performs no I/O, reads no clock."""
+"""What a request costs, in seconds of lag: the user's `Pacing`, and the price as the budget drains. Pure."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import attrs
 
 from .._validation import positive
 from ..ratelimit.quota import Budget
+from .tuning import Tuning
 
-__all__ = ["Pacing", "Tariff"]
-
-_SPARED = 0.1  # of a full purse: what is kept from wishes
+__all__ = ["Pacing", "RequestPrice"]
 
 
 def _finite(_: object, field: attrs.Attribute[Any], value: float) -> None:
@@ -38,43 +37,50 @@ class Pacing:
             raise ValueError(f"ceiling must be at least floor, {self.floor:g}, not {self.ceiling!r}")
 
 
-@attrs.define(eq=False)
-class Tariff:
-    """The price at any time, as the credit counted last will flow in."""
+class RequestPrice:
+    """The price of a request at any time, as the budget of the last `update` will refill. `current`: the price at that
+    time.
 
-    pacing: Pacing
-    credit: Budget = attrs.field(factory=lambda: Budget(500.0, 0.0))
-    counted: float = 0.0
+    It rises as the budget drains, base / level^2: so all watches slow down together, and nothing runs dry.
+    """
 
-    def count(self, credit: Budget, now: float) -> bool:
-        """Take the credit of now; True if there is more than was to be expected."""
-        before = self.price(now)
-        self.credit, self.counted = credit, now
-        return self.price(now) < 0.98 * before
+    def __init__(self, pacing: Pacing, tuning: Tuning) -> None:
+        self._pacing = pacing
+        self._tuning = tuning
+        self._budget = Budget(500.0, 0.0)
+        self._updated_at = 0.0
+        self.current = pacing.price
 
-    def fill(self, at: float) -> float:
-        """How full the purse is, up to 1."""
-        banked = self.credit.available + self.credit.refill_rate * max(0.0, at - self.counted)
-        return min(1.0, max(1e-3, banked / self.credit.capacity))
+    def update(self, budget: Budget, now: float) -> bool:
+        """Take the budget of now; True if requests are cheaper than was to be expected."""
+        expected = self.at(now)
+        self._budget, self._updated_at = budget, now
+        self.current = self.at(now)
+        return self.current < self._tuning.revalue_below * expected
 
-    def price(self, at: float) -> float:
-        """Seconds of lag which a request is worth."""
-        return self.pacing.price / self.fill(at) ** 2
+    def budget_level(self, at: float) -> float:
+        """How full the budget is then, up to 1."""
+        available = self._budget.available + self._budget.refill_rate * max(0.0, at - self._updated_at)
+        return min(1.0, max(self._tuning.min_budget_level, available / self._budget.capacity))
 
-    def ceiling(self, at: float, rounds: int, age: float = 0.0) -> float:
-        """Seconds for which one of so many may go unseen which has been at work for so long."""
-        stretch = max(1.0, self.pacing.price) / self.fill(at)
-        return max(self.pacing.ceiling, age / 6, 10.0 * rounds) * stretch
+    def at(self, at: float) -> float:
+        """Seconds of lag that a request is worth then."""
+        return self._pacing.price / self.budget_level(at) ** 2
 
-    def wish(self, seen: float, strict: float) -> float:
-        """When to look at what was seen then, because somebody wants it no staler than so many seconds.
+    def ceiling(self, at: float, pages: int, age: float = 0.0) -> float:
+        """Seconds for which one of so many pages may go unseen, or an id that has been at work for so long."""
+        tuning = self._tuning
+        stretch = max(1.0, self._pacing.price) / self.budget_level(at)
+        return max(self._pacing.ceiling, age / tuning.age_to_ceiling, tuning.ceiling_per_page_s * pages) * stretch
 
-        A wish is served from what others leave: not while the purse holds less than a tenth. Else one watch with a
-        short max_staleness would take each request that flows in, and who else is watched would never be looked at.
+    def staleness_deadline(self, looked_at: float, max_staleness: float) -> float:
+        """When to look at what was looked at then, because somebody wants it no staler than so many seconds.
+
+        It is honoured only while at least a tenth of the budget remains. Else one watch with a short max_staleness
+        would take each request that flows in, and whoever else is watched would never be looked at.
         """
-        lack = _SPARED * self.credit.capacity - self.credit.available
-        if lack <= 0.0:
-            return seen + strict
-        return max(
-            seen + strict, self.counted + lack / self.credit.refill_rate if self.credit.refill_rate > 0.0 else math.inf
-        )
+        lacking = self._tuning.reserved_share * self._budget.capacity - self._budget.available
+        if lacking <= 0.0:
+            return looked_at + max_staleness
+        rate = self._budget.refill_rate
+        return max(looked_at + max_staleness, self._updated_at + lacking / rate if rate > 0.0 else math.inf)

@@ -1,10 +1,9 @@
-"""Keep account of where each watched id may be seen: on which list page, or else in which order of GETs.
+"""Placement: which list page, or which queue of GETs, will show each polled id next. Pure.
 
-Performs no I/O, reads no clock, weighs nothing: what is worth a request is decided in `planning`, whose
-rules 4 to 7 are kept here. An id stands on exactly one page (none once lists are off), and in the order of
-GETs unless that page is sure to show it. Everything is a dict, or a heap whose entries are left behind and
-dropped when they come to the top: no look at one id costs more than a few operations, however many there
-are.
+Every id is on exactly one `KnownPage` (none once lists are disabled) and, unless that page is certain to show it, in
+one queue of GETs. Queues are dicts, or heaps with lazy deletion (`heap_version`): no look at one id costs more than a
+few operations, whatever the number of ids. Rules 4 to 7 of `planner` are implemented here; the planner decides what is
+worth a request.
 """
 
 from __future__ import annotations
@@ -13,22 +12,47 @@ import heapq
 import math
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import attrs
 
-from .prediction import QUEUED, UNSEEN, WORKING, Page, Watched
+from .forecast import QUEUED, SQRT2, UNSEEN, WORKING, Forecast
+from .tuning import Tuning
 
-__all__ = ["FULL", "SweptPage", "Whereabouts"]
+__all__ = ["MAX_PAGE_SIZE", "Entry", "KnownPage", "Placement", "ShownPage"]
 
-FULL = 500  # rows: the longest page the vendor gives
-MARGIN = 25  # rows asked for beyond the last one needed, at first
+MAX_PAGE_SIZE: Final = 500  # rows: the longest page that the vendor gives
+_EPSILON: Final = 1e-6  # weights: less than this on a page is what rounding has left
+
+
+@attrs.define(eq=False, weakref_slot=False, kw_only=True)
+class Entry(Forecast):
+    """One polled id: its forecast, and where it may be seen.
+
+    `watched_since`: loop time of `watch()`. `sequence`: the order of those calls. `page`: the list page that shows it,
+    or is to be tried next; `located`: that page showed it when it was last fetched; `ever_located`: some page did;
+    `pages_missed`: pages fetched in vain since. `in_flight`: a GET is on its way. `queued_key`: its key in the queue by
+    creation, NaN if it is not there. `heap_version`: which of its entries in the heap by due time holds.
+    """
+
+    activity_id: str
+    watched_since: float
+    sequence: int
+    max_staleness: float = math.inf
+    page: KnownPage | None = None
+    located: bool = False
+    ever_located: bool = False
+    pages_missed: int = 0
+    in_flight: bool = False
+    queued_key: float = math.nan
+    heap_version: int = 0
 
 
 @attrs.frozen
-class SweptPage:
-    """What a page showed: watched ids, number of rows, the link which gave it (None: first), the next link.
+class ShownPage:
+    """What a page showed: polled ids, number of rows, the link that gave it (None: the first), the next link.
 
-    `reach`, if known, is the row (from 1) of the last watched id: the next sweep asks for no more than that.
+    `reach`, if known, is the row (from 1) of the last polled id: the next fetch asks for no more than that.
     """
 
     found: Sequence[str]
@@ -38,235 +62,356 @@ class SweptPage:
     reach: int | None = None
 
 
-class Whereabouts:
-    """The pages, the order of GETs, and who is in which."""
+@attrs.define(eq=False)
+class KnownPage:
+    """A page of a list as it is remembered: the link that gives it, and the polled ids that it may show.
 
-    def __init__(self) -> None:
-        self.ids: dict[str, Watched] = {}
-        self.pages: list[Page] = [Page(0, -math.inf)]
-        self.busy: Page = Page(0, -math.inf, state="processing")
-        # The order of GETs: unseen and queued by their last look, all others by when they may be worth one.
-        self.idle: dict[str, OrderedDict[str, Watched]] = {UNSEEN: OrderedDict(), QUEUED: OrderedDict()}
-        self.ripe: list[tuple[float, int, Watched]] = []
-        # All the queued, oldest first; those not seen yet by GETs come last.
-        self.line: list[tuple[float, int, Watched]] = []
-        self.clear: float = -math.inf  # loop time at which the first in line was last known to be queued
-        self._entry = 0  # index of the page which showed the last id that was new
-        self._margin = MARGIN
-        self._tickets = 0
+    `fetched_at`: loop time; before the first time that of its making. `due`: loop time before which it is not worth a
+    request; `not_before`: it failed, and is left alone until then. `interval`: seconds from a fetch to when the next
+    one was worth it, last time. `starts`: how many of the queued on it began, of late.
+    """
 
-    def watch(self, activity_id: str, now: float, strict: float, *, lists: bool) -> None:
-        """Enter this id, or tighten its max_staleness."""
-        rec = self.ids.get(activity_id)
-        if rec is None:
-            self._tickets += 1
-            rec = self.ids[activity_id] = Watched(activity_id, now, now, self._tickets, strict=strict)
-            page = self.pages[min(self._entry, len(self.pages) - 1)] if lists else None
-            if page is not None and not page.index:
-                page.limit = min(FULL, page.limit + 1)
-            self.settle(rec, page)
-        elif strict < rec.strict:
-            self.leave(rec)
-            rec.strict = strict
-            self.settle(rec, rec.page)
+    index: int
+    fetched_at: float
+    state: str | None = None
+    href: str | None = None
+    limit: int = MAX_PAGE_SIZE
+    fetched: bool = False
+    not_before: float = -math.inf
+    failures: int = 0
+    due: float = -math.inf
+    interval: float = 10.0
+    starts: float = 0.0
+    ids: dict[str, Entry] = attrs.field(factory=dict)
+    working: dict[str, Entry] = attrs.field(factory=dict)
+    max_staleness: dict[str, float] = attrs.field(factory=dict)
+    # Sums of weights, and of weights times `watched_since`.
+    queued: float = 0.0
+    unseen: float = 0.0
+    unseen_since: float = 0.0
 
-    def forget(self, rec: Watched) -> None:
-        """Strike this id off."""
-        del self.ids[rec.activity_id]
-        self.leave(rec)
+    def describe(self, now: float, tuning: Tuning) -> str:
+        """Why fetching it may be worth it, in words."""
+        lag, _ = self.expected_lag(now, 0.0, tuning)
+        return f"page {self.index} with {len(self.ids)} watched ({self.queued:.0f} queued), expected lag {lag:.2f} s"
 
-    def sure(self, rec: Watched) -> bool:
-        """Whether a page which is worth a sweep will show it, so that it needs no GET."""
-        return rec.found and not rec.suspect and rec.page is not None and len(rec.page.ids) > 1
+    def add(self, entry: Entry) -> None:
+        """Expect this id here from now on."""
+        if not self.ids:
+            self.fetched_at = max(self.fetched_at, entry.looked_at)
+            self.queued = self.unseen = self.unseen_since = 0.0  # sheds what rounding has left
+        self.ids[entry.activity_id] = entry
+        self.due = -math.inf
+        if entry.max_staleness < math.inf:
+            self.max_staleness[entry.activity_id] = entry.max_staleness
+        self._count(entry, 1.0)
 
-    def settle(self, rec: Watched, page: Page | None) -> None:
-        """Expect it on this page."""
-        rec.page = page
-        if page is not None:
-            page.add(rec)
-        if rec.kind == WORKING:
-            self.busy.add(rec)
-        self.order(rec)
+    def remove(self, entry: Entry) -> None:
+        """Expect it no longer. Its phase and misses must still be those it was added with."""
+        if self.ids.pop(entry.activity_id, None) is not None:
+            self.max_staleness.pop(entry.activity_id, None)
+            self._count(entry, -1.0)
 
-    def leave(self, rec: Watched) -> None:
-        """Take it out of everything."""
-        self.busy.remove(rec)
-        self._unorder(rec)
-        if rec.page is not None:
-            rec.page.remove(rec)
-            if len(rec.page.ids) == 1:
-                self.order(next(iter(rec.page.ids.values())))
-
-    def turn(self, rec: Watched, before: str) -> None:
-        """It is of another kind than before."""
-        page, after = rec.page, rec.kind
-        rec.kind = before
-        self.busy.remove(rec)
-        if page is not None:
-            page.remove(rec)
-        rec.kind = after
-        self.settle(rec, page)
-
-    def _unorder(self, rec: Watched) -> None:
-        rec.ticket = 0
-        self.idle[UNSEEN].pop(rec.activity_id, None)
-        self.idle[QUEUED].pop(rec.activity_id, None)
-
-    def order(self, rec: Watched) -> None:
-        """Give it its place in the order of GETs, or none if a page is sure to show it."""
-        self._unorder(rec)
-        self._tickets += 1
-        if (rec.kind == QUEUED or (rec.kind == UNSEEN and rec.page is None)) and rec.lined != rec.created:
-            rec.lined = rec.created
-            heapq.heappush(self.line, (rec.created, rec.born, rec))
-        if self.sure(rec):
-            return
-        if rec.kind in self.idle and rec.strict == math.inf:
-            self.idle[rec.kind][rec.activity_id] = rec
+    def _count(self, entry: Entry, sign: float) -> None:
+        weight = sign / (1.0 + entry.pages_missed)  # missed on n pages, it is on the next with 1 chance in n + 1
+        if entry.phase == QUEUED:
+            self.queued += weight
+        elif entry.phase == UNSEEN:
+            self.unseen += weight
+            self.unseen_since += weight * entry.watched_since
+        elif sign > 0.0:
+            self.working[entry.activity_id] = entry
         else:
-            rec.ticket = self._tickets
-            heapq.heappush(self.ripe, (-math.inf, rec.ticket, rec))
+            self.working.pop(entry.activity_id, None)
 
-    def queued(self, rec: Watched, seen: float, now: float, *, began: bool) -> None:
-        """One which was queued at the last look, then, was looked at again: it still is, or has begun."""
-        if self.line and self.line[0][2] is rec:
-            self.clear = (max(self.clear, seen) + now) / 2 if began else now
-        if began:
-            for page in self.pages:
-                page.begins *= 0.9
-            if rec.page is not None:
-                rec.page.begins += 1.0
+    def expected_lag(self, now: float, rate: float, tuning: Tuning) -> tuple[float, float]:
+        """Seconds of lag to be expected on this page, and how many ends, which is also its slope.
 
-    def demote(self, rec: Watched) -> None:
-        """It cannot be had for now: let others pass."""
-        if self.front() is rec:
-            heapq.heappop(self.line)
-            rec.lined, rec.created = math.nan, math.inf
-        self.order(rec)
-
-    def head(self, idle: OrderedDict[str, Watched], sweeping: Page | None) -> Watched | None:
-        """The one looked at longest ago, unless an answer which will show it is on its way."""
-        while idle:
-            for rec in idle.values():
-                if rec.flying:
+        `rate`: ends a second among the queued. The sum of `Forecast.expected_lag`, written out for speed.
+        """
+        total = ends = 0.0
+        for entry in self.working.values():
+            elapsed, median = now - entry.looked_at, entry.median_remaining
+            weight = 1.0 / (1.0 + entry.pages_missed)
+            if entry.quadratic:
+                if elapsed < SQRT2 * median:
+                    p = elapsed * elapsed / (2.0 * median * median)
+                    total += weight * p * elapsed / 3.0
+                    ends += weight * p
                     continue
-                if self.sure(rec):
+                total += weight * (elapsed - SQRT2 / 1.5 * median)
+            elif elapsed < 2.0 * median:
+                p = elapsed / (2.0 * median)
+                total += weight * p * elapsed / 2.0
+                ends += weight * p
+                continue
+            else:
+                total += weight * (elapsed - median)
+            ends += weight
+        if self.queued > _EPSILON:
+            elapsed = now - self.fetched_at
+            total += rate * elapsed * elapsed / 2.0
+            ends += rate * elapsed
+        if self.unseen > _EPSILON:
+            elapsed, median = max(0.0, now - self.unseen_since / self.unseen), tuning.unseen_median_s
+            p = min(1.0, elapsed / (2.0 * median))
+            total += self.unseen * (p * elapsed / 2.0 if p < 1.0 else elapsed - median)
+            ends += self.unseen * p
+        return total, ends
+
+    @property
+    def has_queued(self) -> bool:
+        """Whether a queued id may be on it."""
+        return self.queued > _EPSILON
+
+
+class Placement:
+    """The pages, the queues of GETs, and which id is in which.
+
+    `pages`: those of the whole list. `processing_page`: the list of those at work, one page however deep the history
+    is.
+    `get_queues`: unseen and queued ids by their last look; `due_heap`: all others by when they may be worth a GET.
+    `creation_queue`: all the queued, oldest first, those not seen yet by GETs last. `head_known_queued_at`: loop time
+    at which the first in it was last known to be queued.
+    """
+
+    def __init__(self, tuning: Tuning) -> None:
+        self.ids: dict[str, Entry] = {}
+        self.pages: list[KnownPage] = [KnownPage(0, -math.inf)]
+        self.processing_page: KnownPage = KnownPage(0, -math.inf, state="processing")
+        self.get_queues: dict[str, OrderedDict[str, Entry]] = {UNSEEN: OrderedDict(), QUEUED: OrderedDict()}
+        self.due_heap: list[tuple[float, int, Entry]] = []
+        self.creation_queue: list[tuple[float, int, Entry]] = []
+        self.head_known_queued_at: float = -math.inf
+        self._tuning = tuning
+        self._newest_index = 0  # of the page that showed the last id that was new
+        self._margin = tuning.first_page_margin
+        self._sequence = 0
+
+    def watch(self, activity_id: str, now: float, max_staleness: float, *, lists: bool) -> None:
+        """Enter this id, or tighten its max_staleness."""
+        entry = self.ids.get(activity_id)
+        if entry is None:
+            self._sequence += 1
+            entry = self.ids[activity_id] = Entry(
+                activity_id=activity_id,
+                looked_at=now,
+                median_remaining=self._tuning.unseen_median_s,
+                watched_since=now,
+                sequence=self._sequence,
+                max_staleness=max_staleness,
+            )
+            page = self.pages[min(self._newest_index, len(self.pages) - 1)] if lists else None
+            if page is not None and not page.index:
+                page.limit = min(MAX_PAGE_SIZE, page.limit + 1)
+            self.place(entry, page)
+        elif max_staleness < entry.max_staleness:
+            self.remove(entry)
+            entry.max_staleness = max_staleness
+            self.place(entry, entry.page)
+
+    def forget(self, entry: Entry) -> None:
+        """Strike this id off."""
+        del self.ids[entry.activity_id]
+        self.remove(entry)
+
+    def is_certain(self, entry: Entry) -> bool:
+        """Whether a page that is worth a fetch will show it, so that it needs no GET."""
+        return entry.located and not entry.suspect_ended and entry.page is not None and len(entry.page.ids) > 1
+
+    def place(self, entry: Entry, page: KnownPage | None) -> None:
+        """Expect it on this page."""
+        entry.page = page
+        if page is not None:
+            page.add(entry)
+        if entry.phase == WORKING:
+            self.processing_page.add(entry)
+        self.enqueue(entry)
+
+    def remove(self, entry: Entry) -> None:
+        """Take it out of everything."""
+        self.processing_page.remove(entry)
+        self._dequeue(entry)
+        if entry.page is not None:
+            self._leave_page(entry, entry.page)
+
+    def _leave_page(self, entry: Entry, page: KnownPage) -> None:
+        page.remove(entry)
+        if len(page.ids) == 1:  # not worth a page any more
+            self.enqueue(next(iter(page.ids.values())))
+
+    def change_phase(self, entry: Entry, before: str) -> None:
+        """It is in another phase than before."""
+        page, after = entry.page, entry.phase
+        entry.phase = before
+        self.processing_page.remove(entry)
+        if page is not None:
+            page.remove(entry)
+        entry.phase = after
+        self.place(entry, page)
+
+    # --- queues of GETs ---------------------------------------------------------------------------------------------
+
+    def _dequeue(self, entry: Entry) -> None:
+        entry.heap_version = 0
+        self.get_queues[UNSEEN].pop(entry.activity_id, None)
+        self.get_queues[QUEUED].pop(entry.activity_id, None)
+
+    def enqueue(self, entry: Entry) -> None:
+        """Give it its place in the queues of GETs, or none if a page is certain to show it."""
+        self._dequeue(entry)
+        self._sequence += 1
+        waits = entry.phase == QUEUED or (entry.phase == UNSEEN and entry.page is None)
+        if waits and entry.queued_key != entry.vendor_created_at:
+            entry.queued_key = entry.vendor_created_at
+            heapq.heappush(self.creation_queue, (entry.vendor_created_at, entry.sequence, entry))
+        if self.is_certain(entry):
+            return
+        if entry.phase in self.get_queues and entry.max_staleness == math.inf:
+            self.get_queues[entry.phase][entry.activity_id] = entry
+        else:
+            entry.heap_version = self._sequence
+            heapq.heappush(self.due_heap, (-math.inf, entry.heap_version, entry))
+
+    def was_queued(self, entry: Entry, seen: float, now: float, *, started: bool) -> None:
+        """One that was queued at the last look, at `seen`, was looked at again: it still is, or has started."""
+        if self.creation_queue and self.creation_queue[0][2] is entry:
+            known = self.head_known_queued_at
+            self.head_known_queued_at = (max(known, seen) + now) / 2 if started else now
+        if started:
+            for page in self.pages:
+                page.starts *= self._tuning.start_decay
+            if entry.page is not None:
+                entry.page.starts += 1.0
+
+    def push_back(self, entry: Entry) -> None:
+        """It cannot be had for now: let others pass."""
+        if self.oldest_queued() is entry:
+            heapq.heappop(self.creation_queue)
+            entry.queued_key, entry.vendor_created_at = math.nan, math.inf
+        self.enqueue(entry)
+
+    def head(self, queue: OrderedDict[str, Entry], fetching: KnownPage | None) -> Entry | None:
+        """The one looked at longest ago, unless an answer that will show it is on its way."""
+        while queue:
+            for entry in queue.values():
+                if entry.in_flight:
+                    continue
+                if self.is_certain(entry):
                     break
-                return None if rec.page is not None and rec.page is sweeping else rec
+                return None if entry.page is not None and entry.page is fetching else entry
             else:
                 return None
-            del idle[rec.activity_id]
+            del queue[entry.activity_id]
         return None
 
-    def front(self) -> Watched | None:
+    def oldest_queued(self) -> Entry | None:
         """The oldest of the queued; without lists the unseen count as queued behind them."""
-        while self.line:
-            created, _, rec = self.line[0]
-            if rec.kind in self.idle and self.ids.get(rec.activity_id) is rec and rec.lined == created:
-                return rec
-            heapq.heappop(self.line)
-            if rec.lined == created:
-                rec.lined = math.nan
+        while self.creation_queue:
+            key, _, entry = self.creation_queue[0]
+            holds = entry.queued_key == key
+            if holds and entry.phase in self.get_queues and self.ids.get(entry.activity_id) is entry:
+                return entry
+            heapq.heappop(self.creation_queue)
+            if holds:
+                entry.queued_key = math.nan
         return None
 
-    def page_of(self, state: str | None, start: str | None) -> Page | None:
-        """The page which a sweep asks for."""
-        if state is not None:
-            return self.busy
-        return next((page for page in self.pages if page.href == start), None)
+    # --- pages ------------------------------------------------------------------------------------------------------
 
-    def swept(self, page: Page, got: Sequence[SweptPage], asked: float, now: float, stale: set[str]) -> None:
-        """These are this page and those after it, as they were after the sweep was asked."""
-        if page is self.busy:
-            self._swept_busy(got, asked, now)
+    def find_page(self, state: str | None, href: str | None) -> KnownPage | None:
+        """The page that a fetch asks for."""
+        if state is not None:
+            return self.processing_page
+        return next((page for page in self.pages if page.href == href), None)
+
+    def on_page(self, page: KnownPage, shown: ShownPage, asked_at: float, now: float, stale: set[str]) -> None:
+        """A page was fetched. `stale`: ids that it showed as they were before they were last looked at."""
+        if page is self.processing_page:
+            self._on_processing_page(shown, asked_at, now)
         elif page in self.pages:
-            self._swept_page(page, got[0], now, stale)
-            for each in got[1:]:
-                page = self._onward(page, each.href)
-                self._swept_page(page, each, now, stale)
+            self._on_list_page(page, shown, now, stale)
         while len(self.pages) > 1 and not self.pages[-1].ids:
             self.pages.pop()
 
-    def _swept_page(self, page: Page, got: SweptPage, now: float, stale: set[str]) -> None:
-        page.swept, page.due, page.looked, page.strikes = now, -math.inf, True, 0
-        self.busy.due = -math.inf
-        shown = set(got.found) - stale
-        for key in got.found:
-            rec = self.ids.get(key) if key in shown else None
-            if rec is not None and (rec.page is not page or not rec.found or rec.misses):
-                if not rec.placed:
-                    rec.placed, self._entry = True, page.index
-                self.leave(rec)
-                rec.found, rec.misses = True, 0
-                self.settle(rec, page)
-        missing = [rec for key, rec in page.ids.items() if key not in shown]
+    def _on_list_page(self, page: KnownPage, shown: ShownPage, now: float, stale: set[str]) -> None:
+        page.fetched_at, page.due, page.fetched, page.failures = now, -math.inf, True, 0
+        self.processing_page.due = -math.inf
+        current = set(shown.found) - stale
+        for key in shown.found:
+            entry = self.ids.get(key) if key in current else None
+            if entry is not None and (entry.page is not page or not entry.located or entry.pages_missed):
+                if not entry.ever_located:
+                    entry.ever_located, self._newest_index = True, page.index
+                self.remove(entry)
+                entry.located, entry.pages_missed = True, 0
+                self.place(entry, page)
+        missing = [entry for key, entry in page.ids.items() if key not in current]
         if not missing:
             if page.index + 1 < len(self.pages):
-                self._onward(page, got.next_href)  # its link may have changed
-            elif not page.index and got.reach is not None:
-                page.limit = min(FULL, got.reach + got.reach // 4 + self._margin)
-        elif page.href is None and page.limit < FULL and got.next_href:
-            page.limit, self._margin = (
-                FULL,
-                min(FULL, 2 * self._margin),
-            )  # too few rows: it says nothing of a next page
+                self._next_page(page, shown.next_href)  # its link may have changed
+            elif not page.index and shown.reach is not None:
+                page.limit = min(MAX_PAGE_SIZE, shown.reach + shown.reach // 4 + self._margin)
+        elif page.href is None and page.limit < MAX_PAGE_SIZE and shown.next_href:
+            page.limit = MAX_PAGE_SIZE  # too few rows: it says nothing of a next page
+            self._margin = min(MAX_PAGE_SIZE, 2 * self._margin)
         else:
-            self._move(missing, self._onward(page, got.next_href))
+            self._move_to(self._next_page(page, shown.next_href), missing)
             if len(missing) > len(page.ids):
-                page.ids = dict(page.ids)  # a dict which was large once stays large
+                page.ids = dict(page.ids)  # a dict that was large once stays large
 
-    def _swept_busy(self, pages: Sequence[SweptPage], asked: float, now: float) -> None:
-        page = self.busy
-        page.swept, page.due, page.looked, page.strikes = now, -math.inf, True, 0
-        if pages[-1].next_href:
+    def _on_processing_page(self, shown: ShownPage, asked_at: float, now: float) -> None:
+        page = self.processing_page
+        page.fetched_at, page.due, page.fetched, page.failures = now, -math.inf, True, 0
+        if shown.next_href:
             return  # the list is longer than what was seen of it
-        shown = {key for got in pages for key in got.found}
-        for key, rec in page.working.items():
-            if key not in shown and not rec.flying and rec.seen <= asked and not rec.suspect:
-                rec.accuse(now)
-                self.order(rec)
-                if rec.page is not None:
-                    rec.page.due = -math.inf
+        found = set(shown.found)
+        for key, entry in page.working.items():
+            if key in found or entry.in_flight or entry.looked_at > asked_at or entry.suspect_ended:
+                continue
+            entry.suspect(now, self._tuning)
+            self.enqueue(entry)
+            if entry.page is not None:
+                entry.page.due = -math.inf
 
-    def _onward(self, page: Page, href: str | None) -> Page:
+    def _next_page(self, page: KnownPage, href: str | None) -> KnownPage:
         """Where to expect what this page did not show: on the next, or after the last the first again."""
         if href is None or any(href == each.href for each in self.pages[: page.index + 1]):
             return self.pages[0]
         if page.index + 1 == len(self.pages):
-            self.pages.append(Page(page.index + 1, -math.inf))
-        after = self.pages[page.index + 1]
-        after.href = href
-        return after
+            self.pages.append(KnownPage(page.index + 1, -math.inf))
+        following = self.pages[page.index + 1]
+        following.href = href
+        return following
 
-    def _move(self, recs: Iterable[Watched], onward: Page) -> None:
-        """Expect them there instead, and less surely."""
-        for rec in recs:
-            page, was = rec.page, rec.found
+    def _move_to(self, target: KnownPage, entries: Iterable[Entry]) -> None:
+        """Expect them there instead, and less certainly."""
+        for entry in entries:
+            page, was_located = entry.page, entry.located
             if page is not None:
-                page.remove(rec)
-                if len(page.ids) == 1:
-                    self.order(next(iter(page.ids.values())))
-            rec.page, rec.found, rec.misses = onward, False, rec.misses + 1
-            onward.add(rec)
-            if was:
-                self.order(rec)
+                self._leave_page(entry, page)
+            entry.page, entry.located, entry.pages_missed = target, False, entry.pages_missed + 1
+            target.add(entry)
+            if was_located:
+                self.enqueue(entry)
 
-    def unlink(self, page: Page) -> None:
+    def unlink(self, page: KnownPage) -> None:
         """Its link is no good: walk there again."""
         page.href = None
-        self._move(list(page.ids.values()), self.pages[0])
+        self._move_to(self.pages[0], list(page.ids.values()))
 
-    def lists_off(self) -> None:
+    def disable_lists(self) -> None:
         """There are no pages any more."""
-        for rec in self.ids.values():
-            self.leave(rec)
-            rec.found = False
-            self.settle(rec, None)
-        self.pages = [Page(0, -math.inf)]
+        for entry in self.ids.values():
+            self.remove(entry)
+            entry.located = False
+            self.place(entry, None)
+        self.pages = [KnownPage(0, -math.inf)]
 
-    def revalue(self) -> None:
-        """Times worked out are too late: work them out again."""
-        for page in (*self.pages, self.busy):
+    def reconsider_all(self) -> None:
+        """Due times that were worked out are too late: work them out again."""
+        for page in (*self.pages, self.processing_page):
             page.due = -math.inf
-        self.ripe = [(-math.inf, ticket, rec) for _, ticket, rec in self.ripe if ticket == rec.ticket]
-        heapq.heapify(self.ripe)
+        valid = [(version, entry) for _, version, entry in self.due_heap if version == entry.heap_version]
+        self.due_heap = [(-math.inf, version, entry) for version, entry in valid]
+        heapq.heapify(self.due_heap)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import ccactivity as cc
+from ccactivity import _tasks
 from ccactivity import sandbox as sb
-from ccactivity._tasks import wait_until_set
 from ccactivity.testing import utc_now
 
 CAMPAIGN = "1ead98be-dfa0-4e04-81f7-5f1534d42e9c"
@@ -212,7 +212,7 @@ async def test_one_cancellation_after_the_wake_up_is_heard(later: int) -> None:
     woken = asyncio.Event()
 
     async def waiting() -> None:
-        await wait_until_set(woken, 60)
+        await _tasks.wait_until_set(woken, 60)
         await asyncio.sleep(60)
 
     task = asyncio.create_task(waiting())

@@ -1,69 +1,49 @@
 """The net holds: bugs that are easily made, planted into the library one at a time, are each caught.
 
-A bug is a piece of a module's source and what stands in its place; the functions that it changes get their new code for
-the duration of one test. `caught` is a seed of the simulation, found by trying the first two hundred, or a check that
-is a test of its own elsewhere.
+A bug is a function that patches the function or constant it names. It is caught by a seed of the simulation, found by
+trying the first two hundred, or by a check that is a test of its own elsewhere.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import importlib
-import inspect
 import logging
 import sys
-from collections.abc import Callable, Coroutine, Iterator
-from types import FunctionType, ModuleType
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import suppress
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
+import attrs
 import pytest
 from scenarios import test_cancellation, test_fault_answers, test_retry_budget, test_single_calls
 
-from ccactivity import testing
+import ccactivity as cc
+from ccactivity import _tasks, testing
+from ccactivity.api import client, decoding, endpoint, outcome
+from ccactivity.listing import ActivityList
+from ccactivity.models import Activity
+from ccactivity.polling import hub, planner, poller
+from ccactivity.ratelimit import limiter, quota
+from ccactivity.watch import Watch
 
 from .world import simulate
 
+Patch = pytest.MonkeyPatch
 Check = int | Callable[[], Coroutine[Any, Any, None]]
+Plant = Callable[[Patch], None]
+BUGS: dict[str, tuple[Plant, Check]] = {}
 
 
-def functions(place: Any, seen: set[int]) -> Iterator[tuple[str, FunctionType]]:
-    """All functions of a module, or of a class in it, with their qualified names."""
-    for value in list(vars(place).values()):
-        plain: Any = value.fget if isinstance(value, property) else value
-        found = inspect.unwrap(getattr(plain, "__func__", plain))
-        if isinstance(found, FunctionType):
-            yield found.__qualname__, found
-        elif isinstance(found, type) and id(found) not in seen and found.__module__ == _module_of(place):
-            seen.add(id(found))  # it may have two names
-            yield from functions(found, seen)
+def caught_by(check: Check) -> Callable[[Plant], Plant]:
+    """Register a bug with the seed or the test that catches it."""
 
+    def register(plant: Plant) -> Plant:
+        BUGS[plant.__name__] = plant, check
+        return plant
 
-def _module_of(place: Any) -> Any:
-    return place.__module__ if isinstance(place, type) else place.__name__
-
-
-def plant(patch: pytest.MonkeyPatch, name: str, old: str, new: str) -> None:
-    """Give the functions of `ccactivity.NAME` the code that they would have with `new` in the place of `old`."""
-    module = importlib.import_module(f"ccactivity.{name}")
-    source = inspect.getsource(module)
-    assert 1 == source.count(old), f"{source.count(old)} places in {name} look like {old!r}"
-    changed = ModuleType(module.__name__)
-    changed.__dict__.update(__package__=module.__package__, __file__=module.__file__)
-    exec(compile(source.replace(old, new), f"<{module.__name__} with a bug>", "exec"), changed.__dict__)
-    codes = {where: function.__code__ for where, function in functions(changed, set())}
-    for where, function in functions(module, set()):
-        if function.__module__ == module.__name__ and function.__code__.co_freevars == codes[where].co_freevars:
-            patch.setattr(function, "__code__", codes[where])
-
-
-def fails(check: Callable[[], Coroutine[Any, Any, None]]) -> bool:
-    """Whether a test says anything, by whatever it raises."""
-    try:
-        testing.run(check())
-    except (Exception, pytest.fail.Exception):  # noqa: BLE001 -- a test may fail in any way
-        return True
-    return False
+    return register
 
 
 async def unsafe_lists() -> None:
@@ -79,145 +59,213 @@ async def links_in_a_circle() -> None:
         await test_single_calls.test_links_in_a_circle_are_an_error_after_what_was_good([0])
 
 
-BUGS: dict[str, tuple[str, str, str, Check]] = {
-    "the check of links is off": (
-        "api.endpoint",
-        ".origin == self.origin:",
-        ".origin:",
-        evil_link,
-    ),
-    "quota_exceeded is taken for a throttle": (
-        "api.outcome",
-        '"quota_exceeded": OutcomeKind.QUOTA_EXCEEDED}',
-        '"quota_exceeded": OutcomeKind.THROTTLED}',
-        6,
-    ),
-    "midnight of another zone": (
-        "ratelimit.quota",
-        "utc = wall.astimezone(UTC)\n",
-        "utc = wall.astimezone(UTC) - timedelta(hours=5)\n",
-        13,
-    ),
-    "an unknown state is an end": (
-        "models",
-        "return self.state in TERMINAL_STATES",
-        'return self.state not in ("initialized", "processing")',
-        2,
-    ),
-    "what a sweep does not show has completed": (
-        "polling.scheduler",
-        "            missing.intersection_update(self._audience.wanted())\n",
-        """\
-            missing.intersection_update(self._audience.wanted())
-            for key in sorted(missing):
-                if (last := self._audience.last(key)) is not None:
-                    self._audience.saw(attrs.evolve(last, state="completed"), when, listed=True)
-""",
-        16,
-    ),
-    "the hidden second send is not paid for": (
-        "api.client",
-        "        if self.permit.sent:\n            # The",
-        "        if False:\n            # The",
-        9,
-    ),
-    "a terminal snapshot is dropped when another waits": (
-        "polling.mailbox",
-        "        self.pending[activity.activity_id] = activity\n",
-        "        self.pending.setdefault(activity.activity_id, activity)\n",
-        34,
-    ),
-    "None becomes a word": (
-        "api.decoding",
-        "            if value is None or type(value) is str:\n                return value\n",
-        "            return str(value)\n",
-        38,
-    ),
-    "a cancelled iteration just ends": (
-        "watch",
-        "            self._subscription.detach()\n            self._stop_source()\n            raise\n",
-        "            self._subscription.detach()\n            self._stop_source()\n",
-        57,
-    ),
-    "a window of half a second": (
-        "ratelimit.quota",
-        "self._log[-int(self._burst)] + _WINDOW_S",
-        "self._log[-int(self._burst)] + 0.5",
-        7,
-    ),
-    "a place in the queue is not given up": (
-        "ratelimit.limiter",
-        "            quota.leave(ticket)",
-        "            pass",
-        10,
-    ),
-    "the token is logged": ("api.client", '_log.debug("%s", failed)', '_log.debug("%s %s", failed, attempt.token)', 48),
-    "what a sweep showed that turned lists off is never asked for": (
-        "polling.planner",
-        "            page = None  # it was",
-        "            pass  # it was",
-        unsafe_lists,
-    ),
-    "a failed look ends the watch": (
-        "polling.monitor",
-        '        if is_transient(error):\n            _log.debug("a look',
-        '        if False:\n            _log.debug("a look',
-        30,
-    ),
-    "a grant that was not sent is kept": (
-        "api.client",
-        "            attempt.permit.close()\n",
-        "            pass\n",
-        test_cancellation.test_a_permit_that_was_not_used_comes_back,
-    ),
-    "the circle of links is not seen": (
-        "session",
-        "(request.target in passed or barren >= MAX_BARREN_PAGES)",
-        "barren >= 10**9",
-        links_in_a_circle,
-    ),
-    "wait_for around the wait": (
-        "_tasks",
-        "        async with asyncio.timeout(timeout):\n            await event.wait()\n",
-        "        await asyncio.wait_for(event.wait(), timeout)\n",
-        test_cancellation.test_a_cancellation_that_meets_the_wake_up_is_heard,
-    ),
-    "grants wait for a refresh, and are sent all at once": (
-        "ratelimit.limiter",
-        "asyncio.get_running_loop().time() > self._expires_at",
-        "False",
-        test_fault_answers.test_no_burst_follows_a_refresh,
-    ),
-    "two layers of retries": (
-        "api.client",
-        "                return await self._with_retries(operation)\n",
-        """\
-                for _ in range(9):
-                    with suppress(_RetryableError):
-                        return await self._with_retries(operation)
-                return await self._with_retries(operation)
-""",
-        test_retry_budget.test_an_hour_without_answers_costs_few_requests,
-    ),
-}
+# --- requests and replies ---------------------------------------------------------------------------------------------
+
+
+@caught_by(evil_link)
+def links_to_anywhere_are_followed(patch: Patch) -> None:
+    def local(_: Any, href: str) -> str:
+        return href if href.startswith("/") else "/" + href.split("://", 1)[-1].partition("/")[2]
+
+    patch.setattr(endpoint.Endpoint, "_local", local)
+
+
+@caught_by(links_in_a_circle)
+def a_circle_of_links_is_followed(patch: Patch) -> None:
+    async def pages(self: Any) -> AsyncIterator[list[Activity]]:
+        request = self._first
+        while request is not None:
+            page = await self._read(request)
+            yield list(page.activities)
+            request = self._endpoint.next_request(page.next, request)
+
+    patch.setattr(ActivityList, "pages", pages)
+
+
+@caught_by(6)
+def quota_exceeded_is_taken_for_a_throttle(patch: Patch) -> None:
+    real, kinds = outcome._kind_of, outcome.OutcomeKind
+
+    def kind_of(status: int, key: str | None) -> outcome.OutcomeKind:
+        kind = real(status, key)
+        return kinds.THROTTLED if kind is kinds.QUOTA_EXCEEDED else kind
+
+    patch.setattr(outcome, "_kind_of", kind_of)
+
+
+@caught_by(38)
+def none_becomes_a_word(patch: Patch) -> None:
+    patch.setattr(decoding.Decoder, "_string_hook", lambda _self, _name: lambda value, _: str(value))
+
+
+@caught_by(2)
+def an_unknown_state_is_an_end(patch: Patch) -> None:
+    patch.setattr(Activity, "done", property(lambda self: self.state not in ("initialized", "processing")))
+
+
+@caught_by(48)
+def the_token_is_logged(patch: Patch) -> None:
+    real = client.ApiClient._send
+
+    async def send(self: client.ApiClient, attempt: Any) -> Any:
+        try:
+            return await real(self, attempt)
+        except Exception:
+            logging.getLogger("ccactivity").debug("failed with %s", attempt.token)
+            raise
+
+    patch.setattr(client.ApiClient, "_send", send)
+
+
+@caught_by(test_retry_budget.test_an_hour_without_answers_costs_few_requests)
+def there_are_two_layers_of_retries(patch: Patch) -> None:
+    real = client.ApiClient.ask
+
+    async def ask(self: client.ApiClient, *args: Any, **options: Any) -> Any:
+        for _ in range(9):
+            with suppress(cc.TransportError, cc.ServerError):
+                return await real(self, *args, **options)
+        return await real(self, *args, **options)
+
+    patch.setattr(client.ApiClient, "ask", ask)
+
+
+# --- limits -----------------------------------------------------------------------------------------------------------
+
+
+@caught_by(13)
+def midnight_is_that_of_another_zone(patch: Patch) -> None:
+    def next_midnight(wall: datetime) -> datetime:
+        elsewhere = wall.astimezone(UTC) - timedelta(hours=5)
+        return datetime.combine(elsewhere.date() + timedelta(days=1), time(), tzinfo=UTC)
+
+    patch.setattr(quota, "_next_midnight", next_midnight)
+
+
+@caught_by(7)
+def the_window_is_half_a_second(patch: Patch) -> None:
+    patch.setattr(quota, "_WINDOW_S", 0.5)
+
+
+@caught_by(10)
+def a_place_in_the_queue_is_not_given_up(patch: Patch) -> None:
+    patch.setattr(quota.Quota, "leave", lambda _self, _ticket: None)
+
+
+@caught_by(9)
+def a_hidden_second_send_is_not_paid_for(patch: Patch) -> None:
+    real = client._Attempt.before_each_send
+
+    async def before_each_send(self: Any) -> str:
+        self.permit.sent = False
+        return await real(self)
+
+    patch.setattr(client._Attempt, "before_each_send", before_each_send)
+
+
+@caught_by(test_cancellation.test_a_permit_that_was_not_used_comes_back)
+def a_permit_that_was_not_used_is_kept(patch: Patch) -> None:
+    patch.setattr(limiter.Permit, "close", lambda _self: None)
+
+
+@caught_by(test_fault_answers.test_no_burst_follows_a_refresh)
+def permits_wait_for_a_refresh_and_are_used_all_at_once(patch: Patch) -> None:
+    patch.setattr(limiter.Permit, "expired", False)
 
 
 # asyncio.wait_for is sound from Python 3.12 on, and no bug there.
-PLANTED = [bug for bug in BUGS if sys.version_info < (3, 12) or not bug.startswith("wait_for")]
+if sys.version_info < (3, 12):
+
+    @caught_by(test_cancellation.test_a_cancellation_that_meets_the_wake_up_is_heard)
+    def wait_for_is_around_the_wait(patch: Patch) -> None:
+        async def wait_until_set(event: asyncio.Event, timeout: float) -> None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), timeout)
+
+        patch.setattr(_tasks, "wait_until_set", wait_until_set)
 
 
-@pytest.mark.parametrize("bug", PLANTED)
+# --- watches ----------------------------------------------------------------------------------------------------------
+
+
+@caught_by(16)
+def what_a_page_does_not_show_has_completed(patch: Patch) -> None:
+    real = poller.Poller._finish_page
+
+    def finish_page(self: Any, action: Any, result: Any, now: float) -> None:
+        real(self, action, result, now)
+        for polled in tuple(self._polled.values()):
+            if polled.last is not None and action.state is None and polled.looked_at < now:
+                self._on_activity(attrs.evolve(polled.last, state="completed"), now, None, listed=True)
+
+    patch.setattr(poller.Poller, "_finish_page", finish_page)
+
+
+@caught_by(30)
+def a_failed_look_ends_the_watch(patch: Patch) -> None:
+    patch.setattr(poller, "is_transient", lambda _error: False)
+
+
+@caught_by(unsafe_lists)
+def what_a_page_showed_that_turned_lists_off_is_never_asked_for(patch: Patch) -> None:
+    real = planner.Planner.on_page
+
+    def on_page(self: Any, *args: Any, **options: Any) -> None:
+        enabled, self._lists_enabled = self._lists_enabled, True
+        real(self, *args, **options)
+        self._lists_enabled = enabled
+
+    patch.setattr(planner.Planner, "on_page", on_page)
+
+
+@caught_by(34)
+def a_terminal_snapshot_is_dropped_when_another_waits(patch: Patch) -> None:
+    real = hub.SnapshotQueue.put
+
+    def put(self: hub.SnapshotQueue, activity: Activity) -> None:
+        waiting = self.pending.get(activity.activity_id)
+        real(self, activity)
+        if waiting is not None:
+            self.pending[activity.activity_id] = waiting
+
+    patch.setattr(hub.SnapshotQueue, "put", put)
+
+
+@caught_by(57)
+def a_cancelled_iteration_just_ends(patch: Patch) -> None:
+    real = Watch._ready
+
+    async def ready(self: Watch) -> None:
+        with suppress(asyncio.CancelledError):
+            await real(self)
+
+    patch.setattr(Watch, "_ready", ready)
+
+
+# --- each of them -----------------------------------------------------------------------------------------------------
+
+
+def fails(check: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+    """Whether a test says anything, by whatever it raises."""
+    try:
+        testing.run(check())
+    except (Exception, pytest.fail.Exception):  # noqa: BLE001 -- a test may fail in any way
+        return True
+    return False
+
+
+@pytest.mark.parametrize("bug", BUGS)
 @pytest.mark.timeout(120)
-def test_a_planted_bug_is_caught(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_planted_bug_is_caught(bug: str, monkeypatch: Patch) -> None:
     """What the simulation or the named check says nothing of without the bug, it does with it."""
-    module, old, new, caught = BUGS[bug]
+    plant, check = BUGS[bug]
     with monkeypatch.context() as patch:
-        plant(patch, module, old, new)
+        plant(patch)
         patch.setattr(logging.getLogger("ccactivity"), "propagate", False)  # or the suite's own canary sings first
-        if isinstance(caught, int):
-            assert simulate(caught).findings
+        if isinstance(check, int):
+            assert simulate(check).findings
         else:
-            assert fails(caught)
+            assert fails(check)
         gc.collect()  # what a bug left behind complains now, not in the run without it
-    if isinstance(caught, int):
-        assert [] == simulate(caught).findings
+    if isinstance(check, int):
+        assert [] == simulate(check).findings

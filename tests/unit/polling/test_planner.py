@@ -1,4 +1,4 @@
-"""What the planner decides, case by case. What holds in any history is in test_planning_histories."""
+"""What the planner decides, case by case. What holds in any history is in test_planner_histories."""
 
 from __future__ import annotations
 
@@ -6,26 +6,17 @@ import math
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
-import attrs
 import pytest
 
-from ccactivity.polling.planner import Budget, Get, Pacing, Planner, SleepUntil, Sweep, SweptPage
-from ccactivity.polling.prediction import NEW
+from ccactivity.models import Activity
+from ccactivity.polling.pacing import Pacing
+from ccactivity.polling.placement import ShownPage
+from ccactivity.polling.planner import FetchOne, FetchPage, Planner, SleepUntil
+from ccactivity.polling.tuning import Tuning
+from ccactivity.ratelimit.quota import Budget
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 FULL = Budget(500.0, 0.2)
-
-
-@attrs.frozen
-class Row:
-    """What the planner reads of an activity; as with the vendor's, any field may hold anything."""
-
-    activity_id: str
-    state: object
-    percent_done: object
-    created_at: object
-    started_at: object
-    updated_at: object
 
 
 def at(seconds: float) -> datetime:
@@ -38,12 +29,19 @@ def look(
     percent: int | None = 10,
     began: float = -60.0,
     updated: float = 0.0,
-) -> Row:
-    return Row(key, state, percent, at(began - 10), at(began), at(updated))
+) -> Activity:
+    return Activity(
+        activity_id=key,
+        state=state,
+        percent_done=percent,
+        created_at=at(began - 10),
+        started_at=at(began),
+        updated_at=at(updated),
+    )
 
 
-def queued(key: str) -> Row:
-    return Row(key, "initialized", 0, NOON, None, NOON)
+def queued(key: str) -> Activity:
+    return Activity(activity_id=key, state="initialized", percent_done=0, created_at=NOON, updated_at=NOON)
 
 
 class World:
@@ -54,39 +52,39 @@ class World:
         self.listed = list(ids)
         self.per = per
         self.states: dict[str, str] = {}
-        self.asked: list[tuple[float, Get | Sweep]] = []
+        self.asked: list[tuple[float, FetchOne | FetchPage]] = []
 
     @property
-    def actions(self) -> list[Get | Sweep]:
+    def actions(self) -> list[FetchOne | FetchPage]:
         return [action for _, action in self.asked]
 
     def watch_listed(self, *, max_staleness: float | None = None) -> None:
         for key in self.listed:
             self.planner.watch(key, 0.0, max_staleness=max_staleness)
 
-    def snapshot(self, key: str, now: float) -> Row:
+    def snapshot(self, key: str, now: float) -> Activity:
         state = self.states.get(key, "processing")
         return queued(key) if state == "initialized" else look(key, state, 10, -60.0, now)
 
     def see(self, key: str, now: float, *, listed: bool) -> None:
         if self.states.get(key) == "completed":
-            self.planner.ended(self.snapshot(key, now), now)
+            self.planner.on_terminal(self.snapshot(key, now), now)
         else:
-            self.planner.saw(self.snapshot(key, now), now, at(now), listed=listed)
+            self.planner.on_activity(self.snapshot(key, now), now, at(now), listed=listed)
 
-    def answer(self, action: Get | Sweep, now: float) -> None:
-        if isinstance(action, Get):
+    def answer(self, action: FetchOne | FetchPage, now: float) -> None:
+        if isinstance(action, FetchOne):
             self.see(action.activity_id, now, listed=False)
             return
         rows = [key for key in self.listed if action.state in (None, self.states.get(key, "processing"))]
         start = int(action.start.rsplit("=", 1)[1]) if action.start else 0
         size = min(self.per, action.limit)
         part = rows[start : start + size]
-        watched = [key for key in part if key in self.planner._where.ids]
+        watched = [key for key in part if key in self.planner._placement.ids]
         for key in watched:
             self.see(key, now, listed=True)
         href = f"/v3/activities?{action.state}&at={start + size}" if start + size < len(rows) else None
-        self.planner.swept(action, [SweptPage(watched, len(part), action.start, href, len(part))], now)
+        self.planner.on_page(action, ShownPage(watched, len(part), action.start, href, len(part)), now)
 
     def run(self, now: float, until: float, credit: Budget = FULL) -> float:
         for _ in range(100_000):
@@ -95,7 +93,7 @@ class World:
                 assert action.when > now
                 now = action.when
             else:
-                self.planner.asked(action, now)
+                self.planner.started(action, now)
                 self.asked.append((now, action))
                 self.answer(action, now)
                 now += 0.3
@@ -111,18 +109,18 @@ def watching(*keys: str) -> Planner:
     return planner
 
 
-def asleep(action: Get | Sweep | SleepUntil) -> SleepUntil:
+def asleep(action: FetchOne | FetchPage | SleepUntil) -> SleepUntil:
     assert isinstance(action, SleepUntil)
     return action
 
 
-def awake(action: Get | Sweep | SleepUntil) -> Get | Sweep:
+def awake(action: FetchOne | FetchPage | SleepUntil) -> FetchOne | FetchPage:
     assert not isinstance(action, SleepUntil)
     return action
 
 
-def getting(action: Get | Sweep) -> str:
-    assert isinstance(action, Get)
+def getting(action: FetchOne | FetchPage) -> str:
+    assert isinstance(action, FetchOne)
     return action.activity_id
 
 
@@ -137,7 +135,7 @@ def acts_at(planner: Planner, now: float) -> float:
     raise AssertionError("never asks again")
 
 
-def ask(planner: Planner, until: float, *, took: float) -> Iterator[tuple[float, Get | Sweep]]:
+def ask(planner: Planner, until: float, *, took: float) -> Iterator[tuple[float, FetchOne | FetchPage]]:
     """What the planner asks, each with the time at which it is to be answered."""
     now = 0.0
     while now < until:
@@ -145,16 +143,16 @@ def ask(planner: Planner, until: float, *, took: float) -> Iterator[tuple[float,
         if isinstance(action, SleepUntil):
             now = action.when
         else:
-            planner.asked(action, now)
+            planner.started(action, now)
             now += took
             yield now, action
 
 
-def fail(planner: Planner, action: Get | Sweep, now: float) -> None:
-    if isinstance(action, Get):
-        planner.failed(action.activity_id, now)
+def fail(planner: Planner, action: FetchOne | FetchPage, now: float) -> None:
+    if isinstance(action, FetchOne):
+        planner.on_failure(action, now)
     else:
-        planner.swept(action, [], now, failed=True)
+        planner.on_page(action, None, now, failed=True)
 
 
 # --- the first look -------------------------------------------------------------------------------------------------
@@ -170,7 +168,7 @@ def test_a_single_new_id_is_looked_at_at_once() -> None:
     planner = Planner(Pacing())
     planner.watch("a", 5.0)
 
-    assert Get("a") == planner.next(5.0, FULL)
+    assert FetchOne("a") == planner.next(5.0, FULL)
 
 
 def test_many_new_ids_are_looked_at_by_one_sweep() -> None:
@@ -180,19 +178,19 @@ def test_many_new_ids_are_looked_at_by_one_sweep() -> None:
     first = world.planner.next(0.0, FULL)
     world.run(0.0, 2.0)
 
-    assert isinstance(first, Sweep)
-    assert isinstance(world.actions[0], Sweep)
-    assert not any(isinstance(action, Get) for action in world.actions)
+    assert isinstance(first, FetchPage)
+    assert isinstance(world.actions[0], FetchPage)
+    assert not any(isinstance(action, FetchOne) for action in world.actions)
 
 
 def test_the_first_look_waits_no_longer_than_its_law() -> None:
     """Several new ids whom no list shows are asked for by GET within seconds."""
     planner = Planner(Pacing())
-    planner.sweeps_off()
+    planner.disable_lists()
     planner.watch("a", 0.0)
     planner.watch("b", 0.0)
 
-    assert asleep(planner.next(0.0, FULL)).when <= NEW + 1.0
+    assert asleep(planner.next(0.0, FULL)).when <= Tuning().unseen_median_s + 1.0
 
 
 def test_next_is_a_peek() -> None:
@@ -220,8 +218,8 @@ def test_next_is_a_peek() -> None:
 def test_progress_paces_the_next_look(percent: int | None, began: float, low: float, high: float) -> None:
     """The further along, the sooner the next look; without progress, about as long again as it has run."""
     planner = watching("a")
-    planner.asked(Get("a"), 0.0)
-    planner.saw(look("a", "processing", percent, began), 0.0, NOON)
+    planner.started(FetchOne("a"), 0.0)
+    planner.on_activity(look("a", "processing", percent, began), 0.0, NOON)
 
     assert low <= acts_at(planner, 0.01) <= high
 
@@ -234,11 +232,11 @@ def after_standing(still: float, ends: list[float]) -> float:
         planner.watch(key, began)
         for moment in (began, began + 60.0, began + 60.0 + end):
             percent, now = 5 if moment == began else 95, moment
-            planner.asked(Get(key), now)
+            planner.started(FetchOne(key), now)
             if moment > began + 60.0 and number < len(ends):
-                planner.ended(look(key, "completed", 100, began, now), now)
+                planner.on_terminal(look(key, "completed", 100, began, now), now)
             else:
-                planner.saw(look(key, "processing", percent, began, now), now, at(now))
+                planner.on_activity(look(key, "processing", percent, began, now), now, at(now))
     return acts_at(planner, now + 0.01) - now
 
 
@@ -286,7 +284,7 @@ def test_new_credit_wakes_what_waited_for_it() -> None:
     woken = world.planner.next(now + 30.0, FULL)
 
     assert slept.when > now + 30.0
-    assert isinstance(woken, Sweep)
+    assert isinstance(woken, FetchPage)
 
 
 def test_of_two_staleness_limits_the_stricter_holds() -> None:
@@ -294,10 +292,10 @@ def test_of_two_staleness_limits_the_stricter_holds() -> None:
     planner = Planner(Pacing())
     for limit in (30.0, 5.0, 50.0):
         planner.watch("a", 0.0, max_staleness=limit)
-    planner.saw(look("a", percent=1, began=-600.0), 0.0, NOON)
+    planner.on_activity(look("a", percent=1, began=-600.0), 0.0, NOON)
 
     assert asleep(planner.next(0.0, FULL)).when <= 5.0
-    assert Get("a") == planner.next(5.0, FULL)
+    assert FetchOne("a") == planner.next(5.0, FULL)
 
 
 # --- lists ----------------------------------------------------------------------------------------------------------
@@ -310,8 +308,8 @@ def test_absence_ends_nothing_and_is_asked_for() -> None:
         world.planner.watch(key, 0.0)
     world.run(0.0, 30.0)
 
-    assert Get("a") in world.actions
-    assert "a" in world.planner._where.ids
+    assert FetchOne("a") in world.actions
+    assert "a" in world.planner._placement.ids
 
 
 def test_a_deep_list_is_walked_once() -> None:
@@ -325,8 +323,8 @@ def test_a_deep_list_is_walked_once() -> None:
     later = world.actions[walk:]
 
     assert walk < 100
-    assert all(isinstance(action, Sweep) for action in later)
-    assert {"/v3/activities?None&at=20000"} == {action.start for action in later if isinstance(action, Sweep)}
+    assert all(isinstance(action, FetchPage) for action in later)
+    assert {"/v3/activities?None&at=20000"} == {action.start for action in later if isinstance(action, FetchPage)}
 
 
 def test_a_few_ids_are_not_worth_a_deep_walk() -> None:
@@ -336,8 +334,8 @@ def test_a_few_ids_are_not_worth_a_deep_walk() -> None:
         world.planner.watch(key, 0.0)
     world.run(0.0, 60.0)
 
-    assert {Get("a"), Get("b"), Get("c")} <= set(world.actions)
-    assert sum(isinstance(action, Sweep) for action in world.actions) < 15
+    assert {FetchOne("a"), FetchOne("b"), FetchOne("c")} <= set(world.actions)
+    assert sum(isinstance(action, FetchPage) for action in world.actions) < 15
 
 
 def test_a_loop_of_links_ends() -> None:
@@ -345,91 +343,91 @@ def test_a_loop_of_links_ends() -> None:
     planner = watching("a", "b", "c")
     sweeps = 0
     for now, action in ask(planner, 900.0, took=0.3):
-        if isinstance(action, Sweep):
+        if isinstance(action, FetchPage):
             sweeps += 1
-            planner.swept(action, [SweptPage([], 500, action.start, "/v3/loop")], now)
+            planner.on_page(action, ShownPage([], 500, action.start, "/v3/loop"), now)
         else:
-            planner.saw(look(action.activity_id, updated=now), now, at(now))
+            planner.on_activity(look(action.activity_id, updated=now), now, at(now))
 
-    assert len(planner._where.pages) <= 3
+    assert len(planner._placement.pages) <= 3
     assert sweeps < 60
 
 
 def test_refused_lists_leave_gets() -> None:
     """Once lists are off, only GETs are offered, and each id is asked for."""
     world = World(f"a{i}" for i in range(50))
-    world.planner.sweeps_off()
+    world.planner.disable_lists()
     world.watch_listed()
     world.run(0.0, 120.0)
 
-    assert {Get(key) for key in world.listed} == set(world.actions)
+    assert {FetchOne(key) for key in world.listed} == set(world.actions)
 
 
 def test_an_older_row_moves_nothing_backward() -> None:
     """A list row older than the last GET is no look: the id is asked for, and its forecast stays."""
     planner = watching("a", "b")
-    planner.saw(look("a", percent=90, updated=10.0), 10.0, at(10.0))
-    rec = planner._where.ids["a"]
-    before = rec.remaining, rec.seen, rec.percent
-    planner.saw(look("a", percent=20, updated=-20.0), 12.0, at(12.0), listed=True)
-    planner.swept(Sweep(1, 500), [SweptPage(["a", "b"], 2, None, None)], 12.0)
+    planner.on_activity(look("a", percent=90, updated=10.0), 10.0, at(10.0))
+    entry = planner._placement.ids["a"]
+    before = entry.median_remaining, entry.looked_at, entry.percent
+    planner.on_activity(look("a", percent=20, updated=-20.0), 12.0, at(12.0), listed=True)
+    planner.on_page(FetchPage(500), ShownPage(["a", "b"], 2, None, None), 12.0)
 
-    assert before == (rec.remaining, rec.seen, rec.percent)
-    assert not rec.found
+    assert before == (entry.median_remaining, entry.looked_at, entry.percent)
+    assert not entry.located
 
 
-def accuse_and_acquit(planner: Planner, now: float) -> bool:
+def suspect_and_find(planner: Planner, now: float) -> bool:
     """A sweep of those in work misses "a", and a GET shows it still there: whether it was suspected meanwhile."""
     for key in ("a", "b", "c"):
-        planner.saw(look(key, percent=5, began=-600.0, updated=now), now, at(now))
-    sweep = Sweep(1, 500, "processing")
-    planner.asked(sweep, now + 20.0)
-    planner.swept(sweep, [SweptPage(["b", "c"], 2, None, None)], now + 20.1)
-    suspect = planner._where.ids["a"].suspect
+        planner.on_activity(look(key, percent=5, began=-600.0, updated=now), now, at(now))
+    sweep = FetchPage(500, "processing")
+    planner.started(sweep, now + 20.0)
+    planner.on_page(sweep, ShownPage(["b", "c"], 2, None, None), now + 20.1)
+    suspect = planner._placement.ids["a"].suspect_ended
     awake(planner.next(now + 20.1, FULL))
-    planner.asked(Get("a"), now + 20.1)
-    planner.saw(look("a", percent=6, began=-600.0, updated=now + 20.0), now + 20.2, at(now + 20.2))
+    planner.started(FetchOne("a"), now + 20.1)
+    planner.on_activity(look("a", percent=6, began=-600.0, updated=now + 20.0), now + 20.2, at(now + 20.2))
     return suspect
 
 
 def test_a_missing_worker_is_suspected_and_a_lying_list_is_dropped() -> None:
     """Who is missing among those in work is looked for at once; three false alarms in succession end such sweeps."""
     planner = watching("a", "b", "c")
-    planner.swept(Sweep(1, 500), [SweptPage(["a", "b", "c"], 3, None, None)], 0.0)
+    planner.on_page(FetchPage(500), ShownPage(["a", "b", "c"], 3, None, None), 0.0)
     suspected = []
     for now in (0.0, 100.0, 200.0):
-        suspected.append((accuse_and_acquit(planner, now), planner._states))
+        suspected.append((suspect_and_find(planner, now), planner._states_enabled))
 
     assert [(True, True), (True, True), (True, False)] == suspected
 
 
-# --- on its way, failed, released -----------------------------------------------------------------------------------
+# --- in flight, failed, abandoned ----------------------------------------------------------------------------------
 
 
 def test_an_id_which_is_on_its_way_is_not_offered() -> None:
     """Neither a GET nor a sweep in flight is offered again."""
     planner = watching("a")
-    planner.asked(Get("a"), 0.0)
+    planner.started(FetchOne("a"), 0.0)
     alone = planner.next(100.0, FULL)
     planner.watch("b", 100.0)
     planner.watch("c", 100.0)
-    planner.asked(Sweep(1, 500), 100.0)
+    planner.started(FetchPage(500), 100.0)
 
     assert SleepUntil(math.inf) == alone
-    assert not isinstance(planner.next(101.0, FULL), Sweep)
+    assert not isinstance(planner.next(101.0, FULL), FetchPage)
 
 
-ONE_AND_MANY = pytest.mark.parametrize(("keys", "kind"), [("a", Get), ("abcdefgh", Sweep)])
+ONE_AND_MANY = pytest.mark.parametrize(("keys", "kind"), [("a", FetchOne), ("abcdefgh", FetchPage)])
 
 
 @ONE_AND_MANY
-def test_what_was_released_is_offered_again(keys: str, kind: type[Get | Sweep]) -> None:
+def test_what_was_released_is_offered_again(keys: str, kind: type[FetchOne | FetchPage]) -> None:
     """A request which came to nothing without the vendor's fault is not held against anybody: it is offered again."""
     planner = watching(*keys)
     action = awake(planner.next(0.0, FULL))
-    planner.asked(action, 0.0)
+    planner.started(action, 0.0)
     meanwhile = planner.next(0.0, FULL)
-    planner.released(action)
+    planner.abandoned(action)
 
     assert isinstance(action, kind)
     assert action != meanwhile
@@ -437,17 +435,17 @@ def test_what_was_released_is_offered_again(keys: str, kind: type[Get | Sweep]) 
 
 
 @ONE_AND_MANY
-def test_a_released_probe_does_not_end_the_probing_of_an_outage(keys: str, kind: type[Get | Sweep]) -> None:
+def test_a_released_probe_does_not_end_the_probing_of_an_outage(keys: str, kind: type[FetchOne | FetchPage]) -> None:
     """In an outage all wait for the one probe, however long, but not for one which was released."""
     planner = watching(*keys)
     first = awake(planner.next(0.0, FULL))
-    planner.asked(first, 0.0)
+    planner.started(first, 0.0)
     fail(planner, first, 0.1)
     now = acts_at(planner, 0.1)
     probe = awake(planner.next(now, FULL))
-    planner.asked(probe, now)
+    planner.started(probe, now)
     meanwhile = planner.next(now + 3600.0, FULL)
-    planner.released(probe)
+    planner.abandoned(probe)
 
     assert isinstance(probe, kind)
     assert SleepUntil(math.inf) == meanwhile
@@ -458,11 +456,11 @@ def test_a_release_is_no_answer() -> None:
     """A released probe says nothing about the vendor: an outage's next wait is as long as if it had not been asked."""
     planner = watching("a")
     for now in (0.0, 10.0, 30.0):
-        planner.asked(Get("a"), now)
-        planner.failed("a", now)
+        planner.started(FetchOne("a"), now)
+        planner.on_failure(FetchOne("a"), now)
     before = asleep(planner.next(30.0, FULL))
-    planner.asked(Get("a"), 30.0)
-    planner.released(Get("a"))
+    planner.started(FetchOne("a"), 30.0)
+    planner.abandoned(FetchOne("a"))
 
     assert before == planner.next(30.0, FULL)
 
@@ -470,11 +468,11 @@ def test_a_release_is_no_answer() -> None:
 def test_what_is_not_watched_may_be_released() -> None:
     """The release of a GET for an id which was forgotten meanwhile changes nothing."""
     planner = watching("a")
-    planner.asked(Get("a"), 0.0)
+    planner.started(FetchOne("a"), 0.0)
     planner.forget("a")
-    planner.released(Get("a"))
+    planner.abandoned(FetchOne("a"))
 
-    assert 0 == planner._flying
+    assert 0 == planner._in_flight
     assert SleepUntil(math.inf) == planner.next(0.0, FULL)
 
 
@@ -486,7 +484,7 @@ def test_an_hour_of_outage_costs_less_than_a_hundred_looks() -> None:
         asked += 1
         fail(planner, action, now)
     waited = asleep(planner.next(now + 3.0, FULL))
-    planner.saw(look("a0", updated=now), now, at(now))
+    planner.on_activity(look("a0", updated=now), now, at(now))
 
     assert asked < 100
     assert now + 60.0 == waited.when
@@ -496,7 +494,7 @@ def test_an_hour_of_outage_costs_less_than_a_hundred_looks() -> None:
 def test_one_poisoned_id_does_not_stop_the_others() -> None:
     """An id whose GET always fails waits alone, ever longer; the others are looked at."""
     planner = Planner(Pacing())
-    planner.sweeps_off()
+    planner.disable_lists()
     counts = {"bad": 0, "a": 0, "b": 0}
     for key in counts:
         planner.watch(key, 0.0)
@@ -504,9 +502,9 @@ def test_one_poisoned_id_does_not_stop_the_others() -> None:
         key = getting(action)
         counts[key] += 1
         if key == "bad":
-            planner.failed(key, now)
+            planner.on_failure(FetchOne(key), now)
         else:
-            planner.saw(look(key, percent=95, began=-600, updated=now), now, at(now))
+            planner.on_activity(look(key, percent=95, began=-600, updated=now), now, at(now))
 
     assert counts["bad"] < 20
     assert counts["a"] > 10 and counts["b"] > 10

@@ -14,44 +14,48 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ccactivity.polling import prediction
-from ccactivity.polling.planner import Budget, Get, Pacing, Planner, SleepUntil, Sweep
-from ccactivity.polling.prediction import Page, Watched
+from ccactivity.models import Activity
+from ccactivity.polling.forecast import QUEUED, UNKNOWN, UNSEEN, WORKING, Forecast
+from ccactivity.polling.pacing import Pacing
+from ccactivity.polling.placement import Entry, KnownPage
+from ccactivity.polling.planner import FetchOne, FetchPage, Planner, SleepUntil
+from ccactivity.polling.statistics import AccountStatistics
+from ccactivity.polling.tuning import Tuning
+from ccactivity.ratelimit.quota import Budget
 
-from .test_planner import FULL, NOON, Row, World, acts_at, at, look, watching
+from .test_planner import FULL, NOON, World, acts_at, at, look, watching
 
 KEYS = [f"k{i}" for i in range(8)]
 
 # --- any snapshot ---------------------------------------------------------------------------------------------------
 
-GARBAGE: st.SearchStrategy[object] = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.floats(),
-    st.text(max_size=5),
-    st.datetimes(),
-    st.datetimes(timezones=st.just(NOON.tzinfo)),
-    st.just(object()),
+STAMPS = st.none() | st.datetimes(timezones=st.just(NOON.tzinfo))
+ROWS = st.builds(
+    Activity,
+    activity_id=st.just("a"),
+    state=st.none() | st.sampled_from(["initialized", "processing"]) | st.text(max_size=5),
+    percent_done=st.none() | st.integers(-10, 110) | st.integers(),
+    created_at=STAMPS,
+    started_at=STAMPS,
+    updated_at=STAMPS,
 )
-ROWS = st.builds(Row, st.just("a"), GARBAGE, GARBAGE, GARBAGE, GARBAGE, GARBAGE)
 
 
 @given(st.lists(st.tuples(ROWS, st.booleans()), max_size=12))
-def test_garbage_never_raises_and_never_silences(rows: list[tuple[Row, bool]]) -> None:
+def test_no_snapshot_raises_or_silences(rows: list[tuple[Activity, bool]]) -> None:
     """Whatever a snapshot holds, each forecast is finite, and the planner asks for the id again."""
     planner = watching("a")
     now = 0.0
     forecasts = []
     for row, dated in rows:
-        planner.asked(Get("a"), now)
-        planner.saw(row, now, at(now) if dated else None)
-        forecasts.append(planner._where.ids["a"].remaining)
+        planner.started(FetchOne("a"), now)
+        planner.on_activity(row, now, at(now) if dated else None)
+        forecasts.append(planner._placement.ids["a"].median_remaining)
         now += 7.0
     asked = planner.next(acts_at(planner, now), FULL)
 
     assert all(0.0 < remaining < math.inf for remaining in forecasts)
-    assert Get("a") == asked
+    assert FetchOne("a") == asked
 
 
 # --- any history ----------------------------------------------------------------------------------------------------
@@ -67,7 +71,7 @@ class History:
         self.now = 0.0
         self.credit = FULL
         self.flying: list[str] = []
-        self.sweeping: Sweep | None = None
+        self.sweeping: FetchPage | None = None
 
     def step(self, verb: str, key: str) -> None:
         self._happen(verb, key)
@@ -94,7 +98,7 @@ class History:
             case "hide" if key in self.world.listed:
                 self.world.listed.remove(key)
             case "off" if key == KEYS[0]:
-                self.planner.sweeps_off()
+                self.planner.disable_lists()
                 self.sweeping = None
             case "poor":
                 self.credit = Budget(20.0, 0.01)
@@ -105,26 +109,25 @@ class History:
             if isinstance(action, SleepUntil):
                 assert action.when > self.now
                 return
-            if isinstance(action, Get):
-                assert action.activity_id in self.planner._where.ids
+            if isinstance(action, FetchOne):
+                assert action.activity_id in self.planner._placement.ids
                 assert action.activity_id not in self.flying
                 self.flying.append(action.activity_id)
             else:
                 assert self.sweeping is None
-                assert 1 == action.pages
                 self.sweeping = action
-            self.planner.asked(action, self.now)
+            self.planner.started(action, self.now)
 
     def _go_wrong(self, verb: str) -> None:
         if verb == "fail" and self.flying:
-            self.planner.failed(self.flying.pop(0), self.now)
+            self.planner.on_failure(FetchOne(self.flying.pop(0)), self.now)
         elif verb == "break" and self.sweeping:
-            self.planner.swept(self.sweeping, [], self.now, failed=True)
+            self.planner.on_page(self.sweeping, None, self.now, failed=True)
             self.sweeping = None
         elif verb == "release" and self.flying:
-            self.planner.released(Get(self.flying.pop(0)))
+            self.planner.abandoned(FetchOne(self.flying.pop(0)))
         elif verb == "release" and self.sweeping:
-            self.planner.released(self.sweeping)
+            self.planner.abandoned(self.sweeping)
             self.sweeping = None
 
     def answer(self, chance: float) -> None:
@@ -140,28 +143,34 @@ class History:
 
     def _drop_unwatched(self) -> None:
         """Nobody waits for these answers any more."""
-        self.flying = [key for key in self.flying if key in self.planner._where.ids]
+        self.flying = [key for key in self.flying if key in self.planner._placement.ids]
 
     def end(self) -> None:
         """All that was asked is answered, all that is watched ends, and an hour passes."""
         self.answer(1.1)
         check_accounts(self.planner)
-        for key in self.planner._where.ids:
+        for key in self.planner._placement.ids:
             self.world.states[key] = "completed"
         self.world.run(self.now, self.now + 4000.0)
 
 
 def check_accounts(planner: Planner) -> None:
-    """The sums and memberships which are kept agree with the records."""
-    where = planner._where
-    for page in where.pages:
-        recs = page.ids.values()
-        assert all(rec.page is page for rec in recs)
-        assert math.isclose(page.queued, sum(rec.weight for rec in recs if rec.kind == "queued"), abs_tol=1e-6)
-        assert math.isclose(page.unseen, sum(rec.weight for rec in recs if rec.kind == "unseen"), abs_tol=1e-6)
-        assert {rec.activity_id for rec in recs if rec.kind in ("working", "strange")} == set(page.working)
-    assert {key for key, rec in where.ids.items() if rec.kind == "working"} == set(where.busy.working)
-    assert sum(rec.flying for rec in where.ids.values()) == planner._flying
+    """The sums and memberships that are kept agree with the entries."""
+    placement = planner._placement
+    for page in placement.pages:
+        entries = page.ids.values()
+        assert all(entry.page is page for entry in entries)
+        assert math.isclose(page.queued, sum(weight(entry) for entry in entries if entry.phase == QUEUED), abs_tol=1e-6)
+        assert math.isclose(page.unseen, sum(weight(entry) for entry in entries if entry.phase == UNSEEN), abs_tol=1e-6)
+        assert {entry.activity_id for entry in entries if entry.phase in (WORKING, UNKNOWN)} == set(page.working)
+    working = {key for key, entry in placement.ids.items() if entry.phase == WORKING}
+    assert working == set(placement.processing_page.working)
+    assert sum(entry.in_flight for entry in placement.ids.values()) == planner._in_flight
+
+
+def weight(entry: Entry) -> float:
+    """How likely its page is to show it."""
+    return 1 / (1 + entry.pages_missed)
 
 
 VERBS = ["watch", "strict", "forget", "end", "begin", "hide", "fail", "break", "release", "run", "off", "poor"]
@@ -177,7 +186,7 @@ def test_in_any_history_the_promises_hold(steps: list[tuple[str, str]], per: int
         history.step(verb, key)
     history.end()
 
-    assert not history.planner._where.ids
+    assert not history.planner._placement.ids
 
 
 class Stopwatch(World):
@@ -192,7 +201,9 @@ class Stopwatch(World):
     def see(self, key: str, now: float, *, listed: bool) -> None:
         self.gaps.append(now - self.seen.get(key, 0.0))
         self.seen[key] = now
-        self.planner.saw(look(key, percent=self.percent, began=-100.0, updated=now), now, at(now), listed=listed)
+        self.planner.on_activity(
+            look(key, percent=self.percent, began=-100.0, updated=now), now, at(now), listed=listed
+        )
 
 
 @settings(max_examples=40)
@@ -210,42 +221,54 @@ def test_no_one_goes_unseen_beyond_the_limit(n: int, strict: float | None, perce
 # --- forecasts ------------------------------------------------------------------------------------------------------
 
 
-@given(st.floats(0.5, 5000.0), st.booleans(), st.floats(0.1, 1000.0))
-def test_ripe_inverts_the_pile(remaining: float, square: bool, price: float) -> None:
-    """The pile reaches the price exactly when it is said to."""
-    rec = Watched("a", 0.0, 100.0, remaining=remaining, square=square)
+def forecast(remaining: float, quadratic: bool, *, looked_at: float = 0.0) -> Forecast:
+    return Forecast(looked_at=looked_at, median_remaining=remaining, quadratic=quadratic)
 
-    assert math.isclose(price, rec.pile(rec.ripe(price)), rel_tol=1e-6)
+
+@given(st.floats(0.5, 5000.0), st.booleans(), st.floats(0.1, 1000.0))
+def test_lag_reaches_inverts_the_expected_lag(remaining: float, quadratic: bool, price: float) -> None:
+    """The expected lag reaches the price exactly when it is said to."""
+    known = forecast(remaining, quadratic, looked_at=100.0)
+
+    assert math.isclose(price, known.expected_lag(known.lag_reaches(price)), rel_tol=1e-6)
 
 
 @given(
     st.lists(st.tuples(st.floats(0.5, 500.0), st.booleans(), st.integers(0, 3)), max_size=20),
     st.floats(0, 300),
 )
-def test_a_pages_pile_is_the_sum_and_its_slope_the_ends(rows: list[tuple[float, bool, int]], tau: float) -> None:
-    """A page harvests what its ids have piled up, each by how sure it is to be shown."""
-    page = Page(0, 0.0)
-    for i, (remaining, square, misses) in enumerate(rows):
-        page.add(Watched(f"a{i}", 0.0, 0.0, kind="working", remaining=remaining, square=square, misses=misses))
-    total = sum(rec.weight * rec.pile(tau) for rec in page.ids.values())
-    value, ends = page.pile(tau, 0.0)
-    after, _ = page.pile(tau + 1e-4, 0.0)
+def test_a_pages_lag_is_the_sum_and_its_slope_the_ends(rows: list[tuple[float, bool, int]], now: float) -> None:
+    """A page removes the expected lag of all its ids, each by how certain it is to be shown."""
+    page = KnownPage(0, 0.0)
+    for i, (remaining, quadratic, misses) in enumerate(rows):
+        page.add(
+            Entry(
+                activity_id=f"a{i}",
+                watched_since=0.0,
+                sequence=i,
+                looked_at=0.0,
+                phase=WORKING,
+                median_remaining=remaining,
+                quadratic=quadratic,
+                pages_missed=misses,
+            )
+        )
+    total = sum(weight(entry) * entry.expected_lag(now) for entry in page.ids.values())
+    lag, ends = page.expected_lag(now, 0.0, Tuning())
+    after, _ = page.expected_lag(now + 1e-4, 0.0, Tuning())
 
-    assert math.isclose(total, value, rel_tol=1e-5, abs_tol=1e-6)
-    assert math.isclose((after - value) / 1e-4, ends, rel_tol=0.02, abs_tol=0.05)
+    assert math.isclose(total, lag, rel_tol=1e-5, abs_tol=1e-6)
+    assert math.isclose((after - lag) / 1e-4, ends, rel_tol=0.02, abs_tol=0.05)
 
 
-@pytest.mark.parametrize("value", [None, True, "75", math.nan, math.inf, -1, 101, {}, [1]])
-def test_what_is_no_percentage_is_none(value: object) -> None:
+@pytest.mark.parametrize("percent", [None, -1, 101, 10**30])
+def test_what_is_not_a_percentage_is_not_progress(percent: int | None) -> None:
     """Only a number from 0 to 100 is progress."""
-    assert prediction.share(value) is None
+    known = forecast(4.0, quadratic=False)
+    known.observe(look("a", percent=percent), 0.0, NOON, AccountStatistics(Tuning()), Tuning())
 
-
-def test_stamps_need_a_zone() -> None:
-    """A naive datetime is no moment."""
-    assert prediction.seconds(NOON.replace(tzinfo=None)) is None
-    assert prediction.seconds("completed") is None
-    assert NOON.timestamp() == prediction.seconds(NOON)
+    assert known.percent is None
+    assert not known.quadratic
 
 
 # --- costs ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,71 @@
+"""Absence: what 404 means for an id, by what was seen of it before and by how long somebody waits for it. Pure.
+
+404 is not yet an end. An activity that was seen is asked for once more, and a new one may take a moment to appear: that
+moment, the grace, is counted from the first 404. An outage shows nothing, and a list that lacks an id says nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import attrs
+
+__all__ = ["Absence", "Expired", "Gone", "RetryIn"]
+
+# Seconds after a 404 until the same id is asked for again, one after the other.
+_RETRY_DELAYS_S: Final = (1.0, 1.0, 2.0, 4.0)
+# An id that had its grace before anything was answered: one more look is all that is worth it.
+_LAST_RETRY_DELAY_S: Final = 10.0
+_MIN_RETRY_DELAY_S: Final = 0.1
+
+
+@attrs.frozen
+class RetryIn:
+    """Ask again in so many seconds."""
+
+    seconds: float
+
+
+@attrs.frozen
+class Gone:
+    """There is no such activity."""
+
+
+@attrs.frozen
+class Expired:
+    """It was seen, and the vendor does not have it any more."""
+
+
+@attrs.define
+class Absence:
+    """The 404s of one id. `since`: loop time at which it was first asked for."""
+
+    since: float
+    count: int = 0
+    gives_up_at: float | None = None
+    _new_grace: float | None = None
+
+    def wait_for(self, grace: float) -> None:
+        """Somebody gives it so many seconds to appear, from the next 404 on."""
+        self._new_grace = max(grace, self._new_grace or 0.0)
+
+    def found(self) -> None:
+        """It was seen."""
+        self.count = 0
+
+    def not_found(self, now: float, *, seen_before: bool) -> RetryIn | Gone | Expired:
+        """Decide after one more 404."""
+        self.count += 1
+        delay = _RETRY_DELAYS_S[min(self.count, len(_RETRY_DELAYS_S)) - 1]
+        if seen_before:
+            return Expired() if self.count > 1 else RetryIn(delay)
+        if self._new_grace is not None:
+            self.gives_up_at = max(self.gives_up_at or -math.inf, now + self._new_grace)
+            self._new_grace = None
+        left = -math.inf if self.gives_up_at is None else self.gives_up_at - now
+        if left <= 0:
+            return Gone()
+        if self.count == 1 and now - self.since >= left:
+            delay = _LAST_RETRY_DELAY_S
+        return RetryIn(max(_MIN_RETRY_DELAY_S, min(delay, left)))

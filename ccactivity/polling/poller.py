@@ -1,0 +1,396 @@
+"""The poller: does what the planner finds worth a request, and tells the hub what was seen.
+
+Nothing else calls the planner.
+
+1. One task runs while anything is polled, and none otherwise; each action is a task of its own, a few at a time.
+2. Acquire a permit first, then ask the planner again: the best request may have changed while waiting.
+3. What became of an action is told to the planner in `_finish`, exactly once: also of one that was cancelled before its
+   first step.
+4. A transient failure ends one action, never a watch. What the vendor says of one activity ends the watches of that
+   activity; what it says of the session (a dead token) ends them all. A list that cannot be used is given up, and
+   single activities are asked for instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+
+import attrs
+
+from .._tasks import spawn, wait_until_set
+from ..api.client import ApiClient
+from ..api.decoding import Decoder
+from ..api.endpoint import Endpoint
+from ..api.messages import Request
+from ..api.operations import get_activity, list_activities
+from ..api.outcome import BodyTooLargeError, Outcome, is_rejection, is_transient
+from ..errors import (
+    ActivityExpiredError,
+    CCActivityError,
+    NotFoundError,
+    PermissionDeniedError,
+    QuotaExceededError,
+    UnsafeLinkError,
+)
+from ..models import Activity
+from ..ratelimit.limiter import Limiter, Permit
+from ..ratelimit.quota import Budget
+from .absence import Absence, RetryIn
+from .hub import Hub, ResumePoint
+from .placement import ShownPage
+from .planner import FetchOne, FetchPage, Planner, SleepUntil
+
+__all__ = ["Poller"]
+
+_log: Final = logging.getLogger("ccactivity")
+_MAX_IN_FLIGHT: Final = 8
+# So many different activities denied in a row, and none answered, means that the token may not read any.
+_MAX_DENIED: Final = 3
+# A remembered link may have aged, and a walk brings a new one; refused so often in a row, its list cannot be walked.
+_MAX_REFUSED_LINKS: Final = 3
+
+
+@attrs.define(eq=False)
+class _PolledId:
+    """An id that is polled. `retry`: the timer after a 404, until which the planner does not know the id."""
+
+    activity_id: str
+    absence: Absence
+    max_staleness: float | None = None
+    last: Activity | None = None
+    looked_at: float = 0.0
+    retry: asyncio.TimerHandle | None = None
+
+
+@attrs.define(eq=False)
+class _InFlight:
+    """An action on its way, with the permit acquired for it. `finished`: the planner knows what became of it."""
+
+    action: FetchOne | FetchPage
+    permit: Permit
+    task: asyncio.Task[None] | None = None
+    finished: bool = False
+
+
+@attrs.frozen
+class _Seen:
+    """What an action showed. `page`: of a list, with the error of its next link if that leads astray."""
+
+    activities: tuple[Activity, ...]
+    server_time: datetime | None
+    page: ShownPage | None = None
+    unsafe_link: UnsafeLinkError | None = None
+
+
+class Poller:
+    """Polls ids for a hub. All methods are for the loop's own thread. `finished`: activities whose end was seen."""
+
+    def __init__(
+        self, hub: Hub, planner: Planner, client: ApiClient, limiter: Limiter, *, endpoint: Endpoint, decoder: Decoder
+    ) -> None:
+        self.finished: int = 0
+        self._hub = hub
+        self._planner = planner
+        self._client = client
+        self._limiter = limiter
+        self._endpoint = endpoint
+        self._decoder = decoder
+        self._polled: dict[str, _PolledId] = {}
+        self._urgent: dict[str, None] = {}
+        self._denied: set[str] = set()
+        self._runner: asyncio.Task[None] | None = None
+        self._in_flight: set[_InFlight] = set()
+        self._getting: dict[str, _InFlight] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._warned_of_lists = False
+        self._refused_links = 0  # in a row
+        hub.connect(self)
+
+    # --- for the hub ------------------------------------------------------------------------------------------------
+
+    def add(
+        self, activity_id: str, *, grace: float, max_staleness: float | None, resume_from: ResumePoint | None = None
+    ) -> None:
+        """Poll an id, or poll it for one more subscriber."""
+        now = asyncio.get_running_loop().time()
+        polled = self._polled.get(activity_id)
+        if polled is None:
+            polled = self._polled[activity_id] = _PolledId(activity_id, Absence(now))
+        if max_staleness is not None:
+            polled.max_staleness = min(max_staleness, polled.max_staleness or math.inf)
+        self._planner.watch(activity_id, now, max_staleness=max_staleness)
+        if resume_from is None or resume_from.gives_up_at is None:
+            polled.absence.wait_for(grace)
+        else:
+            polled.absence.gives_up_at = resume_from.gives_up_at
+        if resume_from is not None and resume_from.activity is not None and polled.last is None:
+            polled.last, polled.looked_at = resume_from.activity, resume_from.looked_at
+            self._planner.restore(polled.last, polled.looked_at)
+        self._changed.set()
+        if self._runner is None:
+            self._runner = self._spawn(self._run())
+
+    def remove(self, activity_id: str) -> ResumePoint | None:
+        """Poll an id no more; when none is left, stop everything."""
+        polled = self._polled.pop(activity_id, None)
+        if polled is None:
+            return None
+        self._planner.forget(activity_id)
+        self._urgent.pop(activity_id, None)
+        if polled.retry is not None:
+            polled.retry.cancel()
+        if activity_id in self._getting:
+            self._give_up(self._getting[activity_id])
+        if not self._polled:
+            runner, self._runner = self._runner, None
+            if runner is not None:
+                runner.cancel()
+            for flight in tuple(self._in_flight):
+                self._give_up(flight)
+        return ResumePoint(polled.last, polled.looked_at, polled.absence.gives_up_at)
+
+    def prioritize(self, activity_id: str) -> None:
+        """Look at an id as a single call would, because somebody awaits it."""
+        if activity_id not in self._getting and self._polled[activity_id].retry is None:
+            self._urgent[activity_id] = None
+            self._changed.set()
+
+    @property
+    def price(self) -> float:
+        """Seconds of lag that a request is worth at this moment."""
+        return self._planner.price(asyncio.get_running_loop().time())
+
+    async def settled(self) -> None:
+        """Wait until tasks that were cancelled are gone."""
+        current = asyncio.current_task()
+        ending = {task for task in self._tasks if task is not current and task.cancelling()}
+        if ending:
+            await asyncio.wait(ending)
+
+    # --- the loop ---------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                self._changed.clear()
+                action = self._choose()
+                if isinstance(action, SleepUntil):
+                    await wait_until_set(self._changed, action.when - loop.time())
+                elif len(self._in_flight) >= _MAX_IN_FLIGHT:
+                    await self._changed.wait()
+                else:
+                    await self._act(action)
+        except Exception as error:  # noqa: BLE001 -- a fault of ours, or of a user's clock, ends each watch
+            _log.exception("the poller of watches failed")
+            self._hub.abort(error)
+
+    def _choose(self, acquired: int = 0) -> FetchOne | FetchPage | SleepUntil:
+        """What to do next, with so many permits in hand that the budget was charged for."""
+        for activity_id in self._urgent:
+            return FetchOne(activity_id)
+        if self._planner.idle:
+            return SleepUntil(math.inf)
+        budget = self._limiter.budget()
+        if acquired:
+            budget = Budget(budget.available + acquired, budget.refill_rate, budget.capacity)
+        return self._planner.next(asyncio.get_running_loop().time(), budget)
+
+    async def _act(self, chosen: FetchOne | FetchPage) -> None:
+        """Acquire a permit, and send off what is best by then."""
+        action: FetchOne | FetchPage | SleepUntil = chosen
+        refreshing = self._client.auth.refreshing
+        if refreshing:
+            await self._client.auth.wait()
+        try:
+            permit = await self._limiter.acquire(background=not self._urgent)
+        except QuotaExceededError:
+            # Somebody awaits a first look, and the day is spent: it waits with the others.
+            self._urgent.clear()
+            return
+        if refreshing or permit.waited:
+            action = self._choose(acquired=1)
+        if isinstance(action, SleepUntil):
+            permit.close()
+            return
+        now = asyncio.get_running_loop().time()
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("%s: %s, price %.2f s", action, self._planner.describe(action, now), self.price)
+        self._planner.started(action, now)
+        flight = _InFlight(action, permit)
+        if isinstance(action, FetchOne):
+            self._urgent.pop(action.activity_id, None)
+            self._getting[action.activity_id] = flight
+        self._in_flight.add(flight)
+        flight.task = self._spawn(self._perform(flight))
+        # Not in the task itself: one that is cancelled before its first step runs nothing of it.
+        flight.task.add_done_callback(partial(self._conclude, flight))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = spawn(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # --- one action -------------------------------------------------------------------------------------------------
+
+    async def _perform(self, flight: _InFlight) -> None:
+        outcome: _Seen | Exception
+        try:
+            request, decode = self._question_of(flight.action)
+            outcome = await self._client.ask(request, decode, background=True, permit=flight.permit)
+        except Exception as error:  # noqa: BLE001 -- a user's token source may raise anything; each consumer gets it
+            outcome = error
+        self._finish(flight, outcome)
+
+    def _question_of(self, action: FetchOne | FetchPage) -> tuple[Request, Callable[[Outcome], _Seen]]:
+        if isinstance(action, FetchOne):
+            return get_activity(self._endpoint, action.activity_id), partial(self._decode_one, action)
+        request = list_activities(self._endpoint, limit=action.limit, state=action.state)
+        if action.start is not None:
+            request = self._endpoint.next_request(action.start, request) or request
+        return request, partial(self._decode_page, action, request)
+
+    def _decode_one(self, action: FetchOne, outcome: Outcome) -> _Seen:
+        return _Seen((self._decoder.decode_activity(outcome.reply.body, action.activity_id),), outcome.server_time)
+
+    def _decode_page(self, action: FetchPage, request: Request, outcome: Outcome) -> _Seen:
+        page = self._decoder.decode_page(outcome.reply.body, self._polled.keys(), self._last)
+        unsafe = None
+        try:
+            self._endpoint.next_request(page.next, request)
+        except UnsafeLinkError as error:
+            unsafe = error
+        found = [activity.activity_id for activity in page.activities]
+        next_href = page.next if isinstance(page.next, str) else None
+        shown = ShownPage(found, page.rows, action.start, next_href, page.reach)
+        return _Seen(page.activities, outcome.server_time, shown, unsafe)
+
+    def _last(self, activity_id: str) -> Activity | None:
+        return self._polled[activity_id].last
+
+    def _give_up(self, flight: _InFlight) -> None:
+        """Cancel an action. The planner is told at once: when the task has ended, the same may be on its way again."""
+        if flight.task is not None and flight.task is not asyncio.current_task():
+            self._finish(flight, None)
+            flight.task.cancel()
+
+    def _conclude(self, flight: _InFlight, _: asyncio.Task[None]) -> None:
+        self._in_flight.discard(flight)
+        if isinstance(flight.action, FetchOne) and self._getting.get(flight.action.activity_id) is flight:
+            del self._getting[flight.action.activity_id]
+        flight.permit.close()
+        self._finish(flight, None)
+        self._changed.set()
+
+    # --- what became of it ------------------------------------------------------------------------------------------
+
+    def _finish(self, flight: _InFlight, outcome: _Seen | Exception | None) -> None:
+        """Tell the planner what became of an action, exactly once, and the hub what its subscribers should know.
+
+        `outcome`: None if the action was cancelled.
+        """
+        if flight.finished:
+            return
+        flight.finished = True
+        now, action = asyncio.get_running_loop().time(), flight.action
+        if outcome is None or isinstance(outcome, QuotaExceededError):
+            self._planner.abandoned(action)
+        elif isinstance(action, FetchPage):
+            self._finish_page(action, outcome, now)
+        elif isinstance(outcome, _Seen):
+            self._denied.clear()
+            self._on_activity(outcome.activities[0], now, outcome.server_time, listed=False)
+        elif (polled := self._polled.get(action.activity_id)) is not None:
+            self._on_error(polled, action, outcome, now)
+
+    def _finish_page(self, action: FetchPage, outcome: _Seen | Exception, now: float) -> None:
+        shown, error = None, outcome if isinstance(outcome, Exception) else outcome.unsafe_link
+        if isinstance(outcome, _Seen):
+            shown = outcome.page
+            for activity in outcome.activities:
+                self._on_activity(activity, now, outcome.server_time, listed=True)
+        if error is None:
+            self._refused_links = 0 if action.start is not None else self._refused_links
+        elif isinstance(error, UnsafeLinkError | BodyTooLargeError) or is_rejection(error):
+            self._give_up_list(action, error)
+        elif is_transient(error):
+            _log.debug("a page of the list was not had, the watches go on: %s", error)
+        else:
+            self._hub.abort(error)
+        self._planner.on_page(action, shown, now, failed=error is not None)
+
+    def _give_up_list(self, action: FetchPage, error: Exception) -> None:
+        self._refused_links += action.start is not None
+        if self._refused_links >= _MAX_REFUSED_LINKS or (action.start is None and action.state is None):
+            level = logging.DEBUG if self._warned_of_lists else logging.WARNING
+            _log.log(level, "the list of activities cannot be used, single activities are asked for instead: %s", error)
+            self._warned_of_lists = True
+            self._planner.disable_lists()
+        else:
+            _log.debug("a page of the list, or one of its states, cannot be had any more: %s", error)
+            self._planner.disable_lists(action)
+
+    def _on_activity(self, activity: Activity, now: float, server_time: datetime | None, *, listed: bool) -> None:
+        polled = self._polled.get(activity.activity_id)
+        if polled is None:
+            return
+        polled.absence.found()
+        polled.looked_at = now
+        outdated = polled.last is not None and activity.older_than(polled.last) and not activity.done
+        if activity.done:
+            # First, because the planner learns the rate of ends from what it still knows of this one.
+            self._planner.on_terminal(activity, now)
+            self.remove(activity.activity_id)
+            self.finished += 1
+        else:
+            self._planner.on_activity(activity, now, server_time, listed=listed)
+        if not outdated:
+            polled.last = activity
+            self._hub.publish(activity)
+
+    def _on_error(self, polled: _PolledId, action: FetchOne, error: Exception, now: float) -> None:
+        """A look was not answered: the id is looked at again or given up, or nothing can be asked any more."""
+        if is_transient(error):
+            _log.debug("a look at %s failed, the watch goes on: %s", polled.activity_id, error)
+            self._planner.on_failure(action, now)
+        elif isinstance(error, NotFoundError):
+            self._on_not_found(polled, error, now)
+        elif isinstance(error, PermissionDeniedError) and self._is_denied_everything(polled.activity_id):
+            self._hub.abort(error)
+        elif is_rejection(error):
+            self._lose(polled, error)
+        else:
+            self._hub.abort(error)
+
+    def _is_denied_everything(self, activity_id: str) -> bool:
+        self._denied.add(activity_id)
+        return len(self._denied) >= _MAX_DENIED
+
+    def _on_not_found(self, polled: _PolledId, error: NotFoundError, now: float) -> None:
+        decision = polled.absence.not_found(now, seen_before=polled.last is not None)
+        if isinstance(decision, RetryIn):
+            self._planner.forget(polled.activity_id)
+            if polled.retry is not None:
+                polled.retry.cancel()  # of an earlier 404, where a second subscriber has had it asked for meanwhile
+            polled.retry = asyncio.get_running_loop().call_later(decision.seconds, self._retry, polled)
+        else:
+            self._lose(polled, error if polled.last is None else ActivityExpiredError(polled.last))
+
+    def _retry(self, polled: _PolledId) -> None:
+        polled.retry = None
+        now = asyncio.get_running_loop().time()
+        self._planner.watch(polled.activity_id, now, max_staleness=polled.max_staleness)
+        self._changed.set()
+
+    def _lose(self, polled: _PolledId, error: CCActivityError) -> None:
+        """One activity cannot be followed any more."""
+        self.remove(polled.activity_id)
+        self._hub.fail(polled.activity_id, error)
