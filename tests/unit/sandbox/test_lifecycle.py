@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccactivity.sandbox import Life, Workload
-from ccactivity.sandbox.lifecycle import ENDINGS, Lanes
+from ccactivity.sandbox.lifecycle import ENDINGS, Workers
 
 seeds = st.integers(0, 2**32)
 
@@ -167,7 +167,7 @@ def test_a_job_that_broke_says_why(share: str, end: str) -> None:
 
 def test_lanes_work_in_creation_order() -> None:
     """Each job starts when a lane gets free, after its delay."""
-    lanes = Lanes(2)
+    lanes = Workers(2)
     lives = [
         Life(duration=10, delay=1),
         Life(duration=100, delay=1),
@@ -180,7 +180,7 @@ def test_lanes_work_in_creation_order() -> None:
 
 def test_a_job_never_handed_over_takes_no_lane() -> None:
     """It stays in the queue, and those behind it pass."""
-    lanes = Lanes(1)
+    lanes = Workers(1)
 
     assert math.inf == lanes.start(0.0, Life(delay=math.inf))
     assert 5.0 == lanes.start(5.0, Life())
@@ -189,7 +189,7 @@ def test_a_job_never_handed_over_takes_no_lane() -> None:
 @given(st.integers(1, 5), st.lists(st.tuples(st.floats(0, 50), st.floats(0.1, 50), st.floats(0, 5)), max_size=30))
 def test_no_more_jobs_run_at_once_than_there_are_lanes(count: int, plans: list[tuple[float, float, float]]) -> None:
     """Whenever a job starts, at most one fewer than the lanes are under way."""
-    lanes, spans, created = Lanes(count), [], 0.0
+    lanes, spans, created = Workers(count), [], 0.0
     for pause, duration, delay in plans:
         created += pause
         started = lanes.start(created, Life(duration=duration, delay=delay))
@@ -202,4 +202,4 @@ def test_no_more_jobs_run_at_once_than_there_are_lanes(count: int, plans: list[t
 def test_an_account_without_lanes_is_refused() -> None:
     """Nothing would ever happen in it."""
     with pytest.raises(ValueError, match="lane"):
-        Lanes(0)
+        Workers(0)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccactivity.sandbox import Life, Reply, Request, Vendor
-from ccactivity.sandbox.jobs import KINDS
+from ccactivity.sandbox.jobs import JOB_KINDS
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 DAY = 86_400.0
@@ -386,7 +386,7 @@ bodies = st.binary(max_size=50) | st.recursive(
 
 @given(
     method=st.sampled_from(["GET", "POST", "DELETE", ""]),
-    target=targets | st.sampled_from([f"/v3/activities/{kind}" for kind in KINDS]) | st.text(max_size=5),
+    target=targets | st.sampled_from([f"/v3/activities/{kind}" for kind in JOB_KINDS]) | st.text(max_size=5),
     kind=st.sampled_from(["application/json", "multipart/form-data; boundary=x", "multipart/form-data", "?"]),
     body=bodies,
 )
