@@ -8,18 +8,18 @@
 
     assert run(main()) == 3600.0
 
-The loop is a real selector loop: aiohttp clients and servers run on it unmodified, over real loopback
-sockets. Only waiting is different. The rules:
+The loop is a real selector loop: aiohttp clients and servers run on it unmodified, over real loopback sockets. Only
+waiting is different. The rules:
 
-1. Time moves only when nothing else can happen: no callback is ready, no socket has anything to say, no
-   executor job is out. Then it jumps to the next timer, and never backward. Running code takes no time.
-2. Both ends of every connection have to live in this loop. What happens outside it (another thread, a child
-   process, a server elsewhere) needs `VirtualTimeLoop.hold`; for executor jobs the loop holds by itself.
-3. No timer, nothing ready and nothing held is a deadlock: `DeadlockError` instead of a test that hangs. So
-   are ten years of virtual time: only `asyncio.sleep(math.inf)` or a ticker that nobody stops get there.
+1. Time moves only when nothing else can happen: no callback is ready, no socket has data, no executor job is running.
+   Then it jumps to the next timer, and never backward. Running code takes no time.
+2. Both ends of every connection have to be in this loop. What happens outside it (another thread, a child process, a
+   server elsewhere) needs `VirtualTimeLoop.hold`; for executor jobs the loop holds by itself.
+3. No timer, nothing ready and nothing held is a deadlock: `DeadlockError` instead of a test that hangs. So are ten
+   years of virtual time: only `asyncio.sleep(math.inf)` or a periodic timer that is never stopped gets there.
 
-Why not patch `time` or wrap `asyncio.sleep`: `asyncio.timeout` and aiohttp's time-outs all read the loop's
-clock, so replacing that one clock is enough and leaves everybody's code alone.
+Why not patch `time` or wrap `asyncio.sleep`: `asyncio.timeout` and aiohttp's time-outs all read the loop's clock, so
+replacing that one clock is enough, and no other code has to change.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ Ts = TypeVarTuple("Ts")
 
 UTC_START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
-# Real seconds granted to the kernel before a jump, and before the irrevocable verdict of a deadlock.
-_GRACE = 50e-6
-_LAST_GRACE = 0.05
+# Real seconds in which the kernel may still deliver data, before a jump and before a deadlock is reported.
+_JUMP_WAIT_S = 50e-6
+_DEADLOCK_WAIT_S = 0.05
 
-# Virtual seconds. asyncio hops towards an infinite timer one day at a time, for ever.
-_TEN_YEARS = 10 * 365 * 86_400.0
+_MAX_VIRTUAL_TIME_S = 10 * 365 * 86_400.0  # asyncio waits for an infinite timer one day at a time, for ever
+_CLOCK_RESOLUTION_S = 1e-7
 
 
 class DeadlockError(RuntimeError):
@@ -58,24 +58,24 @@ class DeadlockError(RuntimeError):
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """An event loop whose idle time jumps to its next timer.
 
-    `time()` starts at 0.0 seconds, so runs are reproducible; `utc_start` (aware) is what `utc_now()` says
-    then. Goes wherever a loop factory does: `asyncio.Runner(loop_factory=VirtualTimeLoop)`.
+    `time()` starts at 0.0 seconds, so runs are reproducible; `utc_start` (aware) is what `utc_now()` returns then. Use
+    it as a loop factory: `asyncio.Runner(loop_factory=VirtualTimeLoop)`.
     """
 
     def __init__(self, *, utc_start: datetime = UTC_START) -> None:
         self._waiter = _JumpingSelector(self._deadlock)
         self.set_utc(utc_start)
         super().__init__(self._waiter)
-        # asyncio rings a timer when `when < time() + resolution`. Its nanosecond is lost in rounding once time()
-        # is past half a year, and then no timer rings any more; this one lasts for ten years, and more.
-        self._clock_resolution = 1e-7
+        # asyncio runs a timer when `when < time() + resolution`. Its own nanosecond is lost in rounding once time() is
+        # past half a year, and then no timer runs any more; this one is enough for ten years, and more.
+        self._clock_resolution = _CLOCK_RESOLUTION_S
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
         return self._waiter.now
 
     def utc_now(self) -> datetime:
-        """Aware UTC wall-clock time; follows `time()` and whatever `set_utc` and `step_utc` did."""
+        """Aware UTC wall-clock time; follows `time()`, `set_utc` and `step_utc`."""
         return self._utc_epoch + timedelta(seconds=self.time())
 
     def set_utc(self, now: datetime) -> None:
@@ -85,12 +85,12 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._utc_epoch = now.astimezone(UTC) - timedelta(seconds=self.time())
 
     def step_utc(self, seconds: float) -> None:
-        """Let the wall clock jump by `seconds`, negative for back, as a correction by NTP does."""
+        """Move the wall clock by `seconds`, negative for back, as NTP does when it corrects a clock."""
         self._utc_epoch += timedelta(seconds=seconds)
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Let virtual time stand still, and the loop really wait, while something outside it is at work."""
+        """Stop virtual time, and wait in real time, while something outside the loop is at work."""
         self._waiter.holds += 1
         try:
             yield
@@ -100,14 +100,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def run_in_executor(
         self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
     ) -> asyncio.Future[T]:
-        """Run `func` in a thread; time stands still until the returned future is done or cancelled."""
+        """Run `func` in a thread; time stops until the returned future is done or cancelled."""
         future = super().run_in_executor(executor, func, *args)
         self._waiter.holds += 1
         future.add_done_callback(self._job_done)
         return future
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        """Join the default executor's threads; time stands still, so `timeout` (3.12+) cannot pass."""
+        """Join the default executor's threads; time stops, so `timeout` (3.12+) cannot pass."""
         with self.hold():
             if sys.version_info >= (3, 12):
                 await super().shutdown_default_executor(timeout)
@@ -118,7 +118,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._waiter.holds -= 1
 
     def _deadlock(self) -> DeadlockError:
-        stuck = sorted(f"  {task.get_name()}: {_whereabouts(task)}" for task in asyncio.all_tasks(self))
+        stuck = sorted(f"  {task.get_name()}: {_await_chain(task)}" for task in asyncio.all_tasks(self))
         return DeadlockError(
             f"deadlock at {self.time():g} virtual seconds: no timer, socket event or executor job is left to"
             " wake these tasks (what is outside the loop needs VirtualTimeLoop.hold)\n" + "\n".join(stuck)
@@ -146,7 +146,7 @@ def utc_now() -> datetime:
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """The real selector, but it never sleeps away a timeout: it moves `now` (virtual seconds) instead."""
+    """The real selector, but it never waits for a timeout to pass: it moves `now` (virtual seconds) instead."""
 
     def __init__(self, deadlock: Callable[[], DeadlockError]) -> None:
         super().__init__()
@@ -159,40 +159,40 @@ class _JumpingSelector(selectors.DefaultSelector):
             return super().select(0)
         if self.holds:
             return super().select(None)
-        if events := self._settle():
+        if events := self._poll():
             return events
-        if timeout is not None and self.now < _TEN_YEARS:
-            self.now = _later(self.now, timeout)
+        if timeout is not None and self.now < _MAX_VIRTUAL_TIME_S:
+            self.now = _add_delay(self.now, timeout)
             return []
-        if events := super().select(_LAST_GRACE):
+        if events := super().select(_DEADLOCK_WAIT_S):
             return events
         raise self._make_deadlock()
 
-    def _settle(self) -> list[tuple[selectors.SelectorKey, int]]:
-        """Poll until the kernel has handed over what is still between two sockets.
+    def _poll(self) -> list[tuple[selectors.SelectorKey, int]]:
+        """Poll until the kernel has delivered what is still between two sockets.
 
-        Linux delivers on loopback within send(), unless its softirq thread is behind; other systems may
-        not. A callback writes without any event on our side, so every open socket counts as busy.
+        Linux delivers on loopback within send(), unless its softirq thread is behind; other systems may not. A callback
+        writes without any event on our side, so every open socket counts as busy.
         """
         events = super().select(0)
-        if events or len(self.get_map()) <= 1:  # the one is the loop's own wake-up socket
+        if events or len(self.get_map()) <= 1:  # one is the loop's own wake-up socket
             return events
         if hasattr(os, "sched_yield"):
             os.sched_yield()
             if events := super().select(0):
                 return events
-        time.sleep(_GRACE)
+        time.sleep(_JUMP_WAIT_S)
         return super().select(0)
 
 
-def _later(now: float, delay: float) -> float:
+def _add_delay(now: float, delay: float) -> float:
     """Return `now + delay` in seconds, rounded so that the clock neither stops nor is early for a timer."""
     then = now + delay
     return then if then > now and then - now >= delay else math.nextafter(then, math.inf)
 
 
-def _whereabouts(task: asyncio.Task[Any]) -> str:
-    """Name the coroutines `task` is in, outermost first, and the line it waits at."""
+def _await_chain(task: asyncio.Task[Any]) -> str:
+    """Return the names of the coroutines that `task` is in, outermost first, and the line at which it waits."""
     names: list[str] = []
     line = "not started"
     step: Any = task.get_coro()

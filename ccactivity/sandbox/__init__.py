@@ -1,4 +1,4 @@
-"""An offline vendor to develop and test against; it shares no code with the client, so that it can judge one.
+"""An offline vendor to develop and test against. It shares no code with the client, so that it can judge the client.
 
 async with Sandbox() as sandbox:                        # in the running loop, on its clock
     activity_id = sandbox.submit(Life(duration=30.0, end="failed"))
@@ -46,8 +46,9 @@ from .faults import Fault, Faults
 from .jobs import Job
 from .lifecycle import Life, Snapshot, Workload
 from .limits import Violations
+from .logins import Family, OAuthRules
 from .messages import Reply, Request
-from .oauth import Family, OAuth, OAuthRules, RegisteredClient
+from .oauth import OAuth, RegisteredClient
 from .server import Sandbox, Truth
 from .vendor import Logged, Vendor
 

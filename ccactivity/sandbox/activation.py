@@ -1,6 +1,6 @@
-"""The page at which a person approves a device code, as HTML; it issues no tokens, and knows nobody's password.
+"""The HTML page at which a person approves a device code.
 
-The vendor has her log in first. Here whoever opens the page is that person: with a browser, or with
+The real vendor asks the person to log in first. Here whoever opens the page is that person: with a browser, or with
 `curl -d user_code=ABCD-EFGH` and the page's address, which approves; `-d verdict=denied` declines.
 """
 
@@ -17,12 +17,12 @@ from .messages import Reply
 __all__ = ["ACTIVATE", "Device", "activate"]
 
 ACTIVATE = "/activate"
-_VERDICTS = {
+_VERDICT_TEXTS = {
     "approved": "Approved. You can close this page: the program that waits for it goes on within some seconds.",
     "denied": "Declined. The program that waits for it is told so.",
 }
-# The icon is named so that no browser asks the vendor for one, which would be a request to a path that it lacks.
-_PAGE = """<!doctype html>
+# The icon is named so that no browser asks the vendor for one: that would be a request to an unknown path.
+_PAGE_HTML = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Sandbox: approve a login</title><link rel="icon" href="data:,">
 <style>body {{ font: 1.1em sans-serif; max-width: 32em; margin: 4em auto; padding: 0 1em }}
 input, button {{ font: inherit; padding: .4em .8em }}</style></head>
@@ -31,7 +31,7 @@ input, button {{ font: inherit; padding: .4em .8em }}</style></head>
 <p><small>This is a simulated vendor. It asks for no password, and nobody's account is behind it.</small></p>
 </body></html>
 """
-_FORM = """<p>{words}</p>
+_FORM_HTML = """<p>{words}</p>
 <form method="post" action="{action}">
 <p><label>Code: <input name="user_code" value="{code}" size="10" autocomplete="off" required></label></p>
 <p><button name="verdict" value="approved">Approve</button> <button name="verdict" value="denied">Decline</button></p>
@@ -42,7 +42,7 @@ _FORM = """<p>{words}</p>
 class Device:
     """A login on another device. `verdict`: "pending", "approved", "denied", or "spent" once its tokens were fetched.
 
-    `ends`: when its code is good no more. `interval`: seconds that have to be between two polls.
+    `ends`: when its code expires. `interval`: seconds that have to be between two polls.
     """
 
     client_id: str
@@ -63,13 +63,13 @@ def activate(devices: Iterable[Device], query: Mapping[str, str], form: Mapping[
         words = "A program wants to log in. Is this the code that it shows?"
         if device is not None:
             words = f"{escape(device.client_id)} asks for {escape(', '.join(device.scopes))}. Is this its code?"
-        return _page(200, _FORM.format(words=words, action=ACTIVATE, code=escape(typed)))
+        return _page(200, _FORM_HTML.format(words=words, action=ACTIVATE, code=escape(typed)))
     verdict = form.get("verdict", "approved")
-    if device is None or verdict not in _VERDICTS:
+    if device is None or verdict not in _VERDICT_TEXTS:
         words = "There is no login with this code that waits for an answer. Was it mistyped, used before, or too old?"
-        return _page(404, _FORM.format(words=words, action=ACTIVATE, code=escape(typed)))
+        return _page(404, _FORM_HTML.format(words=words, action=ACTIVATE, code=escape(typed)))
     device.verdict = verdict
-    return _page(200, f"<p>{_VERDICTS[verdict]}</p>")
+    return _page(200, f"<p>{_VERDICT_TEXTS[verdict]}</p>")
 
 
 def _find(devices: Iterable[Device], typed: str, now: float) -> Device | None:
@@ -82,7 +82,7 @@ def _find(devices: Iterable[Device], typed: str, now: float) -> Device | None:
 def _page(status: int, body: str) -> Reply:
     return Reply(
         status=status,
-        body=_PAGE.format(body=body).encode(),
+        body=_PAGE_HTML.format(body=body).encode(),
         content_type="text/html; charset=utf-8",
         headers={"Cache-Control": "no-store"},
     )

@@ -1,7 +1,7 @@
-"""What can befall an answer, as data; what needs a connection to misbehave is carried out elsewhere.
+"""The effects that a scripted fault can have, as data; `misbehave` carries out those that need a connection.
 
-An `Answer`, and the functions that make one, stands in for the vendor. `Cut`, `Edit`, `Patch`, and the
-functions that make one, change the body of its real answer. The others befall the answer on its way.
+An `Answer`, and the functions that make one, replaces the vendor's. `Cut`, `Edit`, `Patch`, and the functions that
+make one, change the body of its real answer. The others are what goes wrong with the answer on its way.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from attrs import evolve, frozen
 
-from .messages import Reply, error_array, error_object, gateway_message
+from .messages import Reply, TransportFault, error_array, error_object, gateway_message
 
 __all__ = [
     "Answer",
@@ -44,14 +44,12 @@ __all__ = [
     "wrong_id",
 ]
 
-Change = Mapping[str, Any] | Callable[[dict[str, Any]], Any]
-
 
 class Effect(Protocol):
-    """Something that is done to the vendor's own reply; `touched` is the activity that it is about, None is all."""
+    """Something that is done to the vendor's own reply."""
 
-    def apply(self, reply: Reply, touched: str | None, /) -> Reply:
-        """Return what becomes of the reply."""
+    def apply(self, reply: Reply, activity_id: str | None, /) -> Reply:
+        """Return what becomes of the reply. `activity_id`: the only activity to change, None for all."""
         ...
 
 
@@ -91,7 +89,7 @@ def not_found() -> Answer:
 
 
 def server_error(status: int = 500) -> Answer:
-    """A failure of the vendor's own, in the general form of errors."""
+    """An internal error of the vendor, in the general form of errors."""
     return Answer(error_array(status, "contacts.api.internal.error", "There was a problem with our service."))
 
 
@@ -115,36 +113,29 @@ def ok(body: bytes | str | Mapping[str, Any] | list[Any], content_type: str = "a
     """200 with exactly these bytes; what is not bytes or text is sent as JSON."""
     if isinstance(body, str):
         body = body.encode()
-    return Answer(
-        Reply(
-            status=200,
-            body=body if isinstance(body, bytes) else json.dumps(body).encode(),
-            content_type=content_type,
-        )
-    )
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Answer(Reply(status=200, body=data, content_type=content_type))
 
 
 @frozen
 class Cut:
-    """Send only this share of the body, honestly declared: malformed JSON in a sound HTTP answer."""
+    """Send only this share of the body, with a matching Content-Length: malformed JSON in a sound HTTP answer."""
 
     share: float = 0.5
 
-    def apply(self, reply: Reply, _touched: str | None, /) -> Reply:
+    def apply(self, reply: Reply, _activity_id: str | None, /) -> Reply:
         """Return the reply with the rest of its body cut off."""
         return evolve(reply, body=reply.body[: int(len(reply.body) * self.share)])
 
 
 @frozen
 class Edit:
-    """Change the decoded body of a successful answer, of whatever shape: `change` gets it and returns the
-    new one.
-    """
+    """Change the decoded body of a successful answer, of whatever shape: `change` gets it and returns the new one."""
 
     change: Callable[[Any], Any]
 
-    def apply(self, reply: Reply, _touched: str | None, /) -> Reply:
-        """Return the reply with the changed body; one that is no JSON of a success stays."""
+    def apply(self, reply: Reply, _activity_id: str | None, /) -> Reply:
+        """Return the reply with the changed body; an error, and what is not JSON, stays as it is."""
         body = _decoded(reply)
         return reply if body is None else evolve(reply, body=json.dumps(self.change(body)).encode())
 
@@ -153,27 +144,27 @@ class Edit:
 class Patch:
     """Change activities (or records of sends): of a list every row, or the one that the fault names.
 
-    `change` is a mapping merged over the top level of the object, or a callable that gets the object and
-    returns what stands in its place.
+    `change` is a mapping merged over the top level of the object, or a callable that gets the object and returns what
+    takes its place.
     """
 
-    change: Change
+    change: Mapping[str, Any] | Callable[[dict[str, Any]], Any]
 
-    def apply(self, reply: Reply, touched: str | None, /) -> Reply:
+    def apply(self, reply: Reply, activity_id: str | None, /) -> Reply:
         """Return the reply with its activities changed."""
         body = _decoded(reply)
         if isinstance(body, dict) and isinstance(body.get("activities"), list):
-            body["activities"] = [self._patched(row, touched) for row in body["activities"]]
+            body["activities"] = [self._patch(row, activity_id) for row in body["activities"]]
         elif isinstance(body, list):
-            body = [self._patched(row, None) for row in body]
+            body = [self._patch(row, None) for row in body]
         elif isinstance(body, dict):
-            body = self._patched(body, touched)
+            body = self._patch(body, activity_id)
         else:
             return reply
         return evolve(reply, body=json.dumps(body).encode())
 
-    def _patched(self, row: Any, touched: str | None) -> Any:
-        if not isinstance(row, dict) or touched not in (None, row.get("activity_id")):
+    def _patch(self, row: Any, activity_id: str | None) -> Any:
+        if not isinstance(row, dict) or activity_id not in (None, row.get("activity_id")):
             return row
         return self.change(row) if callable(self.change) else {**row, **self.change}
 
@@ -189,7 +180,7 @@ def duplicate_rows() -> Edit:
 
 
 def next_link(value: object) -> Edit:
-    """Put this value in the place of a page's `_links.next`; text is taken as its href."""
+    """Replace a page's `_links.next` by this value; text is taken as its href."""
     link = {"href": value} if isinstance(value, str) else value
     return _edit_page(lambda page: {**page, "_links": {**page["_links"], "next": link}})
 
@@ -216,36 +207,22 @@ def _decoded(reply: Reply) -> Any:
         return None
 
 
-# --- the way ------------------------------------------------------------------------------------------------
+# --- on the way ---------------------------------------------------------------------------------------------
 
 
 @frozen
-class _Wire:
-    """Something that befalls the answer on its way."""
-
-    def apply(self, reply: Reply, _touched: str | None, /) -> Reply:
-        """Return the reply with the mishap noted on it."""
-        return evolve(reply, wire=(*reply.wire, self))
-
-    @property
-    def silent(self) -> bool:
-        """Whether nothing of the answer's head gets through."""
-        return False
-
-
-@frozen
-class Delay(_Wire):
-    """Keep the answer back for so many seconds."""
+class Delay(TransportFault):
+    """Send the answer so many seconds later; several delays add up."""
 
     seconds: float
 
 
 @frozen
-class Reset(_Wire):
-    """Reset the connection, before the answer or behind this share of its body.
+class Reset(TransportFault):
+    """Break the connection, before the answer or after this share of its body.
 
-    The declared length is always that of the whole body. `hard`: with a TCP reset; else an early but orderly
-    close. `chunked`: in a chunked body, which then lacks its last chunk.
+    The declared length is always that of the whole body. `hard`: with a TCP reset; else an early but orderly close.
+    `chunked`: in a chunked body, which then lacks its last chunk.
     """
 
     after: float | None = None
@@ -254,39 +231,32 @@ class Reset(_Wire):
 
     @property
     def silent(self) -> bool:
-        """Whether nothing of the answer's head gets through."""
         return self.after is None
 
 
 @frozen
-class Disconnect(_Wire):
-    """Close a kept-alive connection just as its next request arrives; the first one of a connection is
-    spared.
-    """
+class Disconnect(TransportFault):
+    """Close a kept-alive connection just as its next request arrives; the first one of a connection is answered."""
 
     @property
     def silent(self) -> bool:
-        """Whether nothing of the answer's head gets through."""
         return True
 
 
 @frozen
-class Hang(_Wire):
+class Hang(TransportFault):
     """Never answer. `after`: send the headers and this share of the body first."""
 
     after: float | None = None
 
     @property
     def silent(self) -> bool:
-        """Whether nothing of the answer's head gets through."""
         return self.after is None
 
 
 @frozen
-class Drip(_Wire):
-    """Send the body in pieces of `size` bytes, `pause` seconds apart. `head`: the status and headers as
-    well.
-    """
+class Drip(TransportFault):
+    """Send the body in pieces of `size` bytes, `pause` seconds apart. `head`: the status and headers as well."""
 
     pause: float = 1.0
     size: int = 1
@@ -294,26 +264,25 @@ class Drip(_Wire):
 
 
 @frozen
-class Bomb(_Wire):
+class Bomb(TransportFault):
     """Send a gzip body that inflates to `size` bytes of a list page, a thousand times its own length."""
 
     size: int = 1 << 30
 
 
 @frozen
-class Endless(_Wire):
+class Endless(TransportFault):
     """Send a body that never ends. `declared`: its Content-Length; None sends it chunked."""
 
     declared: int | None = None
 
 
 @frozen
-class Raw(_Wire):
+class Raw(TransportFault):
     """Send exactly these bytes instead of an HTTP answer, and close the connection."""
 
     data: bytes
 
     @property
     def silent(self) -> bool:
-        """Whether nothing of the answer's head gets through; these bytes stand in its place."""
         return True

@@ -1,13 +1,12 @@
-"""The script of faults: which requests something befalls, and how often; what it is, is the effects' affair.
+"""The script of faults: which requests have which effect, and how often.
 
-1. A `Fault` says when (`where`, `activity_id`, `skip`, `times`, `after`, `until`, `probability`) and what:
-   its `effect`. All faults that match one request act on it together, in the order in which they were added.
-2. An `Answer` stands in for the vendor, which then does not carry out the request: a POST answered so creates
-   nothing. Only the first one acts, and before all other effects.
-3. Every other effect changes the vendor's real answer, or befalls it on its way: the request has been carried
-   out, and a POST whose answer is lost has created its job.
-4. Refusals by the vendor's own limits and tokens come before any `Answer`; what befalls answers befalls them
-   too.
+1. A `Fault` says when (`where`, `activity_id`, `skip`, `times`, `after`, `until`, `probability`) and what (`effect`).
+   All faults that match one request act on it together, in the order in which they were added.
+2. An `Answer` replaces the vendor's, and the request is not carried out: a POST creates nothing. Only the first one
+   acts, and before all other effects.
+3. Every other effect changes the vendor's real answer, or acts on its way: the request has been carried out, and a
+   POST whose answer is lost has created its job.
+4. Refusals by the vendor's own limits and tokens come before any `Answer`; all other effects act on them too.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ class Fault:
     - `where`: "list", "get", "history", "post", "export", "other" (a path that the API does not have), "token",
       "device" or "authorize" (the endpoints of the authorization server), "activate" (its page for people), or "any".
     - `activity_id`: only requests for this id (in "history", of a campaign activity), and list pages that show it.
-      An `Answer`, given before there is a page, never matches a list so. None is any.
-    - `times`: act so often at most; None is always. `skip`: let so many matching requests pass first.
+      An `Answer` with an id never acts on a list: it is given before there is a page. None is any.
+    - `times`: act on so many requests at most; None is always. `skip`: let so many matching requests pass first.
     - `after`, `until`: act within these seconds since the sandbox started.
     - `probability`: of acting on one request.
     - `hits`: how often it has acted.
@@ -49,7 +48,7 @@ class Fault:
     until: float = field(default=math.inf, kw_only=True)
     probability: float = field(default=1.0, kw_only=True)
     hits: int = field(default=0, init=False)
-    _seen: int = field(default=0, init=False)
+    _matched: int = field(default=0, init=False)
 
     def strikes(self, kind: str, ids: Collection[str], *, now: float, reused: bool, random: Random) -> bool:
         """Tell whether the fault acts on a request of this kind about these ids, and count it."""
@@ -59,8 +58,8 @@ class Fault:
             return False
         if isinstance(self.effect, Disconnect) and not reused:
             return False
-        self._seen += 1
-        if self._seen <= self.skip or (self.times is not None and self.hits >= self.times):
+        self._matched += 1
+        if self._matched <= self.skip or (self.times is not None and self.hits >= self.times):
             return False
         if self.probability < 1.0 and random.random() >= self.probability:
             return False

@@ -1,14 +1,14 @@
-"""The lives of simulated jobs, as functions of time; never ticked, and no clock is read here.
+"""The lives of simulated jobs, as functions of time.
 
 Theory of operation:
 
-1. A `Life` is all that will ever happen to one job, fixed beforehand: how long it takes, how it ends, and a
-   curve of progress. `Life.at(elapsed)` tells what the job shows at any time; asking twice gives the same.
+1. A `Life` is all that will ever happen to one job, fixed beforehand: how long it takes, how it ends, and a curve of
+   progress. `Life.at(elapsed)` tells what the job shows at any time; asking twice gives the same.
 2. A job reports only every `update_every` seconds: between two reports it shows the earlier one.
-3. An account works on a few jobs at once, in creation order. `Lanes` hands each job over when a lane gets
-   free, after a delay. This needs only the moments at which the lanes get free: O(log lanes) for each job.
-4. A `Workload` draws lives from distributions. Its numbers model an account under a bulk load; the vendor
-   publishes none.
+3. An account works on a few jobs at once, in creation order: `Workers` gives each job to the first worker that gets
+   free. Only the times at which they get free are kept: O(log n) for each job.
+4. A `Workload` draws lives from distributions. Its numbers model an account under a bulk load; the vendor publishes
+   none.
 """
 
 from __future__ import annotations
@@ -22,14 +22,18 @@ from typing import Literal
 
 from attrs import Attribute, evolve, field, frozen, validators
 
-__all__ = ["ENDINGS", "Lanes", "Life", "Snapshot", "Workload"]
+__all__ = ["ENDINGS", "Life", "Snapshot", "Workers", "Workload"]
 
 Curve = tuple[tuple[float, float], ...]
 Ending = Literal["completed", "failed", "cancelled", "timed_out"]
 
 ENDINGS: tuple[Ending, ...] = ("completed", "failed", "cancelled", "timed_out")
 
-_CURVES: dict[str, Curve] = {
+_ROUNDING_PERCENT = 1e-9  # added before rounding down: a share of 0.29 is 28.999999999999996 %
+_MAX_ROW_ERRORS = 25
+_ROW_ERRORS = ("Invalid email address", "Invalid birthday", "Invalid anniversary", "No name or email address")
+
+_NAMED_CURVES: dict[str, Curve] = {
     "linear": ((0.0, 0.0), (1.0, 1.0)),
     "none": ((0.0, 0.0), (1.0, 0.0)),
     "late_tail": ((0.0, 0.0), (0.6, 0.99), (1.0, 0.99)),
@@ -37,20 +41,20 @@ _CURVES: dict[str, Curve] = {
 }
 
 
-def _curve(progress: str | Sequence[tuple[float, float]]) -> Curve:
+def _curve_of(progress: str | Sequence[tuple[float, float]]) -> Curve:
     if not isinstance(progress, str):
         return tuple(progress)
     try:
-        return _CURVES[progress]
+        return _NAMED_CURVES[progress]
     except KeyError:
-        raise ValueError(f"progress is one of {', '.join(_CURVES)} or a sequence of points") from None
+        raise ValueError(f"progress is one of {', '.join(_NAMED_CURVES)} or a sequence of points") from None
 
 
-def _messages(errors: Iterable[str]) -> tuple[str, ...]:
+def _to_tuple(errors: Iterable[str]) -> tuple[str, ...]:
     return tuple(errors)
 
 
-def _rising_from_zero_to_one(_: object, __: Attribute[Curve], curve: Curve) -> None:
+def _runs_from_zero_to_one(_: object, __: Attribute[Curve], curve: Curve) -> None:
     times = [when for when, _ in curve]
     if len(times) < 2 or times[0] != 0.0 or times[-1] != 1.0 or times != sorted(times):
         raise ValueError("the points of progress must go from time 0.0 to time 1.0, in order")
@@ -77,10 +81,10 @@ class Life:
 
     - `duration`: seconds from its start to its end; `math.inf` never ends.
     - `end`: "completed", "failed", "cancelled" or "timed_out".
-    - `delay`: seconds between a lane getting free and the job's start; `math.inf` stays in the queue for ever.
+    - `delay`: seconds between a worker getting free and the job's start; `math.inf` stays in the queue for ever.
     - `progress`: "linear"; "none", nothing until the end; "late_tail", 99 % long before the end; "stall", half-way
-      for four tenths of its time; or points (share of the duration, share of the work). Points may fall, or
-      leave 0.0 to 1.0: they are reported as they are.
+      for four tenths of its time; or points (share of the duration, share of the work). Progress may fall, or leave
+      0.0 to 1.0: it is reported as it is.
     - `update_every`: seconds between two reports; `math.inf` reports nothing until the end.
     - `errors`: the vendor's `activity_errors`, appearing as the job goes on; all of them at the end.
     - `error_count`, `correctable_count`, `cannot_add_to_list_count`: rows of an import; they grow like `errors`.
@@ -89,9 +93,9 @@ class Life:
     duration: float = field(default=30.0, converter=float, validator=validators.gt(0))
     end: Ending = field(default="completed", validator=validators.in_(ENDINGS))
     delay: float = field(default=0.0, converter=float, validator=validators.ge(0))
-    progress: Curve = field(default=_CURVES["linear"], converter=_curve, validator=_rising_from_zero_to_one)
+    progress: Curve = field(default=_NAMED_CURVES["linear"], converter=_curve_of, validator=_runs_from_zero_to_one)
     update_every: float = field(default=1.0, converter=float, validator=validators.gt(0))
-    errors: tuple[str, ...] = field(default=(), converter=_messages)
+    errors: tuple[str, ...] = field(default=(), converter=_to_tuple)
     error_count: int = field(default=0, validator=validators.ge(0))
     correctable_count: int = field(default=0, validator=validators.ge(0))
     cannot_add_to_list_count: int = field(default=0, validator=validators.ge(0))
@@ -106,7 +110,7 @@ class Life:
             return Snapshot(self.end, percent, done, self.duration, math.inf)
 
         reports = elapsed // self.update_every
-        updated = min(reports * self.update_every, elapsed) if reports else 0.0
+        updated = min(reports * self.update_every, elapsed) if reports else 0.0  # 0 * inf is not a number
         until = min((reports + 1) * self.update_every, self.duration)
         share = updated / self.duration
         return Snapshot("processing", self._percent(share), self._done(share), updated, until)
@@ -120,7 +124,7 @@ class Life:
             update_every=self.update_every / speed,
         )
 
-    def _height(self, share: float) -> float:
+    def _progress_at(self, share: float) -> float:
         right = bisect_right(self.progress, share, key=lambda point: point[0])
         if right == len(self.progress):
             return self.progress[-1][1]
@@ -128,28 +132,26 @@ class Life:
         return y0 + (y1 - y0) * (share - x0) / (x1 - x0)
 
     def _percent(self, share: float) -> int:
-        return math.floor(100 * self._height(share) + 1e-9)
+        return math.floor(100 * self._progress_at(share) + _ROUNDING_PERCENT)
 
     def _done(self, share: float) -> float:
-        return min(max(self._height(share), 0.0), 1.0)
+        return min(max(self._progress_at(share), 0.0), 1.0)
 
 
-class Lanes:
-    """Hand jobs over to the account's few lanes, in creation order."""
+class Workers:
+    """The workers of an account: one for each of its `Workload.lanes`, which take jobs in creation order."""
 
     def __init__(self, count: int) -> None:
         if count < 1:
             raise ValueError("an account has at least one lane")
-        self._free = [-math.inf] * count
+        self._free_at = [-math.inf] * count
 
     def start(self, created: float, life: Life) -> float:
-        """Return when the job of this life starts; `created` must not be earlier than that of the job
-        before.
-        """
+        """Return when the job of this life starts; `created` must not be earlier than that of the job before."""
         if math.isinf(life.delay):
             return math.inf
-        started = max(self._free[0], created) + life.delay
-        heapq.heapreplace(self._free, started + life.duration)
+        started = max(self._free_at[0], created) + life.delay
+        heapq.heapreplace(self._free_at, started + life.duration)
         return started
 
 
@@ -158,12 +160,12 @@ class Workload:
     """The numbers that default lives are drawn from. Times in seconds, shares from 0.0 to 1.0.
 
     - `median`, `sigma`, `shortest`, `longest`: log-normal durations, and where they are clipped.
-    - `delay`: range of the time between a lane getting free and the next job's start.
-    - `lanes`: jobs that an account works on at once.
-    - `segments`, `evenness`: progress runs at as many speeds, one after the other, drawn from a gamma distribution
-      of this shape (larger is more even).
-    - `stall_share`: jobs that stand still once. `idle_share`: jobs that show 100 % and go on. Each for a part of
-      its duration drawn from the range `pause`.
+    - `delay`: range of the time between a worker getting free and the next job's start.
+    - `lanes`: how many jobs an account works on at once.
+    - `segments`, `evenness`: progress runs at as many speeds, one after the other, drawn from a gamma distribution of
+      this shape (larger is more even).
+    - `stall_share`: jobs that stall once. `idle_share`: jobs that show 100 % long before their end. Each for a part
+      of its duration drawn from the range `pause`.
     - `silent_share`: jobs that report nothing until the end.
     - `update_every`: range of the time between two reports of a job.
     - `failed_share`, `cancelled_share`, `timed_out_share`: endings; the others complete, `partial_share` of them
@@ -242,8 +244,5 @@ def _draw_errors(random: Random, end: Ending, refused: int, rows: int) -> tuple[
         return ("The file could not be processed.",)
     if end == "timed_out":
         return ("The activity ran out of time.",)
-    lines = sorted(random.randint(2, rows + 1) for _ in range(min(refused, 25)))
+    lines = sorted(random.randint(2, rows + 1) for _ in range(min(refused, _MAX_ROW_ERRORS)))
     return tuple(f"Line {line}: {random.choice(_ROW_ERRORS)}" for line in lines)
-
-
-_ROW_ERRORS = ("Invalid email address", "Invalid birthday", "Invalid anniversary", "No name or email address")

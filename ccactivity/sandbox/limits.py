@@ -1,9 +1,8 @@
-"""The vendor's front door, which answers no question itself: tokens, limits, and what callers do wrong.
+"""What is checked before any question is answered: request limits, access tokens, headers. Violations are counted.
 
-The limits are read naively on purpose, from a plain log of arrivals and a count for each UTC day, so that
-they can judge a client's own bookkeeping (developer site, page on rate limits: 4 a second, 10,000 a day to
-00:00 UTC). A refused request weighs on neither limit: it is only counted as a violation. Every other one
-weighs on both, whatever its answer.
+The limits are kept naively on purpose, by a plain log of arrivals and a count for each UTC day, so that they can judge
+a client's own bookkeeping (developer site, page on rate limits: 4 a second, 10,000 a day to 00:00 UTC). A refused
+request uses up neither limit: it only counts as a violation. Every other request uses up both, whatever its answer.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from attrs import asdict, define
 
 from .messages import Reply, Request, error_object
 
-__all__ = ["Limits", "Tokens", "Violations", "bad_manners"]
+__all__ = ["AccessTokens", "Limits", "Violations", "missing_headers"]
 
-_PYTHON_DEFAULTS = ("python", "aiohttp", "httpx", "urllib")
+_DEFAULT_USER_AGENTS = ("python", "aiohttp", "httpx", "urllib")
 
 
 @define
@@ -27,16 +26,16 @@ class Violations:
     """What a well-behaved client never does, counted. Counting refuses nothing by itself.
 
     - `over_per_second`: requests beyond the limit of a sliding second; each was refused as `throttled`.
-    - `over_per_day`: requests beyond the day's limit that could not know it yet: the first one, and those that
-      were under way before its refusal had arrived.
+    - `over_per_day`: requests beyond the day's limit whose callers could not know it yet: the first one, and those
+      sent before its refusal had arrived.
     - `after_quota_exceeded`: any request of that UTC day after a caller has been told `quota_exceeded`.
-    - `bad_token`: requests with no token, one never issued, or one that had been refused before. The first
-      refusal of a token that ran out is no violation: nobody can know it before.
+    - `bad_token`: requests with no token, one never issued, or one that had been refused before. The first refusal of
+      an expired token is not a violation: nobody can know it before.
     - `unknown_path`: a path or method that the API does not have.
     - `bad_request`: answered 400 or 415, except for a bad cursor.
     - `bad_cursor`: a cursor that was not issued, or was changed, re-encoded, or accompanied by other parameters.
-    - `missing_headers`: a GET without an Accept that names the documented type, without Cache-Control, or with
-      no User-Agent of its own.
+    - `missing_headers`: a GET without an Accept that names the documented type, without Cache-Control, or without a
+      User-Agent of its own.
     - `token_in_url`: a request target that contains a token.
     - `oauth_over_per_second`: requests to the token and device endpoints beyond one a second; each was refused.
     """
@@ -62,70 +61,60 @@ class Limits:
     """Both request limits, and what callers were told of them. `None` for a limit turns it off."""
 
     def __init__(
-        self,
-        start: datetime,
-        *,
-        per_second: int | None,
-        per_day: int | None,
-        spent_today: int,
-        counts: Violations,
+        self, start: datetime, *, per_second: int | None, per_day: int | None, spent_today: int, violations: Violations
     ) -> None:
         self._start = start
         self._per_second = per_second
         self._per_day = per_day
-        self._counts = counts
-        self._second: list[float] = []
-        self._days = {start.date(): spent_today}
-        self._told: dict[date, float] = {}
+        self._violations = violations
+        self._recent: list[float] = []
+        self._spent = {start.date(): spent_today}
+        self._told_at: dict[date, float] = {}
 
     def spent(self, now: float) -> int:
         """Return how many requests count for the UTC day of `now`."""
-        return self._days.get(self._day(now), 0)
+        return self._spent.get(self._day(now), 0)
 
     def refusal(self, now: float) -> Reply | None:
         """Admit one request that arrives `now`, or return its refusal."""
         day = self._day(now)
-        if self._told.get(day, math.inf) < now:
-            self._counts.after_quota_exceeded += 1
-        if self._per_day is not None and self._days.get(day, 0) >= self._per_day:
-            if self._told.get(day, math.inf) >= now:
-                self._counts.over_per_day += 1
+        if self._told_at.get(day, math.inf) < now:
+            self._violations.after_quota_exceeded += 1
+        if self._per_day is not None and self._spent.get(day, 0) >= self._per_day:
+            if self._told_at.get(day, math.inf) >= now:
+                self._violations.over_per_day += 1
             return error_object(429, "quota_exceeded", "Limit Exceeded")
 
-        self._second = [arrival for arrival in self._second if now - arrival < 1.0]
-        if self._per_second is not None and len(self._second) >= self._per_second:
-            self._counts.over_per_second += 1
+        self._recent = [arrival for arrival in self._recent if now - arrival < 1.0]
+        if self._per_second is not None and len(self._recent) >= self._per_second:
+            self._violations.over_per_second += 1
             return error_object(429, "throttled", "Too Many Requests")
 
-        self._second.append(now)
-        self._days[day] = self._days.get(day, 0) + 1
+        self._recent.append(now)
+        self._spent[day] = self._spent.get(day, 0) + 1
         return None
 
     def tell_exceeded(self, now: float, known: float) -> None:
-        """Note that callers have been told by the time `known` that the quota of the day of `now` is
-        spent.
-        """
-        self._told.setdefault(self._day(now), known)
+        """Note that callers know from `known` on that the quota of the day of `now` is spent."""
+        self._told_at.setdefault(self._day(now), known)
 
     def _day(self, now: float) -> date:
         return (self._start + timedelta(seconds=now)).date()
 
 
-class Tokens:
+class AccessTokens:
     """The access tokens in circulation. Each lives `life` seconds; `None` is for ever."""
 
-    def __init__(self, random: Random, *, life: float | None, counts: Violations) -> None:
+    def __init__(self, random: Random, *, life: float | None, violations: Violations) -> None:
         self._random = random
         self._life = math.inf if life is None else life
-        self._counts = counts
+        self._violations = violations
         self._ends: dict[str, float] = {}
-        self._refused: dict[str, float] = {}
+        self._refused_at: dict[str, float] = {}
         self._scopes: dict[str, frozenset[str]] = {}
 
     def issue(self, now: float) -> str:
-        """Return a new token, easy to find wherever it should not be. Earlier ones live on until their own
-        end.
-        """
+        """Return a new token, easy to find wherever it should not be. Earlier ones live on until their own end."""
         token = f"canary-secret-{self._random.getrandbits(256):064x}"
         self._ends[token] = now + self._life
         return token
@@ -148,19 +137,15 @@ class Tokens:
         self._ends = {token: min(end, now) for token, end in self._ends.items()}
 
     def refusal(self, authorization: str, now: float, known: float) -> Reply | None:
-        """Return None for a live token in an Authorization header, else the 401, known to its sender at
-        `known`.
-        """
+        """Return None if the Authorization header has a live token, else the 401, which its caller has at `known`."""
         scheme, _, token = authorization.partition(" ")
         end = self._ends.get(token) if scheme.lower() == "bearer" else None
         if end is not None and now < end:
             return None
-        if end is None or self._refused.setdefault(token, known) < now:
-            self._counts.bad_token += 1
-        headers = {  # as seen on a real 401
-            "WWW-Authenticate": "Bearer realm=api.cc.email",
-            "x-amzn-ErrorType": "UnauthorizedException",
-        }
+        if end is None or self._refused_at.setdefault(token, known) < now:
+            self._violations.bad_token += 1
+        # As seen on a real 401.
+        headers = {"WWW-Authenticate": "Bearer realm=api.cc.email", "x-amzn-ErrorType": "UnauthorizedException"}
         return error_object(401, "unauthorized", "Unauthorized", headers)
 
     def found_in(self, text: str) -> bool:
@@ -168,9 +153,10 @@ class Tokens:
         return "access_token=" in text or any(token in text for token in self._ends)
 
 
-def bad_manners(request: Request, accepted: Iterable[str]) -> bool:
-    """Tell whether a GET lacks headers that the vendor's samples send: an Accept that names one of
-    `accepted`, a Cache-Control, and a User-Agent that says who is calling.
+def missing_headers(request: Request, accepted: Iterable[str]) -> bool:
+    """Tell whether a GET lacks a header that the vendor's samples send.
+
+    These are an Accept that names one of `accepted`, a Cache-Control, and a User-Agent that says who is calling.
     """
     agent = request.headers.get("user-agent", "").lower()
     accept = request.headers.get("accept", "")
@@ -178,5 +164,5 @@ def bad_manners(request: Request, accepted: Iterable[str]) -> bool:
         not any(kind in accept for kind in accepted)
         or "cache-control" not in request.headers
         or not agent
-        or agent.startswith(_PYTHON_DEFAULTS)
+        or agent.startswith(_DEFAULT_USER_AGENTS)
     )

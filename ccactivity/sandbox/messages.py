@@ -1,19 +1,18 @@
-"""Values that pass through the simulated vendor; nothing here decides, waits, or knows HTTP machinery.
+"""The values that pass through the simulated vendor: requests, replies, and what goes wrong with a reply on its way.
 
-The error bodies come in the several shapes that the vendor documents: an array of objects in general, a bare
-object for 401, 403 and 429, and the gateway's `{"message": ...}` for paths outside the API.
+The error bodies come in the shapes that the vendor documents: an array of objects in general, a bare object for 401,
+403 and 429, and the gateway's `{"message": ...}` for paths outside the API.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Protocol
 from urllib.parse import urlsplit
 
 from attrs import evolve, field, frozen
 
-__all__ = ["Mishap", "Reply", "Request", "error_array", "error_object", "gateway_message", "json_reply"]
+__all__ = ["Reply", "Request", "TransportFault", "error_array", "error_object", "gateway_message", "json_reply"]
 
 
 def _lower_names(headers: Mapping[str, str]) -> dict[str, str]:
@@ -24,8 +23,8 @@ def _lower_names(headers: Mapping[str, str]) -> dict[str, str]:
 class Request:
     """One request as it reached the vendor.
 
-    `target` is the raw request target, path and query exactly as sent. `headers` are found by lower-case
-    name. `reused` says that the connection had served a request before.
+    `target` is the raw request target, path and query exactly as sent. `headers` are found by lower-case name.
+    `reused` says that the connection had served a request before.
     """
 
     method: str
@@ -45,28 +44,33 @@ class Request:
         return self.target.partition("?")[2].partition("#")[0]
 
 
-class Mishap(Protocol):
-    """Something that befalls an answer on its way."""
+@frozen
+class TransportFault:
+    """Something that goes wrong with a reply on its way. `effects` has all kinds, `misbehave` carries them out."""
 
     @property
     def silent(self) -> bool:
-        """Whether nothing of the answer's head gets through."""
-        ...
+        """Whether not even the reply's status gets through."""
+        return False
+
+    def apply(self, reply: Reply, _activity_id: str | None, /) -> Reply:
+        """Return the reply with this fault noted on it."""
+        return evolve(reply, wire=(*reply.wire, self))
 
 
 @frozen(kw_only=True)
 class Reply:
     """One answer of the vendor.
 
-    `wire` holds what befalls the answer on its way (see `faults`), in the order in which it was scripted; a
-    face that cannot misbehave may ignore it.
+    `wire`: what goes wrong with it on its way, in the order in which it was scripted; whoever calls
+    `Vendor.handle` without a network may ignore it.
     """
 
     status: int
     body: bytes = field(default=b"", repr=False)
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(factory=dict)
-    wire: tuple[Mishap, ...] = ()
+    wire: tuple[TransportFault, ...] = ()
 
     def with_headers(self, headers: Mapping[str, str]) -> Reply:
         """Return the reply with further headers; those it has already stay."""
@@ -74,9 +78,7 @@ class Reply:
 
 
 def json_reply(status: int, value: object, headers: Mapping[str, str] | None = None) -> Reply:
-    """Return a reply whose body is `value` as compact JSON, as the vendor's Content-Length of 59 for a 401
-    shows.
-    """
+    """Return a reply whose body is `value` as compact JSON: the vendor's 401 has a Content-Length of 59."""
     body = json.dumps(value, separators=(",", ":")).encode()
     return Reply(status=status, body=body, headers=headers or {})
 

@@ -1,4 +1,4 @@
-"""Carries a reply out over one connection, soundly or as its faults ask; it knows nothing of the API."""
+"""Sends a reply over one connection, soundly or with the faults that were scripted for it."""
 
 from __future__ import annotations
 
@@ -6,123 +6,122 @@ import asyncio
 import socket
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from aiohttp import web
 
 from .effects import Bomb, Delay, Disconnect, Drip, Endless, Hang, Raw, Reset
-from .messages import Mishap, Reply
+from .messages import Reply, TransportFault
 
 __all__ = ["send"]
 
-_BLOCK = 1 << 20
+_GZIP_BLOCK_BYTES = 1 << 20
+_ENDLESS_BLOCK_BYTES = 1 << 16
 
 
 async def send(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
-    """Send the reply, after every delay it is due, with the last of its other mishaps.
+    """Send the reply, after all of its delays, with the last of its other faults.
 
-    What is returned has been sent already, or cannot be any more, or is sound and ready to be sent.
+    The response returned was sent already, or cannot be sent any more, or is sound and ready to be sent.
     """
     sound = web.Response(status=reply.status, body=reply.body, headers=_headers(reply))
-    mishap: Mishap | None = None
-    for found in reply.wire:
-        if isinstance(found, Delay):
-            await asyncio.sleep(found.seconds)
+    last: TransportFault | None = None
+    for fault in reply.wire:
+        if isinstance(fault, Delay):
+            await asyncio.sleep(fault.seconds)
         else:
-            mishap = found
+            last = fault
     try:
-        return await _mishandle(request, reply, mishap) or sound
+        return await _send_faulty(request, reply, last) or sound
     except ConnectionError:  # the caller left in the middle
         return sound
 
 
-async def _mishandle(request: web.BaseRequest, reply: Reply, mishap: Mishap | None) -> web.StreamResponse | None:
-    match mishap:
+async def _send_faulty(
+    request: web.BaseRequest, reply: Reply, fault: TransportFault | None
+) -> web.StreamResponse | None:
+    response = None
+    match fault:
         case Disconnect():
-            _break(request, hard=False)
+            _close(request, hard=False)
         case Raw(data=data):
             _transport(request).write(data)
-            _break(request, hard=False)
-        case Reset(after=None, hard=hard):
-            _break(request, hard=hard)
-        case Hang(after=None):
-            await _for_ever()
+            _close(request, hard=False)
+        case Reset(after=share, hard=hard, chunked=chunked):
+            if share is not None:
+                response = await _send_share(request, reply, share, chunked=chunked)
+            _close(request, hard=hard)
+        case Hang(after=share):
+            if share is not None:
+                await _send_share(request, reply, share)
+            await asyncio.get_running_loop().create_future()
         case Drip(head=True):
-            await _drip_all(request, reply, mishap)
-        case Reset() | Hang() | Drip():
-            return await _in_pieces(request, reply, mishap)
+            await _drip_all(request, reply, fault)
+        case Drip(pause=pause, size=size):
+            pieces = _pieces(reply.body, size)
+            response = await _stream(request, _response(reply, length=len(reply.body)), pieces, pause=pause)
         case Bomb(size=size):
-            response = _response(reply, length=None)
-            response.headers["Content-Encoding"] = "gzip"
-            return await _stream(request, response, _inflating_to(size))
+            packed = _response(reply, length=None)
+            packed.headers["Content-Encoding"] = "gzip"
+            response = await _stream(request, packed, _gzip_of(size))
         case Endless(declared=declared):
-            return await _stream(request, _response(reply, length=declared), _without_end())
-    return None
+            response = await _stream(request, _response(reply, length=declared), _endless_body())
+    return response
 
 
-async def _in_pieces(request: web.BaseRequest, reply: Reply, mishap: Reset | Hang | Drip) -> web.StreamResponse:
-    chunked = isinstance(mishap, Reset) and mishap.chunked
+async def _send_share(
+    request: web.BaseRequest, reply: Reply, share: float, *, chunked: bool = False
+) -> web.StreamResponse:
     response = _response(reply, length=None if chunked else len(reply.body))
     await response.prepare(request)
-    if isinstance(mishap, Drip):
-        for begin in range(0, len(reply.body), mishap.size):
-            await asyncio.sleep(mishap.pause)
-            await response.write(reply.body[begin : begin + mishap.size])
-        return response
-
-    await response.write(reply.body[: int(len(reply.body) * (mishap.after or 0.0))])
-    if isinstance(mishap, Hang):
-        await _for_ever()
-    else:
-        _break(request, hard=mishap.hard)
+    await response.write(reply.body[: int(len(reply.body) * share)])
     return response
 
 
 async def _drip_all(request: web.BaseRequest, reply: Reply, drip: Drip) -> None:
     headers = {**_headers(reply), "Content-Length": str(len(reply.body))}
     lines = [f"HTTP/1.1 {reply.status} -", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
-    whole = "\r\n".join(lines).encode() + reply.body
-    for begin in range(0, len(whole), drip.size):
+    for piece in _pieces("\r\n".join(lines).encode() + reply.body, drip.size):
         await asyncio.sleep(drip.pause)
-        _transport(request).write(whole[begin : begin + drip.size])
-    _break(request, hard=False)
+        _transport(request).write(piece)
+    _close(request, hard=False)
 
 
 async def _stream(
-    request: web.BaseRequest, response: web.StreamResponse, pieces: Iterator[bytes]
+    request: web.BaseRequest, response: web.StreamResponse, pieces: Iterable[bytes], *, pause: float = 0.0
 ) -> web.StreamResponse:
     await response.prepare(request)
     for piece in pieces:
+        await asyncio.sleep(pause)  # also of 0 s: a fast reader never fills the buffer, and others must get their turn
         await response.write(piece)
-        await asyncio.sleep(0)  # a fast reader never fills the buffer: others must get their turn
     return response
 
 
-def _inflating_to(size: int) -> Iterator[bytes]:
-    """Yield a gzip stream of one JSON object padded with spaces, compressed once and repeated."""
-    squeeze = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    head, blank, tail = b'{"activities": [', b" " * _BLOCK, b'], "_links": {}}'
+def _pieces(data: bytes, size: int) -> Iterator[bytes]:
+    return (data[begin : begin + size] for begin in range(0, len(data), size))
+
+
+def _gzip_of(size: int) -> Iterator[bytes]:
+    """Yield a gzip stream of one JSON object padded with spaces: one block is compressed once, and sent again."""
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    head, blank, tail = b'{"activities": [', b" " * _GZIP_BLOCK_BYTES, b'], "_links": {}}'
     yield b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff"
-    yield squeeze.compress(head) + squeeze.flush(zlib.Z_FULL_FLUSH)
-    block = squeeze.compress(blank) + squeeze.flush(zlib.Z_FULL_FLUSH)  # stands alone, so it can be said again
+    yield compressor.compress(head) + compressor.flush(zlib.Z_FULL_FLUSH)
+    block = compressor.compress(blank) + compressor.flush(zlib.Z_FULL_FLUSH)  # depends on no block before it
     check = zlib.crc32(head)
-    blocks = max(1, size // _BLOCK)
+    blocks = max(1, size // _GZIP_BLOCK_BYTES)
     for _ in range(blocks):
         check = zlib.crc32(blank, check)
         yield block
-    yield squeeze.compress(tail) + squeeze.flush()
-    length = len(head) + blocks * _BLOCK + len(tail)
+    yield compressor.compress(tail) + compressor.flush()
+    length = len(head) + blocks * _GZIP_BLOCK_BYTES + len(tail)
     yield struct.pack("<II", zlib.crc32(tail, check), length & 0xFFFFFFFF)
 
 
-def _without_end() -> Iterator[bytes]:
+def _endless_body() -> Iterator[bytes]:
     yield b'{"activities": ['
     while True:
-        yield b" " * 65_536
-
-
-async def _for_ever() -> None:
-    await asyncio.get_running_loop().create_future()
+        yield b" " * _ENDLESS_BLOCK_BYTES
 
 
 def _headers(reply: Reply) -> dict[str, str]:
@@ -145,8 +144,8 @@ def _transport(request: web.BaseRequest) -> asyncio.WriteTransport:
     return transport
 
 
-def _break(request: web.BaseRequest, *, hard: bool) -> None:
-    """End the connection: with a TCP reset if `hard`, else in order, once all is sent."""
+def _close(request: web.BaseRequest, *, hard: bool) -> None:
+    """Close the connection: with a TCP reset if `hard`, else in order, once all is sent."""
     transport = _transport(request)
     if not hard:
         transport.close()

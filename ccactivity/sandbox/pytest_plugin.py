@@ -1,6 +1,4 @@
-"""The pytest fixture of the simulated vendor; it imports nothing until a test asks, since every pytest run
-loads it.
-"""
+"""The pytest fixture of the simulated vendor. Every pytest run loads it, so it imports nothing until a test asks."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""The sandbox as a server on loopback; it decides nothing about the API, which is all in `vendor`.
+"""The sandbox as an HTTP server on loopback: `vendor` decides every answer, and this serves it.
 
 Theory of operation:
 
-1. The clock is the running loop's, counted from the start of the server, so a loop with virtual time gives
-   virtual dates, limits and job lives.
-2. A request is counted the moment it has arrived. The answer tells the state of things `latency / 2` seconds
-   later, and is sent as much later again.
-3. `async with` serves in the running loop. `with` serves in a thread with a loop of its own, for callers of
-   any kind; every method may then be called from other threads.
+1. The clock is the running loop's, counted from the start of the server, so a loop with virtual time gives virtual
+   dates, limits and job lives.
+2. A request is counted the moment it has arrived. The answer shows the state of `latency / 2` seconds later, and is
+   sent as much later again.
+3. `async with` serves in the running loop. `with` serves in a thread with a loop of its own, for callers of any kind;
+   every method may then be called from other threads.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, ExitStack
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Any, Self
 from weakref import WeakSet
 
@@ -29,13 +28,16 @@ from . import misbehave
 from .faults import Faults
 from .lifecycle import Life, Workload
 from .limits import Violations
+from .logins import OAuthRules
 from .messages import Request
-from .oauth import PREFIX, OAuth, OAuthRules, RegisteredClient
+from .oauth import PREFIX, OAuth, RegisteredClient
 from .vendor import Logged, Vendor
 
 __all__ = ["Sandbox", "Truth"]
 
-_MOST_BYTES = 16 << 20
+_MAX_BODY_BYTES = 16 << 20
+_STOP_TIMEOUT_S = 1.0
+_MAX_PENDING_CONNECTIONS = 4096
 
 
 @frozen
@@ -49,9 +51,9 @@ class Truth:
 class Sandbox:
     """An offline vendor, served at `base_url` while the block lasts.
 
-    `start`: the vendor's wall time at the start; None takes that of the running loop if it has a `utc_now()`,
-    as loops with virtual time have, and else the real one. `latency`: seconds that a request and its answer
-    take together. `host`, `port`: where to listen; port 0 takes a free one. All else as in `Vendor`.
+    `start`: the vendor's wall time at the start; None takes that of the running loop if it has a `utc_now()`, as loops
+    with virtual time have, and else the real one. `latency`: seconds that a request and its answer take together.
+    `host`, `port`: where to listen; port 0 takes a free one. All else as in `Vendor`.
     """
 
     def __init__(
@@ -88,17 +90,18 @@ class Sandbox:
             oauth=oauth,
         )
         self._latency = latency
-        self._host, self._port = host, port
+        self._host = host
+        self._port = port
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._origin = 0.0
         self._base_url: str | None = None
         self._handlers: set[asyncio.Task[Any]] = set()
-        self._seen: WeakSet[asyncio.BaseTransport] = WeakSet()
-        self._stack = AsyncExitStack()
-        self._threads = ExitStack()
+        self._used_connections: WeakSet[asyncio.BaseTransport] = WeakSet()
+        self._server_stack = AsyncExitStack()
+        self._thread_stack = ExitStack()
 
-    # --- what a test reads and sets -------------------------------------------------------------------------
+    # --- for tests --------------------------------------------------------------------------------------------
 
     @property
     def base_url(self) -> str:
@@ -129,7 +132,7 @@ class Sandbox:
 
     @property
     def faults(self) -> Faults:
-        """The script of faults, to be added to at any time."""
+        """The script of faults: add to it at any time."""
         return self.vendor.faults
 
     @property
@@ -196,12 +199,12 @@ class Sandbox:
             return self.oauth.register(client_id, secret=secret, redirect_uris=redirect_uris)
 
     def approve_device(self, user_code: str) -> None:
-        """Be the person who types this code in and agrees; `KeyError` for a code never issued."""
+        """Approve as the person who types this code in; `KeyError` for a code never issued."""
         with self._lock:
             self.oauth.decide(user_code, "approved")
 
     def deny_device(self, user_code: str) -> None:
-        """Be the person who types this code in and declines; `KeyError` for a code never issued."""
+        """Decline as the person who types this code in; `KeyError` for a code never issued."""
         with self._lock:
             self.oauth.decide(user_code, "denied")
 
@@ -234,23 +237,21 @@ class Sandbox:
             self._loop = asyncio.get_running_loop()
             self._origin = self._loop.time()
             server = web.Server(self._serve, access_log=None, handler_cancellation=True)
-            runner = web.ServerRunner(server, shutdown_timeout=1.0)
+            runner = web.ServerRunner(server, shutdown_timeout=_STOP_TIMEOUT_S)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             stack.push_async_callback(self._stop_handlers)
-            site = web.TCPSite(runner, self._host, self._port, backlog=4096)
+            site = web.TCPSite(runner, self._host, self._port, backlog=_MAX_PENDING_CONNECTIONS)
             await site.start()
             stack.push_async_callback(site.stop)
-            stack.push_async_callback(_settle)
+            stack.push_async_callback(_accept_pending)
             self.oauth.site = f"http://{self._host}:{runner.addresses[0][1]}"
             self._base_url = f"{self.oauth.site}/v3"
-            self._stack = stack.pop_all()
+            self._server_stack = stack.pop_all()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._stack.aclose()
+    async def __aexit__(self, *_error: object) -> None:
+        await self._server_stack.aclose()
 
     async def _stop_handlers(self) -> None:
         while self._handlers:
@@ -259,31 +260,28 @@ class Sandbox:
             await asyncio.wait(self._handlers)
 
     def __enter__(self) -> Self:
-        thread = _Thread(self)
+        thread = _ServerThread(self)
         thread.start()
-        self._threads.callback(thread.stop)
+        self._thread_stack.callback(thread.stop)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._threads.close()
+    def __exit__(self, *_error: object) -> None:
+        self._thread_stack.close()
 
     async def _serve(self, incoming: web.BaseRequest) -> web.StreamResponse:
         task = asyncio.current_task()
         assert task is not None
         self._handlers.add(task)
         task.add_done_callback(self._handlers.discard)
-        transport = incoming.transport
-        reused = transport in self._seen
-        if transport is not None:
-            self._seen.add(transport)
-        body = await _read(incoming.content)
+        connection = incoming.transport
+        reused = connection in self._used_connections
+        if connection is not None:
+            self._used_connections.add(connection)
         request = Request(
             method=incoming.method,
             target=incoming.raw_path,
             headers=incoming.headers,
-            body=body,
+            body=await _read_body(incoming.content),
             reused=reused,
         )
         with self._lock:
@@ -302,34 +300,33 @@ def _wall_time() -> datetime:
     return utc_now()
 
 
-async def _read(content: StreamReader) -> bytes:
+async def _read_body(content: StreamReader) -> bytes:
     body = bytearray()
-    while len(body) < _MOST_BYTES and (piece := await content.readany()):
+    while len(body) < _MAX_BODY_BYTES and (piece := await content.readany()):
         body += piece
     return bytes(body)
 
 
-async def _settle() -> None:
-    # A connection that is accepted in the very turn in which its server closes makes asyncio fail loudly: let
-    # those that are on their way arrive first.
+async def _accept_pending() -> None:
+    # asyncio reports an error when a connection is accepted in the very turn in which its server closes.
     for _ in range(3):
         await asyncio.sleep(0)
 
 
-class _Thread:
-    """A thread with a loop of its own, which serves a sandbox until told to stop."""
+class _ServerThread:
+    """A thread with a loop of its own, which serves a sandbox until it is stopped."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
         self._thread = threading.Thread(target=self._run, name="ccactivity-sandbox", daemon=True)
-        # Never the loop of some policy: a loop with virtual time would race ahead of the caller's thread.
+        # Not the loop of the policy: one with virtual time would not wait for the caller's thread.
         self._loop = asyncio.SelectorEventLoop()
         self._ready = threading.Event()
-        self._done = asyncio.Event()
+        self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
 
     def start(self) -> None:
-        """Return once the sandbox serves; raise what kept it from it."""
+        """Return once the sandbox serves; raise the error that prevents it."""
         self._thread.start()
         self._ready.wait()
         if self._failure is not None:
@@ -338,19 +335,19 @@ class _Thread:
 
     def stop(self) -> None:
         """Return once the sandbox has stopped."""
-        self._loop.call_soon_threadsafe(self._done.set)
+        self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
 
     def _run(self) -> None:
         try:
-            self._loop.run_until_complete(self._live())
+            self._loop.run_until_complete(self._serve())
         except BaseException as failure:  # noqa: BLE001 -- `start` raises it again, where it can be handled
             self._failure = failure
         finally:
             self._loop.close()
             self._ready.set()
 
-    async def _live(self) -> None:
+    async def _serve(self) -> None:
         async with self._sandbox:
             self._ready.set()
-            await self._done.wait()
+            await self._stopping.wait()

@@ -1,4 +1,4 @@
-"""The lives of simulated jobs."""
+"""The lives of simulated jobs, and when they start."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccactivity.sandbox import Life, Workload
-from ccactivity.sandbox.lifecycle import ENDINGS, Lanes
+from ccactivity.sandbox.lifecycle import ENDINGS, Workers
 
 seeds = st.integers(0, 2**32)
 
@@ -165,9 +165,9 @@ def test_a_job_that_broke_says_why(share: str, end: str) -> None:
     assert 1 == len(life.errors)
 
 
-def test_lanes_work_in_creation_order() -> None:
-    """Each job starts when a lane gets free, after its delay."""
-    lanes = Lanes(2)
+def test_workers_take_jobs_in_creation_order() -> None:
+    """Each job starts when a worker gets free, after its delay."""
+    workers = Workers(2)
     lives = [
         Life(duration=10, delay=1),
         Life(duration=100, delay=1),
@@ -175,24 +175,24 @@ def test_lanes_work_in_creation_order() -> None:
         Life(delay=0),
     ]
 
-    assert [1.0, 1.0, 13.0, 18.0] == [lanes.start(0.0, life) for life in lives]
+    assert [1.0, 1.0, 13.0, 18.0] == [workers.start(0.0, life) for life in lives]
 
 
-def test_a_job_never_handed_over_takes_no_lane() -> None:
+def test_a_job_that_never_starts_takes_no_worker() -> None:
     """It stays in the queue, and those behind it pass."""
-    lanes = Lanes(1)
+    workers = Workers(1)
 
-    assert math.inf == lanes.start(0.0, Life(delay=math.inf))
-    assert 5.0 == lanes.start(5.0, Life())
+    assert math.inf == workers.start(0.0, Life(delay=math.inf))
+    assert 5.0 == workers.start(5.0, Life())
 
 
 @given(st.integers(1, 5), st.lists(st.tuples(st.floats(0, 50), st.floats(0.1, 50), st.floats(0, 5)), max_size=30))
-def test_no_more_jobs_run_at_once_than_there_are_lanes(count: int, plans: list[tuple[float, float, float]]) -> None:
-    """Whenever a job starts, at most one fewer than the lanes are under way."""
-    lanes, spans, created = Lanes(count), [], 0.0
+def test_no_more_jobs_run_at_once_than_there_are_workers(count: int, plans: list[tuple[float, float, float]]) -> None:
+    """Whenever a job starts, at most one fewer than the workers are under way."""
+    workers, spans, created = Workers(count), [], 0.0
     for pause, duration, delay in plans:
         created += pause
-        started = lanes.start(created, Life(duration=duration, delay=delay))
+        started = workers.start(created, Life(duration=duration, delay=delay))
         assert started >= created + delay
         spans.append((started, started + duration))
 
@@ -202,4 +202,4 @@ def test_no_more_jobs_run_at_once_than_there_are_lanes(count: int, plans: list[t
 def test_an_account_without_lanes_is_refused() -> None:
     """Nothing would ever happen in it."""
     with pytest.raises(ValueError, match="lane"):
-        Lanes(0)
+        Workers(0)
