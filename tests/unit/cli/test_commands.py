@@ -16,13 +16,12 @@ import pytest
 from ccactivity import TransportError
 from ccactivity.cli import main
 from ccactivity.cli.app import app
-from ccactivity.cli.commands import list_
+from ccactivity.cli.commands import list_, watch
 from ccactivity.cli.demo import demo
-from ccactivity.cli.exit_codes import complain
-from ccactivity.cli.output import Form
-from ccactivity.cli.sandbox_command import FAULTS, faults
-from ccactivity.cli.session import Connection
-from ccactivity.cli.watching import watch
+from ccactivity.cli.exit_codes import print_error
+from ccactivity.cli.output import OutputFormat
+from ccactivity.cli.sandbox_command import FAULTS, parse_faults
+from ccactivity.cli.session import open_session
 from ccactivity.sandbox import Fault, Life, Patch, Sandbox, not_found, server_error
 
 UNKNOWN = "04fe9a00-a579-43c5-bb1a-58ed29bf0a6a"
@@ -174,13 +173,13 @@ def test_what_the_server_sends_is_escaped(vendor: Sandbox, capsys: Printed) -> N
     [
         (["list", "--state", "initialized"], "initialized"),
         (["list", "--limit", "0"], "Must be >= 1"),
-        (["list", "--json", "--csv"], "cannot both"),
+        (["list", "--json", "--csv"], "cannot be combined"),
         (["get"], "ID"),
         (["get", "a/b"], "malformed activity_id"),
         (["watch"], "nothing to watch"),
         (["watch", "a b"], "malformed activity_id"),
         (["watch", UNKNOWN, "--timeout", "0"], "Must be > 0"),
-        (["watch", "--from", "no/such/file"], "cannot be read: No such file"),
+        (["watch", "--from", "no/such/file"], "cannot read 'no/such/file': No such file"),
         (["history", "../x"], "malformed campaign_activity_id"),
         (["frobnicate"], "frobnicate"),
         (["list", "--base-url", "ftp://127.0.0.1"], "base_url"),
@@ -227,7 +226,7 @@ def test_token_from_a_file(vendor: Sandbox, capsys: Printed, tmp_path: Path, mon
     [
         (b"", "is empty"),
         (b"canary-secret-a b", "other than printable ASCII"),
-        (b"\xff\xfe", "no text"),
+        (b"\xff\xfe", "not UTF-8 text"),
         (None, "No such"),
     ],
 )
@@ -262,9 +261,9 @@ async def test_the_api_cannot_be_reached(offline: Sandbox, capsys: Printed) -> N
     async with offline:
         pass
     with pytest.raises(TransportError) as caught:
-        await list_(Connection(base_url=offline.base_url), Form.TABLE, state=None, limit=None)
+        await list_(open_session(base_url=offline.base_url), OutputFormat.TABLE, state=None, limit=None)
 
-    assert 3 == complain(caught.value)
+    assert 3 == print_error(caught.value)
     assert complaint(capsys).startswith("TransportError: GET /v3/activities: ")
 
 
@@ -287,7 +286,7 @@ def test_verbose_shows_the_log_without_secrets(vendor: Sandbox, capsys: Printed)
 
 def test_a_bug_shows_its_traceback(vendor: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is no refusal and no wrong usage is not dressed up as one."""
-    monkeypatch.setattr("ccactivity.cli.commands.Activities", lambda form: 1 / 0)
+    monkeypatch.setattr("ccactivity.cli.commands.ActivityWriter", lambda form: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["list"])
 
@@ -327,7 +326,7 @@ def test_completion(shell: str, capsys: Printed) -> None:
 
 def test_faults() -> None:
     """Every fault has a name, and strikes always unless it has a chance."""
-    script = faults([*FAULTS, "503:0.25"])
+    script = parse_faults([*FAULTS, "503:0.25"])
 
     assert len(FAULTS) + 1 == len(script)
     assert {1.0, 0.25} == {fault.probability for fault in script}
@@ -338,7 +337,7 @@ def test_faults() -> None:
 
 def run_watch(ids: list[str], sandbox: Sandbox, **options: Any) -> Any:
     chosen: dict[str, Any] = {"source": None, "everything": False, "timeout": None, "max_staleness": None}
-    return watch(Connection(base_url=sandbox.base_url), ids, **chosen | {"as_json": False} | options)
+    return watch(open_session(base_url=sandbox.base_url), ids, **chosen | {"as_json": False} | options)
 
 
 async def test_watch(offline: Sandbox, capsys: Printed) -> None:
@@ -431,7 +430,7 @@ async def test_ids_that_cannot_be_followed(offline: Sandbox, capsys: Printed) ->
 
     out, err = capsys.readouterr()
 
-    assert out.endswith(" s  1 completed, 1 failed, 1 lost sight of\n")
+    assert out.endswith(" s  1 completed, 1 failed, 1 could not be followed\n")
     assert err.startswith("NotFoundError: ")
     assert 1 == err.count("\n")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,11 +19,11 @@ import ccactivity as cc
 from ccactivity import sandbox as sb
 from ccactivity.cli import main
 from ccactivity.cli.commands import list_
-from ccactivity.cli.exit_codes import complain
-from ccactivity.cli.login import Application, login, whoami
-from ccactivity.cli.output import Form
-from ccactivity.cli.sandbox_command import Plan, serve
-from ccactivity.cli.session import Connection
+from ccactivity.cli.exit_codes import print_error
+from ccactivity.cli.login import login, whoami
+from ccactivity.cli.output import OutputFormat
+from ccactivity.cli.sandbox_command import serve
+from ccactivity.cli.session import open_session
 from ccactivity.oauth import StoredTokens
 from ccactivity.sandbox import OAuthRules, Sandbox
 
@@ -45,8 +45,12 @@ def real(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
         yield sandbox
 
 
-def application(sandbox: Sandbox, **options: Any) -> Application:
-    return Application(client_id=CLIENT, oauth_url=sandbox.oauth_base_url, **options)
+def log_in(
+    sandbox: Sandbox | None = None, path: Path | None = None, scopes: Sequence[str] = (), *, as_json: bool = False
+) -> Coroutine[Any, Any, int]:
+    """The command `login`, of the application that the sandbox knows, else of the one that the environment names."""
+    client_id, url = (CLIENT, sandbox.oauth_base_url) if sandbox else (None, None)
+    return login(path, client_id=client_id, oauth_url=url, scopes=scopes, as_json=as_json)
 
 
 def kept_in(path: Path) -> list[str]:
@@ -72,7 +76,7 @@ async def begun(job: asyncio.Task[int], printed: Printed) -> AsyncIterator[tuple
 async def test_login(capsys: Printed, store: Path) -> None:
     """`login` shows an address and a code, waits, stores what comes of it, and says what was granted, and where."""
     async with vendor() as sandbox:
-        job = asyncio.ensure_future(login(application(sandbox), None, as_json=False))
+        job = asyncio.ensure_future(log_in(sandbox))
         async with begun(job, capsys) as (shown, code):
             await asyncio.sleep(40)
             assert not job.done()
@@ -85,10 +89,10 @@ async def test_login(capsys: Printed, store: Path) -> None:
 
     out, err = capsys.readouterr()
 
-    assert out.startswith("person@example.com has logged in.\n")
+    assert out.startswith("Logged in as person@example.com.\n")
     assert re.search(r"^scopes +contact_data campaign_data offline_access$", out, re.MULTILINE)
-    assert re.search(r"^access token +good until 20\d\d-\d\d-\d\d \d\d:\d\d UTC \(24 h 0 min\)$", out, re.MULTILINE)
-    assert re.search(r"^refresh +by itself, if the login is used before 20", out, re.MULTILINE)
+    assert re.search(r"^access token +valid until 20\d\d-\d\d-\d\d \d\d:\d\d UTC \(24 h 00 min\)$", out, re.MULTILINE)
+    assert re.search(r"^refresh +automatic, if the login is used before 20", out, re.MULTILINE)
     assert re.search(rf"^stored in +{re.escape(str(store))}$", out, re.MULTILINE)
     assert "" == err
     assert SCOPES == (await stored_in(FileStore(store))).scopes
@@ -97,7 +101,7 @@ async def test_login(capsys: Printed, store: Path) -> None:
 async def test_login_as_json(capsys: Printed, store: Path) -> None:
     """With `--json` stdout has one object, and what a person has to do is on stderr as ever."""
     async with vendor(approve_after=2) as sandbox:
-        assert 0 == await login(application(sandbox), store, as_json=True)
+        assert 0 == await log_in(sandbox, store, as_json=True)
 
     out, err = capsys.readouterr()
     told = json.loads(out)
@@ -116,7 +120,7 @@ async def test_login_as_json(capsys: Printed, store: Path) -> None:
 async def test_a_login_that_comes_to_nothing(verdict: str, complains: str, capsys: Printed, store: Path) -> None:
     """Declined, too late or lost is 3, and one line says what to do; nothing is stored."""
     async with vendor(device_life=120) as sandbox:
-        job = asyncio.ensure_future(login(application(sandbox), None, as_json=False))
+        job = asyncio.ensure_future(log_in(sandbox))
         with pytest.raises(cc.LoginFailedError) as caught:
             async with begun(job, capsys) as (_, code):
                 if verdict == "denied":
@@ -126,7 +130,7 @@ async def test_a_login_that_comes_to_nothing(verdict: str, complains: str, capsy
                     sandbox.faults.add(sb.Reset(), where="token", times=1)
                 await job
 
-    assert 3 == complain(caught.value)
+    assert 3 == print_error(caught.value)
 
     said = complaint(capsys)
 
@@ -170,7 +174,7 @@ async def test_a_later_login_needs_no_client_id(capsys: Printed, store: Path) ->
     async with vendor(approve_after=1) as sandbox:
         before = keep(sandbox, store, **ran_out())
 
-        assert 0 == await login(Application(scopes=["contact_data"]), None, as_json=True)
+        assert 0 == await log_in(scopes=["contact_data"], as_json=True)
 
     after = await stored_in(FileStore(store))
 
@@ -186,7 +190,7 @@ async def test_a_login_without_a_refresh_token(capsys: Printed, store: Path) -> 
         cut = sb.Edit(lambda body: {**{k: v for k, v in body.items() if k != "refresh_token"}, "scope": "contact_data"})
         sandbox.faults.add(cut, where="token")
 
-        assert 0 == await login(application(sandbox), None, as_json=False)
+        assert 0 == await log_in(sandbox)
 
     out, err = capsys.readouterr()
 
@@ -199,7 +203,7 @@ async def test_a_login_that_cannot_be_stored(capsys: Printed, store: Path) -> No
     store.with_name(f".{store.name}.new").mkdir()  # what stands where a record is written
     async with vendor(approve_after=2) as sandbox:
         with pytest.raises(cc.TokenStoreError, match="could not be stored"):
-            await login(application(sandbox), None, as_json=False)
+            await log_in(sandbox)
 
     assert "" == capsys.readouterr().out
 
@@ -247,7 +251,7 @@ def test_a_login_that_is_over(real: Sandbox, capsys: Printed, store: Path) -> No
     keep(real, store, **ran_out())
 
     assert 0 == main(["whoami"])
-    assert "ran out on" in capsys.readouterr().out
+    assert "expired on" in capsys.readouterr().out
 
     real.revoke_logins()
 
@@ -267,7 +271,7 @@ def test_nobody_has_logged_in(capsys: Printed) -> None:
     assert 2 == main(["whoami"])
     assert "run `ccactivity login`" in complaint(capsys)
     assert 0 == main(["logout"])
-    assert capsys.readouterr().out.startswith("nobody was logged in: ")
+    assert capsys.readouterr().out.startswith("not logged in: ")
 
 
 def test_logout(real: Sandbox, capsys: Printed, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +284,7 @@ def test_logout(real: Sandbox, capsys: Printed, store: Path, monkeypatch: pytest
     out, err = capsys.readouterr()
 
     assert f"logged out: the login of {CLIENT} was removed from {store}\n" == out
-    assert "stays good until" in err
+    assert "stay valid until" in err
     assert "CCACTIVITY_ACCESS_TOKEN is set" in err
     assert not store.exists()
     assert 0 == real.requests.total()
@@ -291,7 +295,7 @@ def test_logout(real: Sandbox, capsys: Printed, store: Path, monkeypatch: pytest
 
 async def test_the_walkthrough(capsys: Printed, monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
     """What `sandbox` prints is enough to log in, by its page; its logins are kept apart, and end with it."""
-    serving = asyncio.ensure_future(serve(Plan(jobs=3, token_life=60.0)))
+    serving = asyncio.ensure_future(serve(port=0, speed=1.0, jobs=3, token_life=60.0, faults=[]))
     greeting = ""
     while "ccactivity login" not in greeting:
         await asyncio.sleep(0.1)
@@ -301,7 +305,7 @@ async def test_the_walkthrough(capsys: Printed, monkeypatch: pytest.MonkeyPatch,
     )
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    job = asyncio.ensure_future(login(Application(), None, as_json=False))
+    job = asyncio.ensure_future(log_in())
     async with begun(job, capsys) as (shown, code), aiohttp.ClientSession() as http:
         (page,) = re.findall(rf"http://127\.0\.0\.1:\d+/activate\?user_code={code}", shown)
         async with http.get(page) as answer:
@@ -310,8 +314,8 @@ async def test_the_walkthrough(capsys: Printed, monkeypatch: pytest.MonkeyPatch,
             assert 200 == answer.status
         assert 0 == await job
 
-    assert "good until" in capsys.readouterr().out
-    assert 0 == await list_(Connection(), Form.JSON, state=None, limit=None)
+    assert "valid until" in capsys.readouterr().out
+    assert 0 == await list_(open_session(), OutputFormat.JSON, state=None, limit=None)
     assert 3 == capsys.readouterr().out.count("\n")
     assert 0 == await whoami(None, refresh=False, as_json=True)
 

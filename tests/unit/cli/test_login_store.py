@@ -14,8 +14,8 @@ from support.logins import CLIENT, FileStore, Printed, complaint, keep, only_a_s
 from ccactivity import sandbox as sb
 from ccactivity.cli import main
 from ccactivity.cli.commands import list_
-from ccactivity.cli.output import Form
-from ccactivity.cli.session import Connection
+from ccactivity.cli.output import OutputFormat
+from ccactivity.cli.session import open_session
 from ccactivity.oauth import StoredTokens
 from ccactivity.sandbox import Life, OAuthRules, Sandbox
 
@@ -96,7 +96,7 @@ def test_a_login_of_another_application(
     monkeypatch.setenv("CCACTIVITY_CLIENT_SECRET", "canary-secret-of-another")
 
     assert 2 == main(["list"])
-    assert f"is of the application {CLIENT}" in complaint(capsys)
+    assert f"belongs to the application {CLIENT}" in complaint(capsys)
     assert 2 == main(["whoami", "--refresh"])
     assert 0 == real.requests.total()
 
@@ -128,9 +128,7 @@ def test_a_missing_scope(real: Sandbox, store: Path, capsys: Printed) -> None:
     said = complaint(capsys)
 
     assert "needs the scope campaign_data and the privilege campaign:read" in said
-    assert (
-        "was not granted campaign_data: run `ccactivity login` without --scope, or with --scope campaign_data" in said
-    )
+    assert "was not granted campaign_data: run `ccactivity login` without --scope, or add --scope campaign_data" in said
 
 
 def test_a_missing_privilege(real: Sandbox, store: Path, capsys: Printed) -> None:
@@ -162,15 +160,15 @@ def test_a_login_for_another_place(real: Sandbox, store: Path, capsys: Printed) 
     real.faults.add(sb.unauthorized(), where="list")
 
     assert 3 == main(["list"])
-    assert "do CCACTIVITY_BASE_URL and the login belong together?" in complaint(capsys)
+    assert "do CCACTIVITY_BASE_URL and the login belong to the same server?" in complaint(capsys)
 
 
 async def test_a_refresh_outlives_an_interrupted_command(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C during a refresh waits for its answer and stores it: the refresh token serves once."""
     async with vendor(latency=6.0) as sandbox:
         keep(sandbox, store, **ran_out())
-        connection = Connection(base_url=sandbox.base_url)
-        job = asyncio.ensure_future(list_(connection, Form.TABLE, state=None, limit=None))
+        opening = open_session(base_url=sandbox.base_url)
+        job = asyncio.ensure_future(list_(opening, OutputFormat.TABLE, state=None, limit=None))
         await asyncio.sleep(3)
         job.cancel()
         with pytest.raises(asyncio.CancelledError):

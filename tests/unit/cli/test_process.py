@@ -180,7 +180,7 @@ def test_a_port_that_is_taken(vendor: Sandbox) -> None:
     done = run("sandbox", "--port", port)
 
     assert 2 == done.returncode
-    assert f"error: port {port} cannot be listened on" in done.stderr
+    assert f"error: cannot listen on port {port}" in done.stderr
 
 
 # --- terminals ------------------------------------------------------------------------------------------------------
@@ -262,7 +262,7 @@ def test_without_the_extra(command: str, extras: str) -> None:
     done = run(command, "x", code=BARE)
 
     assert (2, "") == (done.returncode, done.stdout)
-    assert f'ccactivity {command} needs more than the library: pip install "ccactivity[{extras}]"\n' == done.stderr
+    assert f'ccactivity {command} needs more packages: pip install "ccactivity[{extras}]"\n' == done.stderr
 
 
 @pytest.mark.parametrize("words", [["--help"], ["demo", "--help"], ["--version"]])
