@@ -68,13 +68,10 @@ def truncate(text: str, width: int, ellipsis: str = "…") -> str:
     """Cut a text to `width` columns; the ellipsis shows that something was cut."""
     if len(text) * 2 <= width or sum(map(_columns, text)) <= width:
         return text
-    kept, used = "", len(ellipsis)
-    for character in text:
-        used += _columns(character)
-        if used > width:
-            break
-        kept += character
-    return kept + ellipsis if width >= len(ellipsis) else ""
+    kept, used = 0, len(ellipsis)
+    while (used := used + _columns(text[kept])) <= width:
+        kept += 1
+    return text[:kept] + ellipsis if width >= len(ellipsis) else ""
 
 
 def duration(seconds: float) -> str:

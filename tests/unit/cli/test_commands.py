@@ -1,65 +1,34 @@
-"""The commands, in process: what they print in each form, and their exit codes."""
+"""The commands that ask the API: what they print in each form, and their exit codes."""
 
 from __future__ import annotations
 
 import asyncio
 import csv
 import json
-import logging
-import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.logins import Printed, complaint
 
 from ccactivity import TransportError
 from ccactivity.cli import main
-from ccactivity.cli.app import app
 from ccactivity.cli.commands import list_, watch
-from ccactivity.cli.demo import demo
 from ccactivity.cli.exit_codes import print_error
 from ccactivity.cli.output import OutputFormat
-from ccactivity.cli.sandbox_command import FAULTS, parse_faults
 from ccactivity.cli.session import open_session
 from ccactivity.sandbox import Fault, Life, Patch, Sandbox, not_found, server_error
 
 UNKNOWN = "04fe9a00-a579-43c5-bb1a-58ed29bf0a6a"
 CAMPAIGN = "1ead98be-dfa0-4e04-81f7-5f1534d42e9c"
 DONE = Life(duration=0.001)
-Printed = pytest.CaptureFixture[str]
-
-
-@pytest.fixture
-def vendor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """A sandbox in a thread, at which the environment points."""
-    monkeypatch.setenv("COLUMNS", "100")
-    with Sandbox() as sandbox:
-        for name, value in sandbox.env.items():
-            monkeypatch.setenv(name, value)
-        yield sandbox
-
-
-@pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch) -> Sandbox:
-    """A sandbox to be entered, with the token in the environment."""
-    sandbox = Sandbox()
-    monkeypatch.setenv("CCACTIVITY_ACCESS_TOKEN", sandbox.token)
-    return sandbox
 
 
 def said(printed: Printed) -> list[str]:
     return printed.readouterr().out.splitlines()
 
 
-def complaint(printed: Printed) -> str:
-    out, err = printed.readouterr()
-
-    assert "" == out
-    return err.strip()
-
-
-# --- list, get, history ---------------------------------------------------------------------------------------------
+# --- list, get, history -----------------------------------------------------------------------------------------------
 
 
 def test_list(vendor: Sandbox, capsys: Printed) -> None:
@@ -131,6 +100,15 @@ def test_get(vendor: Sandbox, capsys: Printed) -> None:
     assert err.startswith("NotFoundError: GET ")
 
 
+def test_not_found_is_no_bug_of_get(vendor: Sandbox, capsys: Printed) -> None:
+    """A scripted 404 is told as any other."""
+    job = vendor.submit(DONE)
+    vendor.faults.add(not_found(), where="get")
+
+    assert 3 == main(["get", job])
+    assert "NotFoundError" in capsys.readouterr().err
+
+
 def test_history(vendor: Sandbox, capsys: Printed) -> None:
     """`history` says how each send went, in words and in each form."""
     assert 0 == main(["history", CAMPAIGN])
@@ -165,97 +143,6 @@ def test_what_the_server_sends_is_escaped(vendor: Sandbox, capsys: Printed) -> N
         assert "\x1b" not in err
 
 
-# --- wrong usage, refusals ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("arguments", "complains"),
-    [
-        (["list", "--state", "initialized"], "initialized"),
-        (["list", "--limit", "0"], "Must be >= 1"),
-        (["list", "--json", "--csv"], "cannot be combined"),
-        (["get"], "ID"),
-        (["get", "a/b"], "malformed activity_id"),
-        (["watch"], "nothing to watch"),
-        (["watch", "a b"], "malformed activity_id"),
-        (["watch", UNKNOWN, "--timeout", "0"], "Must be > 0"),
-        (["watch", "--from", "no/such/file"], "cannot read 'no/such/file': No such file"),
-        (["history", "../x"], "malformed campaign_activity_id"),
-        (["frobnicate"], "frobnicate"),
-        (["list", "--base-url", "ftp://127.0.0.1"], "base_url"),
-        (["sandbox", "--fault", "earthquake"], "no such fault: 'earthquake'; there are 401, "),
-        (["sandbox", "--fault", "503:2"], "number from 0 to 1"),
-        (["sandbox", "--fault", "503:x"], "number from 0 to 1"),
-        (["completion", "tcsh"], "tcsh"),
-        (["demo", "--imports", "501"], "Must be <= 500"),
-    ],
-)
-def test_wrong_usage(vendor: Sandbox, capsys: Printed, arguments: list[str], complains: str) -> None:
-    """Wrong usage is 2, and one line on stderr says why; nothing is asked of the API."""
-    assert 2 == main(arguments)
-    assert complains in complaint(capsys)
-    assert 0 == vendor.requests.total()
-
-
-@pytest.mark.parametrize("command", [["list"], ["get", UNKNOWN], ["watch", UNKNOWN], ["history", UNKNOWN]])
-def test_without_a_token(command: list[str], capsys: Printed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A missing token is wrong usage, and the complaint names the three ways to have one."""
-    monkeypatch.delenv("CCACTIVITY_ACCESS_TOKEN", raising=False)
-    monkeypatch.setenv("CCACTIVITY_TOKEN_STORE", str(tmp_path / "none"))
-
-    assert 2 == main(command)
-
-    said = complaint(capsys)
-
-    assert all(way in said for way in ("`ccactivity login`", "CCACTIVITY_ACCESS_TOKEN", "--token-file"))
-    assert 1 == len(said.splitlines())
-
-
-def test_token_from_a_file(vendor: Sandbox, capsys: Printed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`--token-file` stands in for the environment, and so does `--base-url`."""
-    file = tmp_path / "token"
-    file.write_text(f"{vendor.token}\n")
-    monkeypatch.delenv("CCACTIVITY_ACCESS_TOKEN")
-    monkeypatch.delenv("CCACTIVITY_BASE_URL")
-
-    assert 0 == main(["list", "--token-file", str(file), "--base-url", vendor.base_url])
-
-
-@pytest.mark.parametrize(
-    ("content", "complains"),
-    [
-        (b"", "is empty"),
-        (b"canary-secret-a b", "other than printable ASCII"),
-        (b"\xff\xfe", "not UTF-8 text"),
-        (None, "No such"),
-    ],
-)
-def test_a_token_file_that_cannot_be_used(
-    vendor: Sandbox, capsys: Printed, tmp_path: Path, content: bytes | None, complains: str
-) -> None:
-    """A token that cannot be sent is wrong usage, and the complaint does not show it."""
-    file = tmp_path / "token"
-    if content is not None:
-        file.write_bytes(content)
-
-    assert 2 == main(["list", "--token-file", str(file)])
-    assert complains in complaint(capsys)
-
-
-def test_a_token_file_is_read_again_when_its_token_is_refused(vendor: Sandbox, tmp_path: Path, capsys: Printed) -> None:
-    """A token that another program renews in its file is used."""
-    file = tmp_path / "token"
-    file.write_text(vendor.token)
-    vendor.expire_token()
-
-    assert 3 == main(["list", "--token-file", str(file)])
-    assert complaint(capsys).startswith("AuthenticationError: GET /v3/activities: HTTP 401")
-
-    file.write_text(vendor.issue_token())
-
-    assert 0 == main(["list", "--token-file", str(file)])
-
-
 async def test_the_api_cannot_be_reached(offline: Sandbox, capsys: Printed) -> None:
     """An API that cannot be reached is 3, with one line on stderr."""
     async with offline:
@@ -267,72 +154,7 @@ async def test_the_api_cannot_be_reached(offline: Sandbox, capsys: Printed) -> N
     assert complaint(capsys).startswith("TransportError: GET /v3/activities: ")
 
 
-def test_verbose_shows_the_log_without_secrets(vendor: Sandbox, capsys: Printed) -> None:
-    """`-v` shows the library's log on stderr, and no token in it."""
-    log = logging.getLogger("ccactivity")
-    level, handlers = log.level, log.handlers[:]
-    try:
-        for _ in range(2):
-            assert 0 == main(["list", "-v", "--json"])
-
-        err = capsys.readouterr().err
-
-        assert 2 == err.count("DEBUG GET /v3/activities: HTTP 200")
-        assert vendor.token not in err
-    finally:
-        log.setLevel(level)
-        log.handlers[:] = handlers
-
-
-def test_a_bug_shows_its_traceback(vendor: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is no refusal and no wrong usage is not dressed up as one."""
-    monkeypatch.setattr("ccactivity.cli.commands.ActivityWriter", lambda form: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        main(["list"])
-
-
-# --- help and completion --------------------------------------------------------------------------------------------
-
-
-def test_help(capsys: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every command has a line in the help, and help of its own that tells the exit codes."""
-    monkeypatch.setenv("COLUMNS", "100")
-    names = [name for name in app if not name.startswith("-")]
-
-    asking = {"list", "get", "watch", "history"}
-
-    assert asking | {"login", "logout", "whoami", "sandbox", "demo", "completion"} == set(names)
-    assert 0 == main(["--help"])
-
-    out = capsys.readouterr().out
-    for name in names:
-        assert name in out
-        assert 0 == main([name, "--help"])
-        assert "Exit codes: 0 all well" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion(shell: str, capsys: Printed) -> None:
-    """`completion SHELL` prints a script that knows the commands and options."""
-    assert 0 == main(["completion", shell])
-
-    script = capsys.readouterr().out
-
-    assert "ccactivity" in script
-    assert {"max-staleness", "whoami", "oauth-url", "token-life"} == set(
-        re.findall("max-staleness|whoami|oauth-url|token-life", script)
-    )
-
-
-def test_faults() -> None:
-    """Every fault has a name, and strikes always unless it has a chance."""
-    script = parse_faults([*FAULTS, "503:0.25"])
-
-    assert len(FAULTS) + 1 == len(script)
-    assert {1.0, 0.25} == {fault.probability for fault in script}
-
-
-# --- watch and demo, in virtual time --------------------------------------------------------------------------------
+# --- watch, in virtual time -------------------------------------------------------------------------------------------
 
 
 def run_watch(ids: list[str], sandbox: Sandbox, **options: Any) -> Any:
@@ -460,24 +282,3 @@ async def test_an_interrupted_watch_shows_its_last_state(offline: Sandbox, capsy
                 await run_watch([offline.submit(Life(duration=3600))], offline)
 
     assert said(capsys)[-1].endswith("30.0 s  1 not ended")
-
-
-async def test_demo(capsys: Printed) -> None:
-    """The demo submits imports, watches all to their end, of which one fails, and keeps the vendor's rules."""
-    code = await demo(20)
-    out = capsys.readouterr().out
-
-    assert 0 == code
-    assert "1 failed" in out
-    assert "All 20 imports ended within" in out
-    assert "refused by the vendor 0" in out
-    assert "import  20" in out
-
-
-def test_not_found_is_no_bug_of_get(vendor: Sandbox, capsys: Printed) -> None:
-    """A scripted 404 is told as any other."""
-    job = vendor.submit(DONE)
-    vendor.faults.add(not_found(), where="get")
-
-    assert 3 == main(["get", job])
-    assert "NotFoundError" in capsys.readouterr().err

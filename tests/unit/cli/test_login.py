@@ -1,76 +1,29 @@
-"""Logging in and out on the command line, `whoami`, and the whole walk against the sandbox."""
+"""Logging in and out on the command line, and `whoami`."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
-from support.logins import CLIENT, SCOPES, FileStore, Printed, complaint, keep, only_a_store, ran_out, stored_in, vendor
+from support.logins import CLIENT, SCOPES, FileStore, Printed, complaint, keep, ran_out, stored_in, vendor
 
 import ccactivity as cc
 from ccactivity import sandbox as sb
 from ccactivity.cli import main
-from ccactivity.cli.commands import list_
 from ccactivity.cli.exit_codes import print_error
-from ccactivity.cli.login import login, whoami
-from ccactivity.cli.output import OutputFormat
-from ccactivity.cli.sandbox_command import serve
-from ccactivity.cli.session import open_session
 from ccactivity.oauth import StoredTokens
-from ccactivity.sandbox import OAuthRules, Sandbox
+from ccactivity.sandbox import Sandbox
 
-CODE = re.compile(r"[A-Z]{4}-[A-Z]{4}")
+from .logging_in import CODE, begun, kept_in, log_in
 
-
-@pytest.fixture(autouse=True)
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file of the login: every test begins without one, and with nothing else in the environment."""
-    return only_a_store(monkeypatch, tmp_path)
+pytestmark = pytest.mark.usefixtures("store")
 
 
-@pytest.fixture
-def real(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """A sandbox in a thread, at which the environment points, but for a token."""
-    with Sandbox(oauth=OAuthRules(per_second=None)) as sandbox:
-        sandbox.register_client()
-        monkeypatch.setenv("CCACTIVITY_BASE_URL", sandbox.base_url)
-        yield sandbox
-
-
-def log_in(
-    sandbox: Sandbox | None = None, path: Path | None = None, scopes: Sequence[str] = (), *, as_json: bool = False
-) -> Coroutine[Any, Any, int]:
-    """The command `login`, of the application that the sandbox knows, else of the one that the environment names."""
-    client_id, url = (CLIENT, sandbox.oauth_base_url) if sandbox else (None, None)
-    return login(path, client_id=client_id, oauth_url=url, scopes=scopes, as_json=as_json)
-
-
-def kept_in(path: Path) -> list[str]:
-    """The names of what is beside a store, and of itself, but for its lock."""
-    return [] if not path.parent.exists() else [one.name for one in path.parent.iterdir() if one.suffix != ".lock"]
-
-
-@asynccontextmanager
-async def begun(job: asyncio.Task[int], printed: Printed) -> AsyncIterator[tuple[str, str]]:
-    """Wait until a login shows its code; give what it showed and the code, and have the login end in the block."""
-    shown = ""
-    while not CODE.search(shown):
-        await asyncio.sleep(0.1)
-        shown += printed.readouterr().err
-    (code,) = set(CODE.findall(shown))
-    yield shown, code
-    assert job.done()
-
-
-# --- login ----------------------------------------------------------------------------------------------------------
+# --- login ------------------------------------------------------------------------------------------------------------
 
 
 async def test_login(capsys: Printed, store: Path) -> None:
@@ -139,9 +92,9 @@ async def test_a_login_that_comes_to_nothing(verdict: str, complains: str, capsy
     assert [] == kept_in(store)
 
 
-def test_a_server_that_refuses(real: Sandbox, capsys: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_refuses(oauth_vendor: Sandbox, capsys: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
     """An application that the vendor does not know is 3, and one line says what to check."""
-    monkeypatch.setenv("CCACTIVITY_OAUTH_URL", real.oauth_base_url)
+    monkeypatch.setenv("CCACTIVITY_OAUTH_URL", oauth_vendor.oauth_base_url)
     monkeypatch.setenv("CCACTIVITY_CLIENT_ID", "nobody")
 
     assert 3 == main(["login"])
@@ -208,12 +161,12 @@ async def test_a_login_that_cannot_be_stored(capsys: Printed, store: Path) -> No
     assert "" == capsys.readouterr().out
 
 
-# --- whoami, logout -------------------------------------------------------------------------------------------------
+# --- whoami, logout ---------------------------------------------------------------------------------------------------
 
 
-def test_whoami(real: Sandbox, capsys: Printed, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoami(oauth_vendor: Sandbox, capsys: Printed, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`whoami` tells of a login without asking anyone, and that a token in the environment wins over it."""
-    keep(real, store)
+    keep(oauth_vendor, store)
 
     assert 0 == main(["whoami"])
 
@@ -222,7 +175,7 @@ def test_whoami(real: Sandbox, capsys: Printed, store: Path, monkeypatch: pytest
     assert {"user", "client", "scopes", "access", "refresh", "stored"} == {row.split()[0] for row in out.splitlines()}
     assert "" == err
 
-    monkeypatch.setenv("CCACTIVITY_ACCESS_TOKEN", real.token)
+    monkeypatch.setenv("CCACTIVITY_ACCESS_TOKEN", oauth_vendor.token)
 
     assert 0 == main(["whoami", "--json"])
 
@@ -234,26 +187,26 @@ def test_whoami(real: Sandbox, capsys: Printed, store: Path, monkeypatch: pytest
     assert timedelta(days=180) == datetime.fromisoformat(told["refreshable_until"]) - datetime.fromisoformat(
         told["obtained_at"]
     )
-    assert 0 == real.requests.total()
+    assert 0 == oauth_vendor.requests.total()
 
 
-def test_whoami_refreshes_when_told_to(real: Sandbox, capsys: Printed, store: Path) -> None:
+def test_whoami_refreshes_when_told_to(oauth_vendor: Sandbox, capsys: Printed, store: Path) -> None:
     """`whoami --refresh` keeps an idle login alive: a job can run it now and then."""
-    keep(real, store)
+    keep(oauth_vendor, store)
 
     assert 0 == main(["whoami", "--refresh"])
-    assert {"token": 1} == real.requests
+    assert {"token": 1} == oauth_vendor.requests
     assert 2 < StoredTokens.from_json(store.read_text()).version
 
 
-def test_a_login_that_is_over(real: Sandbox, capsys: Printed, store: Path) -> None:
+def test_a_login_that_is_over(oauth_vendor: Sandbox, capsys: Printed, store: Path) -> None:
     """A revoked login is 3 for whatever needs it and for `whoami`, and both say how to log in again."""
-    keep(real, store, **ran_out())
+    keep(oauth_vendor, store, **ran_out())
 
     assert 0 == main(["whoami"])
     assert "expired on" in capsys.readouterr().out
 
-    real.revoke_logins()
+    oauth_vendor.revoke_logins()
 
     assert 3 == main(["list"])
 
@@ -274,10 +227,10 @@ def test_nobody_has_logged_in(capsys: Printed) -> None:
     assert capsys.readouterr().out.startswith("not logged in: ")
 
 
-def test_logout(real: Sandbox, capsys: Printed, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logout(oauth_vendor: Sandbox, capsys: Printed, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`logout` removes the login, and says what goes on without it."""
-    keep(real, store)
-    monkeypatch.setenv("CCACTIVITY_ACCESS_TOKEN", real.token)
+    keep(oauth_vendor, store)
+    monkeypatch.setenv("CCACTIVITY_ACCESS_TOKEN", oauth_vendor.token)
 
     assert 0 == main(["logout"])
 
@@ -287,50 +240,4 @@ def test_logout(real: Sandbox, capsys: Printed, store: Path, monkeypatch: pytest
     assert "stay valid until" in err
     assert "CCACTIVITY_ACCESS_TOKEN is set" in err
     assert not store.exists()
-    assert 0 == real.requests.total()
-
-
-# --- the sandbox ----------------------------------------------------------------------------------------------------
-
-
-async def test_the_walkthrough(capsys: Printed, monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
-    """What `sandbox` prints is enough to log in, by its page; its logins are kept apart, and end with it."""
-    serving = asyncio.ensure_future(serve(port=0, speed=1.0, jobs=3, token_life=60.0, faults=[]))
-    greeting = ""
-    while "ccactivity login" not in greeting:
-        await asyncio.sleep(0.1)
-        greeting += capsys.readouterr().out
-    env = dict(
-        re.findall(r"^export (\w+)=(\S+)$", greeting.partition("unset CCACTIVITY_ACCESS_TOKEN")[2], re.MULTILINE)
-    )
-    for name, value in env.items():
-        monkeypatch.setenv(name, value)
-    job = asyncio.ensure_future(log_in())
-    async with begun(job, capsys) as (shown, code), aiohttp.ClientSession() as http:
-        (page,) = re.findall(rf"http://127\.0\.0\.1:\d+/activate\?user_code={code}", shown)
-        async with http.get(page) as answer:
-            assert f'value="{code}"' in await answer.text()
-        async with http.post(page.partition("?")[0], data={"user_code": code, "verdict": "approved"}) as answer:
-            assert 200 == answer.status
-        assert 0 == await job
-
-    assert "valid until" in capsys.readouterr().out
-    assert 0 == await list_(open_session(), OutputFormat.JSON, state=None, limit=None)
-    assert 3 == capsys.readouterr().out.count("\n")
-    assert 0 == await whoami(None, refresh=False, as_json=True)
-
-    told = json.loads(capsys.readouterr().out)
-    kept = Path(told["stored_in"])
-
-    assert timedelta(seconds=60) == datetime.fromisoformat(told["expires_at"]) - datetime.fromisoformat(
-        told["obtained_at"]
-    )
-    assert str(kept) == env["CCACTIVITY_TOKEN_STORE"]
-    assert [] == kept_in(store)
-
-    serving.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await serving
-
-    assert " 0 of them against the vendor's rules" in capsys.readouterr().err
-    assert [] == kept_in(kept)
+    assert 0 == oauth_vendor.requests.total()
