@@ -17,7 +17,7 @@ from ccactivity.cli.commands import list_, watch
 from ccactivity.cli.exit_codes import print_error
 from ccactivity.cli.output import OutputFormat
 from ccactivity.cli.session import open_session
-from ccactivity.sandbox import Fault, Life, Patch, Sandbox, not_found, server_error
+from ccactivity.sandbox import Life, Patch, Sandbox, not_found
 
 UNKNOWN = "04fe9a00-a579-43c5-bb1a-58ed29bf0a6a"
 CAMPAIGN = "1ead98be-dfa0-4e04-81f7-5f1534d42e9c"
@@ -223,62 +223,3 @@ async def test_ids_from_a_file(offline: Sandbox, capsys: Printed, tmp_path: Path
 
     assert 0 == await run_watch([], offline, source=str(file))
     assert "no ids" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("end", "code", "last"),
-    [
-        ("failed", 1, "1 completed, 1 failed"),
-        ("cancelled", 1, "1 completed, 1 cancelled"),
-        ("completed", 0, "2 completed"),
-    ],
-)
-async def test_code_of_a_watch(offline: Sandbox, capsys: Printed, end: Any, code: int, last: str) -> None:
-    """1 says that an activity has not completed."""
-    async with offline:
-        ids = [offline.submit(Life(duration=10)), offline.submit(Life(duration=20, end=end))]
-
-        assert code == await run_watch(ids, offline)
-
-    assert said(capsys)[-1].endswith(f" s  {last}")
-
-
-async def test_ids_that_cannot_be_followed(offline: Sandbox, capsys: Printed) -> None:
-    """An id that does not exist is 3, whatever became of the others; each is complained of on stderr."""
-    async with offline:
-        good, bad = offline.submit(Life(duration=30)), offline.submit(Life(duration=30, end="failed"))
-
-        assert 3 == await run_watch([good, UNKNOWN, bad], offline)
-
-    out, err = capsys.readouterr()
-
-    assert out.endswith(" s  1 completed, 1 failed, 1 could not be followed\n")
-    assert err.startswith("NotFoundError: ")
-    assert 1 == err.count("\n")
-
-
-async def test_an_activity_that_takes_too_long(offline: Sandbox, capsys: Printed) -> None:
-    """An activity that has not ended by `--timeout` has not completed."""
-    async with offline:
-        assert 1 == await run_watch([offline.submit(Life(duration=3600))], offline, timeout=60.0)
-
-    assert "did not end within 60 s" in capsys.readouterr().err
-
-
-async def test_a_silent_api_is_remarked_on(offline: Sandbox, capsys: Printed) -> None:
-    """Who watches is told when nothing has been heard for ten seconds: a watch itself is patient."""
-    offline.faults.add(Fault(server_error(503), until=60.0))
-    async with offline:
-        assert 0 == await run_watch([offline.submit(Life(duration=90))], offline)
-
-    assert 1 == capsys.readouterr().err.count("no answer from the API so far")
-
-
-async def test_an_interrupted_watch_shows_its_last_state(offline: Sandbox, capsys: Printed) -> None:
-    """A watch that is cut short says how things stood."""
-    async with offline:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(30):
-                await run_watch([offline.submit(Life(duration=3600))], offline)
-
-    assert said(capsys)[-1].endswith("30.0 s  1 not ended")

@@ -15,6 +15,7 @@ import ccactivity as cc
 from ccactivity import sandbox as sb
 from ccactivity.cli import main
 from ccactivity.cli.exit_codes import print_error
+from ccactivity.cli.login import whoami
 from ccactivity.oauth import StoredTokens
 from ccactivity.sandbox import Sandbox
 
@@ -49,6 +50,21 @@ async def test_login(capsys: Printed, store: Path) -> None:
     assert re.search(rf"^stored in +{re.escape(str(store))}$", out, re.MULTILINE)
     assert "" == err
     assert SCOPES == (await stored_in(FileStore(store))).scopes
+
+
+async def test_login_at_a_page_that_asks_for_the_code(capsys: Printed) -> None:
+    """Without an address that holds the code, a person is told to enter it."""
+    async with vendor(approve_after=1) as sandbox:
+        bare = sb.Edit(lambda body: {k: v for k, v in body.items() if k != "verification_uri_complete"})
+        sandbox.faults.add(bare, where="device")
+
+        assert 0 == await log_in(sandbox)
+
+    err = capsys.readouterr().err
+
+    assert re.search(
+        rf"^    {sandbox.oauth.site}/activate\n\nand enter the code {CODE.pattern}, and", err, re.MULTILINE
+    )
 
 
 async def test_login_as_json(capsys: Printed, store: Path) -> None:
@@ -188,6 +204,33 @@ def test_whoami(oauth_vendor: Sandbox, capsys: Printed, store: Path, monkeypatch
         told["obtained_at"]
     )
     assert 0 == oauth_vendor.requests.total()
+
+
+def test_a_login_without_a_known_end(oauth_vendor: Sandbox, capsys: Printed, store: Path) -> None:
+    """An access token of which nobody knows when it expires is shown as that."""
+    keep(oauth_vendor, store, expires_at=None)
+
+    assert 0 == main(["whoami"])
+    assert re.search("^access token +valid until an unknown time$", capsys.readouterr().out, re.MULTILINE)
+
+    assert 0 == main(["logout"])
+    assert "stay valid until it expires" in capsys.readouterr().err
+
+
+async def test_whoami_after_a_refresh_without_an_answer(capsys: Printed, store: Path) -> None:
+    """A refresh that had no answer may have spent the refresh token: `whoami` tells of it."""
+    async with vendor() as sandbox:
+        keep(sandbox, store)
+        sandbox.faults.add(sb.Reset(), where="token")
+        with pytest.raises(cc.TransportError) as caught:
+            await whoami(None, refresh=True, as_json=False)
+
+        assert 3 == print_error(caught.value)
+        assert 0 == await whoami(None, refresh=False, as_json=False)
+
+    shown = capsys.readouterr().out
+
+    assert re.search(r"^interrupted +the refresh of 20[-\d]+ [\d:]+ UTC has had no answer yet$", shown, re.MULTILINE)
 
 
 def test_whoami_refreshes_when_told_to(oauth_vendor: Sandbox, capsys: Printed, store: Path) -> None:

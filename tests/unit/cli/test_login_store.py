@@ -72,3 +72,17 @@ def test_without_the_extra(
     monkeypatch.setenv("CCACTIVITY_ACCESS_TOKEN", oauth_vendor.token)
 
     assert 0 == main(["list"])
+
+
+@pytest.mark.parametrize("command", ["list", "whoami", "logout"])
+def test_a_store_that_cannot_be_read(
+    command: str, tmp_path: Path, capsys: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path that the system refuses is wrong usage, and the reason is the system's."""
+    file = tmp_path / "file"
+    file.touch()
+    monkeypatch.delenv("CCACTIVITY_ACCESS_TOKEN", raising=False)
+    monkeypatch.setenv("CCACTIVITY_TOKEN_STORE", str(file / "folder" / "tokens.json"))
+
+    assert 2 == main([command])
+    assert complaint(capsys).endswith("tokens.json: Not a directory")

@@ -48,8 +48,9 @@ def test_a_frame_fits_the_terminal(width: int, height: int) -> None:
 
 
 def test_a_terminal_without_unicode_gets_ascii() -> None:
-    """Bars, dots and foreign letters have a form in ASCII."""
-    batch = batch_of(activity(1, percent=50, source_file_name="Kündigungen.csv"))
+    """Bars, dots and foreign letters have a form in ASCII, wherever they stand."""
+    batch = batch_of(activity(1, percent=50, source_file_name="Kündigungen.csv"), activity(2, "geprüft", None))
+    batch.stop_following("kündigung", "nicht verfügbar")
 
     assert "".join(texts(batch, Viewport(width=120, height=24, unicode=False))).isascii()
 
@@ -69,7 +70,7 @@ def test_what_the_server_sends_is_escaped() -> None:
     assert "\\x1b[2J" in detail(activity(2, "failed", activity_errors=(nasty,)))
 
 
-def test_earlier_troubles_are_counted() -> None:
+def test_earlier_problems_are_counted() -> None:
     """Of many failures the last are shown, and how many there are besides."""
     batch = batch_of(*(activity(number, "failed") for number in range(100)))
     shown = [text for text in texts(batch, Viewport(width=80, height=24)) if "  failed" in text and "─" not in text]
@@ -78,16 +79,33 @@ def test_earlier_troubles_are_counted() -> None:
     assert "96 earlier errors" in texts(batch, Viewport(width=80, height=24))
 
 
+def test_rate_and_time_left() -> None:
+    """Once something has moved, a frame tells how fast, and how long the rest takes; a narrow one leaves that out."""
+    batch = batch_of(activity(1), activity(2))
+    batch.update(activity(1, percent=50), 10.0)
+
+    assert texts(batch, WIDE, now=10.0)[-3].endswith("  0 of 2 ended  25 %  about 30 s left  3.0/min")
+    assert texts(batch, Viewport(width=44, height=40), now=10.0)[-3].endswith("  0 of 2 ended  25 %")
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.2, "0 s"), (59.4, "59 s"), (61, "1 min"), (3540, "59 min"), (7500, "2 h 05 min"), (190_000, "2 d 5 h")],
+    [
+        (0.2, "0 s"),
+        (59.4, "59 s"),
+        (61, "1 min"),
+        (3540, "59 min"),
+        (7500, "2 h 05 min"),
+        (86_399, "24 h 00 min"),
+        (190_000, "2 d 5 h"),
+    ],
 )
 def test_durations_in_words(seconds: float, words: str) -> None:
     """A predicted end is no more precise than it can be."""
     assert words == duration(seconds)
 
 
-def test_crop_counts_columns() -> None:
+def test_truncate_counts_columns() -> None:
     """Wide letters take two columns, combining marks none, and what is cut shows."""
     assert "名簿…" == truncate("名簿名簿", 6)
     assert "e\u0301e\u0301" == truncate("e\u0301e\u0301", 2)

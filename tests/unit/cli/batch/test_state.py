@@ -107,7 +107,7 @@ def test_the_rate_is_that_of_the_last_minute() -> None:
 
 
 def test_counts() -> None:
-    """Everything is counted once, also what ended twice or was lost twice."""
+    """Everything is counted once, also what ended twice or was given up twice."""
     batch = BatchState(0.0, expected=5)
     refused = ActivityStatus(error_count=2)
     for one in (activity(1, "completed", status=refused), activity(2, "failed"), activity(2, "failed"), activity(3)):
@@ -118,3 +118,15 @@ def test_counts() -> None:
     assert (5, 2, 1, 1, 1) == (batch.total, batch.ended, batch.completed, batch.partial, batch.unfollowed)
     assert "1 completed, 1 of them with rows refused, 1 failed, 2 not ended, 1 could not be followed" == summary(batch)
     assert "nothing seen yet" == summary(BatchState(0.0))
+
+
+def test_progress() -> None:
+    """Nothing is done of a batch without activities; all is done once all have ended, however far they got."""
+    batch = batch_of(activity(1, "completed"), activity(2, percent=50))
+
+    assert 0.0 == BatchState(0.0).progress
+    assert pytest.approx(0.75) == batch.progress
+
+    batch.update(activity(2, "failed", 50), 1.0)
+
+    assert 1.0 == batch.progress
