@@ -1,4 +1,4 @@
-"""The command line: arguments in, text out. Whatever it asks and decides is the public API's.
+"""The command line: arguments in, text out. It uses nothing but the library's public API.
 
 `app` has the options of the commands, and `no_extra` stands in for it without the extra `cli`. `commands`, `login`,
 `sandbox_command` and `demo` carry the commands out; `session` and `login_store` find the token for them. `batch` shows

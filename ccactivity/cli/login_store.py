@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["RUN_LOGIN", "check_client", "load_login", "open_store", "secret_hint", "tokens_of", "variable"]
 
 RUN_LOGIN: Final = "run `ccactivity login`"
-_INSTALL: Final = 'pip install "ccactivity[cli,oauth]"'
+_INSTALL_OAUTH: Final = 'pip install "ccactivity[cli,oauth]"'
 _OAUTH_PACKAGES: Final = ("filelock", "oauthlib", "platformdirs")
 
 
@@ -36,7 +36,7 @@ def open_store(path: Path | None) -> FileStore:
     UsageError without the extra `oauth`.
     """
     if any(find_spec(name) is None for name in _OAUTH_PACKAGES):
-        raise UsageError(f"to log in, more packages are needed: {_INSTALL}")
+        raise UsageError(f"to log in, more packages are needed: {_INSTALL_OAUTH}")
     from ccactivity.oauth import FileStore  # noqa: PLC0415 -- not needed for a token in the environment
 
     return FileStore(path or variable("TOKEN_STORE") or None)

@@ -36,7 +36,7 @@ FAULTS: Final[dict[str, Callable[[], Answer | Effect]]] = {
     "reset": sandbox.Reset,
     "disconnect": sandbox.Disconnect,
 }
-_DEVICE_POLL_INTERVAL_S: Final = 2.0  # the vendor's 5 s are long for somebody who waits in front of it
+_DEVICE_POLL_INTERVAL_S: Final = 2.0  # shorter than the vendor's 5 s: a person is waiting
 
 
 def parse_faults(texts: Sequence[str]) -> list[Fault]:

@@ -1,6 +1,6 @@
 """The state of a batch while it is watched: a function of the snapshots seen so far. Pure; time is an argument.
 
-1. No step costs more because there are more activities: a snapshot changes one entry, a frame looks at the rows that
+1. No step costs more because there are more activities: a snapshot replaces one, a frame looks at the rows that
    it shows. Ten thousand activities cannot be sorted eight times a second.
 2. A row keeps its place, because a list that is sorted anew on every change cannot be read. An activity loses its row
    only to one of a better `_Rank`.
@@ -39,7 +39,7 @@ class _Rank(IntEnum):
 
 
 @attrs.define
-class _Entry:
+class _LastSnapshot:
     """The last snapshot of an activity, and when it came."""
 
     activity: Activity
@@ -81,7 +81,7 @@ class BatchState:
         self.unfollowed: int = 0
         self.problems: deque[Problem] = deque(maxlen=_MAX_PROBLEMS)
         self._expected = expected or 0
-        self._entries: dict[str, _Entry] = {}
+        self._snapshots: dict[str, _LastSnapshot] = {}
         self._unfollowed_ids: set[str] = set()
         self._never_seen = 0
         # Counted in activities: an activity that is half done is 0.5.
@@ -98,14 +98,14 @@ class BatchState:
 
     def update(self, activity: Activity, now: float) -> None:
         """Record a snapshot."""
-        before = self._entries.get(activity.activity_id)
+        before = self._snapshots.get(activity.activity_id)
         gained = _progress(activity) - (_progress(before.activity) if before else 0.0)
         self._work_done += gained
         if before is not None:
             self._work_observed += gained
-        self._entries[activity.activity_id] = entry = _Entry(activity, now)
+        self._snapshots[activity.activity_id] = snapshot = _LastSnapshot(activity, now)
         if activity.activity_id not in self._rows:
-            self._enqueue(activity.activity_id, entry)
+            self._enqueue(activity.activity_id, snapshot)
         if activity.done and not (before and before.activity.done):
             self._record_end(activity)
         self._sample(now)
@@ -115,7 +115,7 @@ class BatchState:
         if activity_id not in self._unfollowed_ids:
             self._unfollowed_ids.add(activity_id)
             self.unfollowed += 1
-            self._never_seen += activity_id not in self._entries
+            self._never_seen += activity_id not in self._snapshots
             self.problems.append(Problem(activity_id, "could not be followed", reason))
 
     def _record_end(self, activity: Activity) -> None:
@@ -136,12 +136,12 @@ class BatchState:
     @property
     def seen(self) -> int:
         """Activities of which there was a snapshot."""
-        return len(self._entries)
+        return len(self._snapshots)
 
     @property
     def total(self) -> int:
         """All activities, also those not seen yet."""
-        return max(self._expected, len(self._entries) + self._never_seen)
+        return max(self._expected, len(self._snapshots) + self._never_seen)
 
     @property
     def ended(self) -> int:
@@ -189,25 +189,25 @@ class BatchState:
             self._dequeue(best)
             self._hide(self._rows[row], now)
             self._rows[row] = best
-        return [self._entries[activity_id].activity for activity_id in self._rows]
+        return [self._snapshots[activity_id].activity for activity_id in self._rows]
 
     def _rank(self, activity_id: str, now: float) -> _Rank:
-        return self._entries[activity_id].rank(now)
+        return self._snapshots[activity_id].rank(now)
 
     def _next_to_show(self, now: float) -> str | None:
         heads = (next(reversed(queue), None) for queue in (self._moving, self._ended, self._waiting))
         return min(filter(None, heads), key=lambda head: self._rank(head, now), default=None)
 
     def _hide(self, activity_id: str, now: float) -> None:
-        entry = self._entries[activity_id]
-        self._enqueue(activity_id, entry, last=entry.rank(now) is _Rank.ENDED)
+        snapshot = self._snapshots[activity_id]
+        self._enqueue(activity_id, snapshot, last=snapshot.rank(now) is _Rank.ENDED)
 
-    def _enqueue(self, activity_id: str, entry: _Entry, *, last: bool = False) -> None:
+    def _enqueue(self, activity_id: str, snapshot: _LastSnapshot, *, last: bool = False) -> None:
         """Put an activity without a row into the queue of its kind, as the next to show or as the `last`."""
         self._dequeue(activity_id)
-        if entry.activity.done:
+        if snapshot.activity.done:
             queue = self._ended
-        elif entry.activity.state == "initialized":
+        elif snapshot.activity.state == "initialized":
             queue, last = self._waiting, True  # first come, first shown
         else:
             queue = self._moving
