@@ -29,8 +29,8 @@ from constant_contact_api_client.models.get_all_activities200_response import Ge
 
 from ccactivity import ActivitySession, Quota
 from ccactivity.api.decoding import Decoder
-from ccactivity.cli.batch.render import Look, draw
-from ccactivity.cli.batch.state import Board
+from ccactivity.cli.batch.render import Viewport, render_frame
+from ccactivity.cli.batch.state import BatchState
 from ccactivity.sandbox import Life, Request, Vendor
 
 ROWS, WATCHED = 500, 20
@@ -370,21 +370,21 @@ def measure_frame() -> Iterator[Row]:
     for _ in range(WATCHES - 5000):
         vendor.submit(0.0, Life(duration=600))
     token = {"Authorization": f"Bearer {vendor.token}"}
-    board, target = Board(0.0), f"/v3/activities?limit={ROWS}"
+    batch, target = BatchState(0.0), f"/v3/activities?limit={ROWS}"
     while target:
         answer = reader.decode_page(vendor.handle(Request(method="GET", target=target, headers=token), 60.0).body)
         for activity in answer.activities:
-            board.saw(activity, 60.0)
+            batch.update(activity, 60.0)
         target = str(answer.next or "")
     seconds = []
     for number in range(100):
         for activity in answer.activities:
-            board.saw(activity, 61.0 + number)
+            batch.update(activity, 61.0 + number)
         began = time.perf_counter()
-        draw(board, Look(120, 50), spent=100, remaining=9900, now=61.0 + number)
+        render_frame(batch, Viewport(120, 50), spent=100, remaining=9900, now=61.0 + number)
         seconds.append(time.perf_counter() - began)
     worst = sorted(seconds)[95] * 1000
-    yield f"a frame of the live view, {board.seen:,} activities (p95)", f"{worst:.1f} ms", "< 20", worst < 20
+    yield f"a frame of the live view, {batch.seen:,} activities (p95)", f"{worst:.1f} ms", "< 20", worst < 20
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The commands and their options, as cyclopts reads them; each imports what it needs when it runs.
+"""The commands and their options, as cyclopts reads them. Each command imports what it needs when it runs.
 
 A session of the library, and rich, take longer to import than a person likes to wait for `--help`.
 """
@@ -19,7 +19,7 @@ from ccactivity import __version__
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from .session import Connection
+    from .session import SessionOpening
 
 __all__ = ["app", "run"]
 
@@ -29,7 +29,7 @@ _EPILOGUE = (
 )
 
 
-def _error(error: CycloptsError) -> Text:
+def _format_usage_error(error: CycloptsError) -> Text:
     from rich.text import Text
 
     return Text(f"error: {error}")
@@ -41,7 +41,7 @@ app: App = App(
     help_epilogue=_EPILOGUE,
     help_format="plaintext",
     version=__version__,
-    error_formatter=_error,
+    error_formatter=_format_usage_error,
     result_action="return_value",
     default_parameter=Parameter(negative=()),
 )
@@ -51,54 +51,50 @@ app["--install-completion"].group = app["--help"].group
 
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
-class Place:
-    """Where the login is: what every command but those without an account takes."""
+class LoginOptions:
+    """Options of every command that uses an account."""
 
     store: Annotated[
-        Path | None, Parameter(metavar="FILE", help="File of the login; else CCACTIVITY_TOKEN_STORE, else your own.")
+        Path | None, Parameter(metavar="FILE", help="File with the login; else CCACTIVITY_TOKEN_STORE, else your own.")
     ] = None
-    verbose: Annotated[bool, Parameter(alias="-v", show_default=False, help="Show the library's log on stderr.")] = (
-        False
-    )
+    verbose: Annotated[bool, Parameter(alias="-v", show_default=False, help="Show the library's log.")] = False
 
-    def path(self) -> Path | None:
-        """The file that was named, once the log is shown if it is wanted."""
+    def __attrs_post_init__(self) -> None:
         if self.verbose:
             from .logs import show_logs
 
             show_logs()
-        return self.store
 
 
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
-class Options(Place):
-    """What every command that asks the API takes."""
+class ApiOptions(LoginOptions):
+    """Options of every command that asks the API."""
 
     token_file: Annotated[
         Path | None,
         Parameter(metavar="FILE", help="File with the access token; else CCACTIVITY_ACCESS_TOKEN, else the login."),
     ] = None
     base_url: Annotated[
-        str | None, Parameter(metavar="URL", help="Of the API; else CCACTIVITY_BASE_URL, else the vendor's.")
+        str | None, Parameter(metavar="URL", help="URL of the API; else CCACTIVITY_BASE_URL, else the vendor's.")
     ] = None
 
-    def connection(self) -> Connection:
-        """What the commands need of it."""
-        from .session import Connection
+    def session(self) -> SessionOpening:
+        """Return the session that the options ask for, to be entered."""
+        from .session import open_session
 
-        return Connection(token_file=self.token_file, store=self.path(), base_url=self.base_url)
+        return open_session(token_file=self.token_file, store=self.store, base_url=self.base_url)
 
 
-Json = Annotated[bool, Parameter(name="--json", show_default=False, help="One JSON object a line.")]
-Record = Annotated[bool, Parameter(name="--json", show_default=False, help="One JSON object.")]
+JsonLines = Annotated[bool, Parameter(name="--json", show_default=False, help="One JSON object per line.")]
+JsonObject = Annotated[bool, Parameter(name="--json", show_default=False, help="One JSON object.")]
 Csv = Annotated[bool, Parameter(name="--csv", show_default=False, help="CSV with a header.")]
 State = Literal["processing", "completed", "cancelled", "failed", "timed_out"]
 Seconds: Parameter = Parameter(metavar="SECONDS", validator=Number(gt=0))
-_FAULT = "Such as 503, throttled, hang, reset; 503:0.2 strikes one request in five. May be repeated."
-_LIFE = Number(gte=1, lte=10**9)
-_ANY = Options()
-_HERE = Place()
+_FAULT_HELP = "A fault, such as 503, throttled, hang, reset; 503:0.2 hits one request in five. May be repeated."
+_TOKEN_LIFE_S = Number(gte=1, lte=10**9)
+_NO_API_OPTIONS = ApiOptions()
+_NO_LOGIN_OPTIONS = LoginOptions()
 
 
 @app.command(name="list")
@@ -106,17 +102,17 @@ async def list_(
     *,
     state: Annotated[State | None, Parameter(help="Only those in this state.")] = None,
     limit: Annotated[
-        int | None, Parameter(metavar="ROWS", validator=Number(gte=1), help="So many rows at most.")
+        int | None, Parameter(metavar="ROWS", validator=Number(gte=1), help="At most this many rows.")
     ] = None,
-    json: Json = False,
+    json: JsonLines = False,
     csv: Csv = False,
-    options: Options = _ANY,
+    options: ApiOptions = _NO_API_OPTIONS,
 ) -> int:
     """List the activities of the last ten days."""
-    from .commands import list_ as command
-    from .output import form_of
+    from . import commands, output
 
-    return await command(options.connection(), form_of(json=json, csv=csv), state=state, limit=limit)
+    form = output.output_format(json=json, csv=csv)
+    return await commands.list_(options.session(), form, state=state, limit=limit)
 
 
 @app.command
@@ -124,14 +120,13 @@ async def get(
     ids: Annotated[list[str], Parameter(name="ID", help="Activity ids.")],
     /,
     *,
-    json: Json = False,
-    options: Options = _ANY,
+    json: JsonLines = False,
+    options: ApiOptions = _NO_API_OPTIONS,
 ) -> int:
     """Show single activities as they stand."""
-    from .commands import get as command
-    from .output import form_of
+    from . import commands, output
 
-    return await command(options.connection(), form_of(json=json), ids)
+    return await commands.get(options.session(), output.output_format(json=json), ids)
 
 
 @app.command
@@ -141,21 +136,21 @@ async def watch(
     *,
     source: Annotated[
         str | None,
-        Parameter(name="--from", allow_leading_hyphen=True, metavar="FILE", help="File with an id a line; - is stdin."),
+        Parameter(
+            name="--from", allow_leading_hyphen=True, metavar="FILE", help="File with one id per line; - is stdin."
+        ),
     ] = None,
-    everything: Annotated[
-        bool, Parameter(name="--all", show_default=False, help="Whatever has not ended yet.")
-    ] = False,
+    everything: Annotated[bool, Parameter(name="--all", show_default=False, help="All that have not ended.")] = False,
     timeout: Annotated[float | None, Seconds, Parameter(help="How long each activity has to end.")] = None,
-    max_staleness: Annotated[float | None, Seconds, Parameter(help="How long one may go unseen at most.")] = None,
-    json: Json = False,
-    options: Options = _ANY,
+    max_staleness: Annotated[float | None, Seconds, Parameter(help="Longest time between two looks.")] = None,
+    json: JsonLines = False,
+    options: ApiOptions = _NO_API_OPTIONS,
 ) -> int:
     """Watch activities until each has ended."""
-    from .watching import watch as command
+    from . import commands
 
-    return await command(
-        options.connection(),
+    return await commands.watch(
+        options.session(),
         ids or (),
         source=source,
         everything=everything,
@@ -170,15 +165,14 @@ async def history(
     campaign_activity_id: Annotated[str, Parameter(help="Id of a campaign activity.")],
     /,
     *,
-    json: Json = False,
+    json: JsonLines = False,
     csv: Csv = False,
-    options: Options = _ANY,
+    options: ApiOptions = _NO_API_OPTIONS,
 ) -> int:
     """Show how the sends of an email went."""
-    from .commands import history as command
-    from .output import form_of
+    from . import commands, output
 
-    return await command(options.connection(), form_of(json=json, csv=csv), campaign_activity_id)
+    return await commands.history(options.session(), output.output_format(json=json, csv=csv), campaign_activity_id)
 
 
 @app.command
@@ -188,28 +182,27 @@ async def login(
         str | None, Parameter(metavar="ID", help="API key of the application; else CCACTIVITY_CLIENT_ID.")
     ] = None,
     scope: Annotated[
-        list[str] | None, Parameter(metavar="SCOPE", help="In the place of those this tool needs. May be repeated.")
+        list[str] | None, Parameter(metavar="SCOPE", help="Ask for SCOPE instead of what is needed. May be repeated.")
     ] = None,
     oauth_url: Annotated[
-        str | None, Parameter(metavar="URL", help="Of the login server; else CCACTIVITY_OAUTH_URL, else the vendor's.")
+        str | None,
+        Parameter(metavar="URL", help="URL of the login server; else CCACTIVITY_OAUTH_URL, else the vendor's."),
     ] = None,
-    json: Record = False,
-    place: Place = _HERE,
+    json: JsonObject = False,
+    options: LoginOptions = _NO_LOGIN_OPTIONS,
 ) -> int:
     """Log in with a browser, on this device or another."""
-    from .login import Application
     from .login import login as command
 
-    application = Application(client_id=client_id, oauth_url=oauth_url, scopes=tuple(scope or ()))
-    return await command(application, place.path(), as_json=json)
+    return await command(options.store, client_id=client_id, oauth_url=oauth_url, scopes=scope or (), as_json=json)
 
 
 @app.command
-async def logout(*, place: Place = _HERE) -> int:
+async def logout(*, options: LoginOptions = _NO_LOGIN_OPTIONS) -> int:
     """Forget the login of this machine."""
     from .login import logout as command
 
-    return await command(place.path())
+    return await command(options.store)
 
 
 @app.command
@@ -218,38 +211,38 @@ async def whoami(
     refresh: Annotated[
         bool, Parameter(show_default=False, help="Refresh it first: an idle login ends after 180 days.")
     ] = False,
-    json: Record = False,
-    place: Place = _HERE,
+    json: JsonObject = False,
+    options: LoginOptions = _NO_LOGIN_OPTIONS,
 ) -> int:
-    """Tell who has logged in, for what, and until when."""
+    """Show who is logged in, with which scopes, and until when."""
     from .login import whoami as command
 
-    return await command(place.path(), refresh=refresh, as_json=json)
+    return await command(options.store, refresh=refresh, as_json=json)
 
 
 @app.command
 async def sandbox(
     *,
-    port: Annotated[int, Parameter(help="On 127.0.0.1; 0 takes a free one.", validator=Number(gte=0, lte=65535))] = 0,
+    port: Annotated[int, Parameter(help="On 127.0.0.1; 0 picks a free one.", validator=Number(gte=0, lte=65535))] = 0,
     speed: Annotated[
-        float, Parameter(help="How many times faster than life the jobs are.", validator=Number(gt=0))
+        float, Parameter(help="Run jobs this many times faster than in reality.", validator=Number(gt=0))
     ] = 1.0,
-    jobs: Annotated[
-        int, Parameter(help="How many imports there are from the start.", validator=Number(gte=0, lte=1000))
-    ] = 20,
+    jobs: Annotated[int, Parameter(help="Imports submitted at the start.", validator=Number(gte=0, lte=1000))] = 20,
     token_life: Annotated[
-        float, Parameter(metavar="SECONDS", help="How long an access token of a login lives.", validator=_LIFE)
+        float, Parameter(metavar="SECONDS", help="Lifetime of the access token of a login.", validator=_TOKEN_LIFE_S)
     ] = 86_400.0,
-    fault: Annotated[list[str] | None, Parameter(metavar="NAME[:CHANCE]", help=_FAULT)] = None,
-) -> int:
+    fault: Annotated[list[str] | None, Parameter(metavar="NAME[:CHANCE]", help=_FAULT_HELP)] = None,
+) -> None:
     """Serve a simulated vendor until Ctrl-C."""
-    from .sandbox_command import Plan, serve
+    from .sandbox_command import serve
 
-    return await serve(Plan(port=port, speed=speed, jobs=jobs, token_life=token_life, faults=tuple(fault or ())))
+    await serve(port=port, speed=speed, jobs=jobs, token_life=token_life, faults=fault or ())
 
 
 @app.command
-async def demo(*, imports: Annotated[int, Parameter(help="How many.", validator=Number(gte=1, lte=500))] = 30) -> int:
+async def demo(
+    *, imports: Annotated[int, Parameter(help="How many imports.", validator=Number(gte=1, lte=500))] = 30
+) -> int:
     """Watch simulated imports; needs no account."""
     from .demo import demo as command
 
@@ -267,12 +260,10 @@ def run(arguments: Sequence[str]) -> int:
     """Carry out a command line and return its exit code."""
     try:
         code: int | None = app(arguments)
-    except (BrokenPipeError, KeyboardInterrupt):
-        raise
     except Exception as error:
-        from .exit_codes import Expected, complain
+        from .exit_codes import EXPECTED_ERRORS, print_error
 
-        if not isinstance(error, Expected):
+        if not isinstance(error, EXPECTED_ERRORS):
             raise
-        return complain(error)
+        code = print_error(error)
     return code or 0

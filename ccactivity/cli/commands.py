@@ -1,63 +1,103 @@
-"""The commands that ask once: list, get, history."""
+"""The commands that ask the API: list, get, history and watch. Each returns its exit code."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Final
 
 from ccactivity import DecodeError, NotFoundError
 
-from .exit_codes import OK, arguments, complain
-from .output import Activities, Form, Sends, say
-from .session import Connection, connect
+from .batch.follow import follow
+from .exit_codes import ExitCode, UsageError, print_error, read_problem, usage_errors
+from .output import ActivityWriter, OutputFormat, SendWriter, print_note
+from .session import SessionOpening
 
-__all__ = ["get", "history", "list_"]
+__all__ = ["get", "history", "list_", "watch"]
 
-_PAGE = 500
+_MAX_PAGE_SIZE: Final = 500  # rows; the vendor gives no more
 
 
-async def list_(connection: Connection, form: Form, *, state: str | None, limit: int | None) -> int:
-    """Write the activities of the last ten days, as they come."""
-    rows = Activities(form)
-    async with connect(connection) as session:
-        with arguments():
-            activities = session.list_activities(state=state, page_size=min(_PAGE, limit or _PAGE))
+async def list_(opening: SessionOpening, form: OutputFormat, *, state: str | None, limit: int | None) -> int:
+    """Write the activities of the last ten days, page by page; those in `state`, and at most `limit`, if not None."""
+    writer = ActivityWriter(form)
+    async with opening as (session, _):
+        with usage_errors():
+            activities = session.list_activities(state=state, page_size=min(_MAX_PAGE_SIZE, limit or _MAX_PAGE_SIZE))
         async for page in activities.pages():
-            for activity in page if limit is None else page[: limit - rows.count]:
-                rows.add(activity)
-            if rows.count == limit:
+            for activity in page if limit is None else page[: limit - writer.count]:
+                writer.write(activity)
+            if writer.count == limit:
                 break
-    _end(rows, form, "no activities")
-    return OK
+    writer.finish(if_empty="no activities")
+    return ExitCode.OK
 
 
-async def get(connection: Connection, form: Form, ids: Sequence[str]) -> int:
-    """Write single activities, in the order in which they were asked for. One that is not there stops nobody."""
-    rows = Activities(form)
-    code = OK
-    async with connect(connection) as session:
+async def get(opening: SessionOpening, form: OutputFormat, ids: Sequence[str]) -> int:
+    """Write each activity once, in the order of `ids`; an id that does not exist does not stop the others."""
+    writer = ActivityWriter(form)
+    code = ExitCode.OK
+    async with opening as (session, _):
         for activity_id in dict.fromkeys(ids):
             try:
-                with arguments():
+                with usage_errors():
                     activity = await session.get_activity(activity_id)
-                rows.add(activity)
+                writer.write(activity)
             except (NotFoundError, DecodeError) as error:
-                code = complain(error)
+                code = print_error(error)
     return code
 
 
-async def history(connection: Connection, form: Form, campaign_activity_id: str) -> int:
+async def history(opening: SessionOpening, form: OutputFormat, campaign_activity_id: str) -> int:
     """Write the sends of a campaign activity, the oldest first."""
-    rows = Sends(form)
-    async with connect(connection) as session:
-        with arguments():
+    writer = SendWriter(form)
+    async with opening as (session, _):
+        with usage_errors():
             sends = await session.get_send_history(campaign_activity_id)
         for send in sends:
-            rows.add(send)
-    _end(rows, form, "never sent")
-    return OK
+            writer.write(send)
+    writer.finish(if_empty="never sent")
+    return ExitCode.OK
 
 
-def _end(rows: Activities | Sends, form: Form, nothing: str) -> None:
-    rows.begin()
-    if form is Form.TABLE and not rows.count:
-        say(nothing)
+async def watch(
+    opening: SessionOpening,
+    ids: Sequence[str],
+    *,
+    source: str | None,
+    everything: bool,
+    timeout: float | None,
+    max_staleness: float | None,
+    as_json: bool,
+) -> int:
+    """Watch activities until each has ended: those of `ids`, of the file `source`, or `everything` under way."""
+    wanted = [*ids, *(_read_ids(source) if source else ())]
+    if not wanted and not everything:
+        if source:
+            print_note("no ids, nothing to watch")
+            return ExitCode.OK
+        raise UsageError("nothing to watch: give ids, --from FILE or --all")
+    async with opening as (session, advice):
+        if everything:
+            wanted += [activity.activity_id async for activity in session.list_activities() if not activity.done]
+            if not wanted:
+                print_note("everything has ended, nothing to watch")
+                return ExitCode.OK
+        with usage_errors():
+            batch_watch = session.watch_many(wanted, timeout=timeout, max_staleness=max_staleness)
+        outcome = await follow(batch_watch, session.quota, expected=len(set(wanted)), as_json=as_json)
+    for text in dict.fromkeys(filter(None, map(advice, outcome.errors.values()))):
+        print_note(text)
+    return outcome.exit_code
+
+
+def _read_ids(source: str) -> list[str]:
+    """Return one id per line of a file, or of stdin for "-", but for empty lines and those that begin with #."""
+    try:
+        with nullcontext(sys.stdin) if source == "-" else Path(source).open(encoding="utf-8") as file:
+            lines = [line.strip() for line in file]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {source!r}: {read_problem(error)}") from None
+    return [line for line in lines if line and not line.startswith("#")]

@@ -1,42 +1,42 @@
-"""From errors to exit codes and one line on stderr; nothing that an error says is trusted to be printable.
-
-0 all well; 1 an activity did not complete; 2 wrong usage; 3 the API refused, or could not be reached; 130 interrupted;
-141 whoever read the output went away.
-"""
+"""From errors to exit codes, and to one line on stderr."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import IntEnum
 from typing import Final
 
 import ccactivity
-from ccactivity import (
-    CCActivityError,
-    LoginFailedError,
-    ReauthorizationRequiredError,
-    TokenError,
-    WatchTimeoutError,
-)
+from ccactivity import CCActivityError, LoginFailedError, ReauthorizationRequiredError, TokenError, WatchTimeoutError
+from ccactivity._text import escape
 
-from .batch.render import safe
+__all__ = ["EXPECTED_ERRORS", "ExitCode", "UsageError", "exit_code", "print_error", "read_problem", "usage_errors"]
 
-__all__ = ["FAILED", "OK", "REFUSED", "USAGE", "Expected", "UsageError", "arguments", "code_of", "complain"]
 
-OK: Final = 0
-FAILED: Final = 1
-USAGE: Final = 2
-REFUSED: Final = 3
+class ExitCode(IntEnum):
+    """What a command returns. 130 (interrupted) and 141 (the reader of the output went away) are set in `main`."""
+
+    OK = 0
+    FAILED = 1
+    """An activity did not complete."""
+    USAGE = 2
+    REFUSED = 3
+    """The API refused, or could not be reached."""
 
 
 class UsageError(Exception):
     """The command cannot be carried out as it was given."""
 
 
+EXPECTED_ERRORS: Final = (UsageError, CCActivityError)
+"""Errors that are reported in one line; any other is a bug, and shows its traceback."""
+
+
 @contextmanager
-def arguments() -> Iterator[None]:
-    """Take what the library calls a wrong argument for wrong usage; hold nothing else in the block."""
+def usage_errors() -> Iterator[None]:
+    """Turn what the library calls a wrong argument into UsageError; hold nothing else in the block."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -46,26 +46,25 @@ def arguments() -> Iterator[None]:
     raise UsageError(problem)
 
 
-Expected: Final = (UsageError, CCActivityError)
-"""What is said in one line; anything else is a bug, and shows its traceback."""
+def read_problem(error: OSError | UnicodeDecodeError) -> str:
+    """Say why a text file could not be read."""
+    return "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error.strerror)
 
 
-def code_of(error: Exception) -> int:
+def exit_code(error: Exception) -> ExitCode:
     """The exit code for an error."""
-    if isinstance(error, LoginFailedError) or (
-        isinstance(error, ReauthorizationRequiredError) and error.reason != "not_logged_in"
-    ):
-        return REFUSED
-    if isinstance(error, UsageError | TokenError):
-        return USAGE
-    return FAILED if isinstance(error, WatchTimeoutError) else REFUSED
+    if isinstance(error, ReauthorizationRequiredError):
+        return ExitCode.USAGE if error.reason == "not_logged_in" else ExitCode.REFUSED
+    if isinstance(error, UsageError | TokenError) and not isinstance(error, LoginFailedError):
+        return ExitCode.USAGE
+    return ExitCode.FAILED if isinstance(error, WatchTimeoutError) else ExitCode.REFUSED
 
 
-def complain(error: Exception) -> int:
-    """Say on stderr what went wrong, in one line, and return the exit code."""
-    # By the name under which it can be caught: a few have names of the library's own inside.
+def print_error(error: Exception) -> ExitCode:
+    """Print an error on stderr, in one line and escaped; return the exit code."""
+    # The name under which it can be caught: some errors are of private subclasses.
     names = (kind.__name__ for kind in type(error).__mro__ if isinstance(error, CCActivityError))
     name = next((name for name in names if name in ccactivity.__all__), "error")
-    notes: Sequence[str] = getattr(error, "__notes__", ())
-    print(f"{name}: {safe('; '.join([str(error), *notes]))}", file=sys.stderr)
-    return code_of(error)
+    text = "; ".join([str(error), *getattr(error, "__notes__", ())])
+    print(f"{name}: {escape(text)}", file=sys.stderr)
+    return exit_code(error)

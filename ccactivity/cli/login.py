@@ -1,6 +1,6 @@
-"""The commands that log in and out, and tell who has logged in; a login is the library's, the words are of here.
+"""The commands login, logout and whoami. Each returns its exit code.
 
-Addresses and codes for a person go to stderr, what became of it to stdout. No secret is shown, in no form.
+What a person has to do is said on stderr, the result on stdout. No secret is shown anywhere.
 """
 
 from __future__ import annotations
@@ -14,114 +14,117 @@ from typing import Any, Final
 import attrs
 
 from ccactivity import CCActivityError, LoginFailedError, TokenStoreError
+from ccactivity._text import escape
 from ccactivity.oauth import Account, DeviceLogin, FileStore, OAuthClient, OAuthTokens
 
-from .batch.render import safe
-from .exit_codes import OK, REFUSED, UsageError, arguments
-from .login_store import CONFIDENTIAL, LOGIN, check_application, load, missing_secret, open_store, tokens_of, variable
-from .output import emit, say
+from .batch.render import duration
+from .exit_codes import ExitCode, UsageError, usage_errors
+from .login_store import RUN_LOGIN, check_client, load_login, open_store, secret_hint, tokens_of, variable
+from .output import format_time, print_json, print_note
 
-__all__ = ["Application", "login", "logout", "whoami"]
+__all__ = ["login", "logout", "whoami"]
 
-_MORE: Final = {
-    "denied": f"{LOGIN} again, and agree",
-    "expired": f"{LOGIN} again",
-    "refused": f"check the client id and the scopes, and that the application may use the device flow; {CONFIDENTIAL}",
+_HINTS: Final = {
+    "denied": f"{RUN_LOGIN} again, and approve it",
+    "expired": f"{RUN_LOGIN} again",
+    "refused": "check the client id, its secret (CCACTIVITY_CLIENT_SECRET, if it has one) and the scopes, and that the"
+    " application may use the device flow",
 }
+_OVERRIDE: Final = "CCACTIVITY_ACCESS_TOKEN"
 
 
-@attrs.frozen(kw_only=True)
-class Application:
-    """Who asks for a login, and where; None and no scopes: as the environment or the library has it."""
+async def login(
+    path: Path | None, *, client_id: str | None, oauth_url: str | None, scopes: Sequence[str], as_json: bool
+) -> int:
+    """Let a person log in on any device, and store the login in the place of an earlier one.
 
-    client_id: str | None = None
-    oauth_url: str | None = None
-    scopes: Sequence[str] = ()
-
-
-async def login(application: Application, path: Path | None, *, as_json: bool) -> int:
-    """Have a person log in on any device, and store what comes of it in the place of an earlier login."""
+    None and no scopes: as the environment says, else the earlier login, else the library.
+    """
     store = open_store(path)
-    client = await _client(application, store)
-    async with OAuthTokens(client, store, advice=LOGIN) as tokens:
+    client = await _client(store, client_id, oauth_url, scopes)
+    async with OAuthTokens(client, store, advice=RUN_LOGIN) as tokens:
         try:
-            begun = await tokens.start_device_login()
-            _invite(begun)
-            account = await begun
+            device_login = await tokens.start_device_login()
+            _print_instructions(device_login)
+            account = await device_login
         except LoginFailedError as error:
-            if advice := _MORE.get(error.reason):
-                error.add_note(advice)
+            if hint := _HINTS.get(error.reason):
+                error.add_note(hint)
             raise
-    # What cannot be saved serves from memory, which ends here.
-    kept = await load(store)
-    if kept is None or kept.obtained_at < account.obtained_at:
+    # Tokens that could not be saved are kept in memory only, and the process ends here.
+    stored = await load_login(store)
+    if stored is None or stored.obtained_at < account.obtained_at:
         raise TokenStoreError(
-            f"the login could not be stored in {store!r}, so it is lost: see to that, and {LOGIN} again"
+            f"the login could not be stored in {store!r}, so it is lost: fix that, then {RUN_LOGIN} again"
         )
-    _show(account, as_json=as_json, hello=f"{account.user or 'Somebody'} has logged in.")
+    if not as_json:
+        print(escape(f"Logged in as {account.user}." if account.user else "Logged in."))
+    _print_account(account, as_json=as_json)
     if missing := [scope for scope in client.scopes if scope not in account.scopes]:
-        say(f"NOT GRANTED: {safe(' '.join(missing))}; does the application ask for it in the vendor's portal?")
-    _say_what_wins()
-    return OK
+        print_note(
+            f"NOT GRANTED: {escape(' '.join(missing))}; are they enabled for the application in the vendor's portal?"
+        )
+    _note_override()
+    return ExitCode.OK
 
 
 async def logout(path: Path | None) -> int:
-    """Forget the login, if there is one; the vendor is not told, for it documents no way to."""
+    """Remove the login, if there is one. The vendor is not told: it documents no way to do so."""
     store = open_store(path)
-    stored = await load(store)
-    gone = False
+    stored = await load_login(store)
+    removed = False
     if stored is not None:
-        with arguments():
+        with usage_errors():
             client = OAuthClient(stored.client_id)
         async with OAuthTokens(client, store) as tokens:
-            gone = await tokens.log_out()
-    if stored is None or not gone:
-        print(safe(f"nobody was logged in: there is no login in {store!r}"))
+            removed = await tokens.log_out()
+    if stored is None or not removed:
+        print(escape(f"not logged in: there is no login in {store!r}"))
     else:
-        print(safe(f"logged out: the login of {stored.client_id} was removed from {store!r}"))
-        end = "it runs out" if stored.expires_at is None else _when(stored.expires_at)
-        say(f"the vendor cannot be told so: a copy of the access token that somebody has stays good until {end}")
-    _say_what_wins()
-    return OK
+        print(escape(f"logged out: the login of {stored.client_id} was removed from {store!r}"))
+        end = "it expires" if stored.expires_at is None else format_time(stored.expires_at)
+        print_note(f"the vendor offers no way to revoke a token: copies of the access token stay valid until {end}")
+    _note_override()
+    return ExitCode.OK
 
 
 async def whoami(path: Path | None, *, refresh: bool, as_json: bool) -> int:
-    """Tell of the login without asking anyone, unless it is to be refreshed first."""
+    """Show the login without asking anyone; with `refresh` it is refreshed first."""
     store = open_store(path)
-    stored = await load(store)
+    stored = await load_login(store)
     if stored is None:
-        _say_what_wins()
-        raise UsageError(f"nobody has logged in: there is no login in {store!r}; {LOGIN}")
+        _note_override()
+        raise UsageError(f"not logged in: there is no login in {store!r}; {RUN_LOGIN}")
     if refresh:
-        check_application(stored, store)
+        check_client(stored, store)
     async with tokens_of(stored, store) as tokens:
         try:
             account = await (tokens.refresh() if refresh else tokens.account())
         except CCActivityError as error:
-            if missing_secret(error):
-                error.add_note(CONFIDENTIAL)
+            if hint := secret_hint(error):
+                error.add_note(hint)
             raise
-    if account is None:  # somebody has logged out in this very moment
-        raise UsageError(f"nobody has logged in: {LOGIN}")
-    _show(account, as_json=as_json)
-    _say_what_wins()
-    ended = account.expires_at is not None and account.expires_at <= datetime.now(UTC)
-    return REFUSED if account.problem and ended else OK
+    if account is None:  # logged out since, by another process
+        raise UsageError(f"not logged in: {RUN_LOGIN}")
+    _print_account(account, as_json=as_json)
+    _note_override()
+    expired = account.expires_at is not None and account.expires_at <= datetime.now(UTC)
+    return ExitCode.REFUSED if account.problem and expired else ExitCode.OK
 
 
-async def _client(application: Application, store: FileStore) -> OAuthClient:
-    """Return the application that is named; else the one of the earlier login, which is to be renewed."""
-    client_id = application.client_id or variable("CLIENT_ID")
-    base_url = application.oauth_url or variable("OAUTH_URL")
-    if not client_id and (stored := await load(store)) is not None:
+async def _client(store: FileStore, client_id: str | None, base_url: str | None, scopes: Sequence[str]) -> OAuthClient:
+    """Return the application that is named; else that of the earlier login, which is to be renewed."""
+    client_id = client_id or variable("CLIENT_ID")
+    base_url = base_url or variable("OAUTH_URL")
+    if not client_id and (stored := await load_login(store)) is not None:
         client_id = stored.client_id
         base_url = base_url or stored.token_url.removesuffix("/token")
-        say(f"logging in again as the application {safe(client_id)}")
+        print_note(f"logging in again as the application {escape(client_id)}")
     if not client_id:
         raise UsageError("set CCACTIVITY_CLIENT_ID or --client-id to the API key of your application")
     options: dict[str, Any] = {"base_url": base_url} if base_url else {}
-    if application.scopes:
-        options["scopes"] = application.scopes
+    if scopes:
+        options["scopes"] = scopes
     try:
         return OAuthClient(client_id, variable("CLIENT_SECRET") or None, **options)
     except (TypeError, ValueError) as error:
@@ -129,73 +132,61 @@ async def _client(application: Application, store: FileStore) -> OAuthClient:
     raise UsageError(problem)
 
 
-def _invite(begun: DeviceLogin) -> None:
-    """Say what a person has to do."""
-    where, code, complete = safe(begun.verification_uri), safe(begun.user_code), begun.verification_uri_complete
-    steps = ["To log in, open this address on any device:", "", f"    {safe(complete or where)}", ""]
+def _print_instructions(login: DeviceLogin) -> None:
+    """Tell a person what to do, and for how long this waits for it."""
+    address, code, complete = login.verification_uri, login.user_code, login.verification_uri_complete
+    lines = ["To log in, open this address on any device:", "", f"    {complete or address}", ""]
     if complete is None:
-        steps += [f"and type in the code {code}, and agree."]
+        lines += [f"and enter the code {code}, and approve."]
     else:
-        steps += [f"and agree there, if it shows the code {code}.", f"({where} asks for the code instead.)"]
-    minutes = math.ceil(begun.expires_in / 60)
-    say("\n".join([*steps, "", f"Waiting, for {minutes} min at most; Ctrl-C gives up.", ""]))
+        lines += [f"and approve there if it shows the code {code}.", f"({address} asks for the code instead.)"]
+    minutes = math.ceil(login.expires_in / 60)
+    lines += ["", f"Waiting for up to {minutes} min; Ctrl-C gives up.", ""]
+    print_note("\n".join(map(escape, lines)))
 
 
-def _show(account: Account, *, as_json: bool, hello: str | None = None) -> None:
+def _print_account(account: Account, *, as_json: bool) -> None:
     if as_json:
-        emit(_data(account))
-        return
-    lines = [*([hello] if hello else []), *(f"{name:<13} {text}" for name, text in _rows(account, datetime.now(UTC)))]
-    print("\n".join(safe(line) for line in lines))
-
-
-def _rows(account: Account, now: datetime) -> list[tuple[str, str]]:
-    """The rows of the table for people; `now`: what spans are counted from."""
-    until, ends = account.refreshable_until, account.expires_at
-    if until is not None:
-        renewal = f"by itself, if the login is used before {_when(until)}"
+        print_json(_account_data(account))
     else:
-        renewal = "NONE: this login ends with its access token"
-    token = "good for an unknown time" if ends is None else f"good until {_when(ends)} ({_span(now, ends)})"
-    if ends is not None and ends <= now:
-        token = f"ran out on {_when(ends)}"
+        for name, text in _account_rows(account, datetime.now(UTC)):
+            print(escape(f"{name:<13} {text}"))
+
+
+def _account_rows(account: Account, now: datetime) -> list[tuple[str, str]]:
+    """The rows of the table for people."""
+    idle_end, end = account.refreshable_until, account.expires_at
+    if idle_end is not None:
+        refresh = f"automatic, if the login is used before {format_time(idle_end)}"
+    else:
+        refresh = "NONE: this login ends with its access token"
+    if end is None:
+        validity = "valid until an unknown time"
+    elif end <= now:
+        validity = f"expired on {format_time(end)}"
+    else:
+        validity = f"valid until {format_time(end)} ({duration((end - now).total_seconds())})"
     rows = [
         ("user", account.user or "unknown"),
         ("client id", account.client_id),
         ("scopes", " ".join(account.scopes)),
-        ("access token", token),
-        ("refresh", renewal),
+        ("access token", validity),
+        ("refresh", refresh),
         ("stored in", account.stored_in),
     ]
     if account.interrupted_at is not None:
-        rows.append(("interrupted", f"a refresh that began on {_when(account.interrupted_at)} had no answer yet"))
+        rows.append(("interrupted", f"the refresh of {format_time(account.interrupted_at)} has had no answer yet"))
     return rows + ([("problem", account.problem)] if account.problem else [])
 
 
-def _data(account: Account) -> dict[str, Any]:
-    """The object for programs; instants are in ISO 8601."""
-    fields = (*(field.name for field in attrs.fields(Account)), "refreshable_until")
-    values = {name: getattr(account, name) for name in fields}
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()} | {
-        "overridden_by": _WINNER if variable("ACCESS_TOKEN") else None
-    }
+def _account_data(account: Account) -> dict[str, Any]:
+    """The object for programs, with times in ISO 8601."""
+    names = (*(field.name for field in attrs.fields(Account)), "refreshable_until")
+    values = {name: getattr(account, name) for name in names}
+    data = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
+    return data | {"overridden_by": _OVERRIDE if variable("ACCESS_TOKEN") else None}
 
 
-_WINNER: Final = "CCACTIVITY_ACCESS_TOKEN"
-
-
-def _say_what_wins() -> None:
+def _note_override() -> None:
     if variable("ACCESS_TOKEN"):
-        say(f"note: {_WINNER} is set, so the other commands use that token, and no login")
-
-
-def _when(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-
-
-def _span(now: datetime, end: datetime) -> str:
-    seconds = max(0, round((end - now).total_seconds()))
-    minutes = round(seconds / 60)
-    if seconds < 100:
-        return f"{seconds} s"
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+        print_note(f"note: {_OVERRIDE} is set, so the other commands use that token instead of a login")

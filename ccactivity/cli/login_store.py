@@ -1,7 +1,7 @@
-"""Where the login of the command line is kept, and its tokens; nothing of it is loaded before a command needs it.
+"""The login that the command line keeps, and its tokens. `ccactivity.oauth` is imported only when a command needs it.
 
-Which application a login is of, and where its tokens are refreshed, is read from the login itself: whoever has logged
-in once need not name either again. Only a client secret is not stored, so it has to be in the environment.
+A stored login says which application it is of and where its tokens are refreshed, so that these need not be named
+again. Only a client secret is not stored: it has to be in the environment.
 """
 
 from __future__ import annotations
@@ -13,85 +13,69 @@ from typing import TYPE_CHECKING, Final
 
 from ccactivity import CCActivityError
 
-from .exit_codes import UsageError
+from .exit_codes import UsageError, read_problem
 
 if TYPE_CHECKING:
     from ccactivity.oauth import FileStore, OAuthTokens, StoredTokens
 
-__all__ = [
-    "CONFIDENTIAL",
-    "INSTALL",
-    "LOGIN",
-    "check_application",
-    "has_extra",
-    "load",
-    "missing_secret",
-    "open_store",
-    "tokens_of",
-    "variable",
-]
+__all__ = ["RUN_LOGIN", "check_client", "load_login", "open_store", "secret_hint", "tokens_of", "variable"]
 
-LOGIN: Final = "run `ccactivity login`"
-CONFIDENTIAL: Final = "if the application has a secret, set CCACTIVITY_CLIENT_SECRET"
-INSTALL: Final = 'pip install "ccactivity[cli,oauth]"'
-_PACKAGES: Final = ("filelock", "oauthlib", "platformdirs")
+RUN_LOGIN: Final = "run `ccactivity login`"
+_INSTALL_OAUTH: Final = 'pip install "ccactivity[cli,oauth]"'
+_OAUTH_PACKAGES: Final = ("filelock", "oauthlib", "platformdirs")
 
 
 def variable(name: str) -> str:
-    """The value of an environment variable of ours, such as CLIENT_ID for CCACTIVITY_CLIENT_ID; empty if unset."""
+    """The value of CCACTIVITY_`name` in the environment, without white space around it; empty if unset."""
     return os.environ.get(f"CCACTIVITY_{name}", "").strip()
 
 
-def has_extra() -> bool:
-    """Whether the packages of the extra `oauth` are here."""
-    return all(find_spec(name) is not None for name in _PACKAGES)
-
-
 def open_store(path: Path | None) -> FileStore:
-    """Return the store that an option or CCACTIVITY_TOKEN_STORE names, else the user's own one.
+    """Return the store at `path`, else at CCACTIVITY_TOKEN_STORE, else the user's own; it touches no file yet.
 
-    It touches no file. UsageError without the extra.
+    UsageError without the extra `oauth`.
     """
-    if not has_extra():
-        raise UsageError(f"logins need more than the command line: {INSTALL}")
-    from ccactivity.oauth import FileStore  # noqa: PLC0415 -- a token in the environment needs none of it
+    if any(find_spec(name) is None for name in _OAUTH_PACKAGES):
+        raise UsageError(f"to log in, more packages are needed: {_INSTALL_OAUTH}")
+    from ccactivity.oauth import FileStore  # noqa: PLC0415 -- not needed for a token in the environment
 
     return FileStore(path or variable("TOKEN_STORE") or None)
 
 
-async def load(store: FileStore) -> StoredTokens | None:
-    """Return what is stored, whoever's it is; UsageError or TokenStoreError if that cannot be read."""
+async def load_login(store: FileStore) -> StoredTokens | None:
+    """Return the stored login, None if there is none; UsageError or TokenStoreError if it cannot be read."""
     try:
         return await store.load()
     except OSError as error:
-        raise UsageError(f"{store!r} cannot be read: {error.strerror}") from None
+        raise UsageError(f"cannot read {store!r}: {read_problem(error)}") from None
 
 
 def tokens_of(login: StoredTokens, store: FileStore) -> OAuthTokens:
-    """Return the tokens of a stored login, as the application that it is of; UsageError if that cannot be."""
+    """Return the tokens of a stored login, to be entered; UsageError if it names a server that is not allowed."""
     from ccactivity.oauth import OAuthClient, OAuthTokens  # noqa: PLC0415 -- as above
 
     try:
-        # Held to the rules for any endpoint: https, or this machine.
+        # Checks the stored address as any other: https, or this machine.
         client = OAuthClient(login.client_id, variable("CLIENT_SECRET") or None, token_url=login.token_url)
     except (TypeError, ValueError) as error:
         problem = str(error)
     else:
-        return OAuthTokens(client, store, advice=LOGIN)
-    raise UsageError(f"the login in {store!r} cannot be used ({problem}): {LOGIN}")
+        return OAuthTokens(client, store, advice=RUN_LOGIN)
+    raise UsageError(f"cannot use the login in {store!r} ({problem}): {RUN_LOGIN}")
 
 
-def check_application(login: StoredTokens, store: FileStore) -> None:
-    """UsageError if the environment names another application: its secret is not for this login's server."""
+def check_client(login: StoredTokens, store: FileStore) -> None:
+    """Raise UsageError if the environment names another application: its secret is not for this login's server."""
     named = variable("CLIENT_ID")
     if named and named != login.client_id:
         raise UsageError(
-            f"the login in {store!r} is of the application {login.client_id}, but CCACTIVITY_CLIENT_ID names {named}:"
-            f" {LOGIN} to log in with that one, or unset the variable"
+            f"the login in {store!r} belongs to the application {login.client_id}, but CCACTIVITY_CLIENT_ID is {named}:"
+            f" {RUN_LOGIN} for that one, or unset the variable"
         )
 
 
-def missing_secret(error: CCActivityError) -> bool:
-    """Whether an authorization server refused an application that gave no secret."""
-    code = getattr(error, "error", None)
-    return code in ("invalid_client", "unauthorized_client") and not variable("CLIENT_SECRET")
+def secret_hint(error: CCActivityError) -> str | None:
+    """Say what to do if the authorization server refused the application, and no client secret was sent."""
+    if getattr(error, "error", None) in ("invalid_client", "unauthorized_client") and not variable("CLIENT_SECRET"):
+        return "if the application has a secret, set CCACTIVITY_CLIENT_SECRET"
+    return None

@@ -1,4 +1,4 @@
-"""The command line without the extra `cli`: help and the demo work, everything else says what to install."""
+"""The command line without the extra `cli`: help and the demo work, every other command says what to install."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from ccactivity import __version__
 
 __all__ = ["run"]
 
-_LOGINS: Final = ("login", "logout", "whoami")
-_COMMANDS: Final = ("list", "get", "watch", "history", *_LOGINS, "sandbox", "completion", "--install-completion")
+_CLI_COMMANDS: Final = ("list", "get", "watch", "history", "sandbox", "completion", "--install-completion")
+_LOGIN_COMMANDS: Final = ("login", "logout", "whoami")
 _INSTALL: Final = 'pip install "ccactivity[cli]"'
-_INSTALL_BOTH: Final = 'pip install "ccactivity[cli,oauth]"'
+_INSTALL_OAUTH: Final = 'pip install "ccactivity[cli,oauth]"'
 
 
 def run(arguments: Sequence[str]) -> int:
     """Carry out a command line and return its exit code."""
-    if arguments and arguments[0] in _COMMANDS:
-        install = _INSTALL_BOTH if arguments[0] in _LOGINS else _INSTALL
-        print(f"ccactivity {arguments[0]} needs more than the library: {install}", file=sys.stderr)
+    if arguments and arguments[0] in (*_CLI_COMMANDS, *_LOGIN_COMMANDS):
+        install = _INSTALL_OAUTH if arguments[0] in _LOGIN_COMMANDS else _INSTALL
+        print(f"ccactivity {arguments[0]} needs more packages: {install}", file=sys.stderr)
         return 2
     parser = argparse.ArgumentParser(
         prog="ccactivity",
         description="Bulk activities and send histories of the Constant Contact V3 API.",
-        epilog=f"list, get, watch, history, sandbox and completion need more than the library: {_INSTALL};"
-        f" login, logout and whoami need {_INSTALL_BOTH}",
+        epilog=f"list, get, watch, history, sandbox and completion need more packages: {_INSTALL};"
+        f" login, logout and whoami need {_INSTALL_OAUTH}",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -1,7 +1,7 @@
-"""Rows on stdout: a table for people, or JSON lines, or CSV; the data are the library's, all there is here is layout.
+"""Rows on stdout: a table for people, or JSON lines, or CSV. The data are the library's; only the layout is made here.
 
-A table is laid out as it comes, with fixed columns, because the first page should not wait for the last. On a terminal
-the lines of a long one are cut at the width, and the last column of a short one is folded; elsewhere lines are whole.
+A table has fixed columns and is written row by row, because the first page should not wait for the last. On a terminal
+its lines are cut at the width, or the last column is folded; elsewhere lines are whole.
 """
 
 from __future__ import annotations
@@ -19,134 +19,142 @@ from typing import Any, Final
 import attrs
 
 from ccactivity import Activity, ActivityStatus, SendRecord
+from ccactivity._text import escape
 
-from .batch.render import crop, detail, safe
+from .batch.render import detail, truncate
 from .exit_codes import UsageError
 
-__all__ = ["Activities", "Form", "Sends", "emit", "form_of", "say"]
+__all__ = ["ActivityWriter", "OutputFormat", "SendWriter", "format_time", "output_format", "print_json", "print_note"]
+
+_MIN_FOLD_COLUMNS: Final = 20
 
 
-class Form(StrEnum):
-    """How data are written."""
+class OutputFormat(StrEnum):
+    """How rows are written."""
 
     TABLE = "table"
     JSON = "json"
     CSV = "csv"
 
 
-def form_of(*, json: bool = False, csv: bool = False) -> Form:
-    """Return the form that the flags ask for; UsageError for both."""
+def output_format(*, json: bool = False, csv: bool = False) -> OutputFormat:
+    """Return the format that the flags ask for; UsageError for both."""
     if json and csv:
-        raise UsageError("--json and --csv cannot both be had")
-    return Form.JSON if json else Form.CSV if csv else Form.TABLE
+        raise UsageError("--json and --csv cannot be combined")
+    return OutputFormat.JSON if json else OutputFormat.CSV if csv else OutputFormat.TABLE
 
 
-def emit(data: Mapping[str, Any]) -> None:
-    """Write one JSON object as a line, at once: whoever reads it may be waiting."""
+def print_json(data: Mapping[str, Any]) -> None:
+    """Write one JSON object as a line, and flush it: a reader may be waiting."""
     print(json.dumps(data), flush=True)
 
 
-def say(text: str) -> None:
+def print_note(text: str) -> None:
     """Write a line for people on stderr."""
     print(text, file=sys.stderr)
 
 
-class Rows:
-    """Writes rows: `columns` are names and alignments of the table, and `fields` the names of the CSV.
+class _RowWriter:
+    """Writes rows in a format. `columns`: name and alignment of each table column. `fields`: the columns of the CSV.
 
-    `cut`: whether lines are cut at the width of a terminal, else the last column is folded there.
+    `fold`: whether the last table column is folded at the width of a terminal, else lines are cut there.
     """
 
     def __init__(
-        self, form: Form, columns: Sequence[tuple[str, str]], fields: Sequence[str], *, cut: bool = False
+        self, form: OutputFormat, columns: Sequence[tuple[str, str]], fields: Sequence[str], *, fold: bool
     ) -> None:
-        self.form: Form = form
+        self.format: OutputFormat = form
+        self.count: int = 0
         self._columns = columns
         self._fields = fields
+        self._fold = fold
         # A terminal that does not know its size says 0.
         self._width = (os.get_terminal_size().columns or None) if sys.stdout.isatty() else None
-        self._cut = cut
         self._csv = csv.DictWriter(sys.stdout, fields, lineterminator="\n")
-        self._begun = False
-        self.count: int = 0
+        self._has_header = form is OutputFormat.JSON
 
-    def begin(self) -> None:
-        """Write the names of the columns, once; also of a table without rows."""
-        if self._begun or self.form is Form.JSON:
+    def write_header(self) -> None:
+        """Write the column names, unless they are written already."""
+        if self._has_header:
             return
-        self._begun = True
-        if self.form is Form.CSV:
+        self._has_header = True
+        if self.format is OutputFormat.CSV:
             self._csv.writeheader()
         else:
-            self._line([name for name, _ in self._columns])
+            self._write_table_row([name for name, _ in self._columns])
 
-    def write(self, data: Mapping[str, Any], cells: Sequence[str]) -> None:
+    def finish(self, if_empty: str) -> None:
+        """End the output: without rows a table has its header, and people are told `if_empty`."""
+        self.write_header()
+        if self.format is OutputFormat.TABLE and not self.count:
+            print_note(if_empty)
+
+    def _write_row(self, data: Mapping[str, Any], cells: Sequence[str]) -> None:
         """Write a row: `data` for JSON and CSV, `cells` for the table."""
-        self.begin()
+        self.write_header()
         self.count += 1
-        if self.form is Form.JSON:
-            emit(data)
-        elif self.form is Form.CSV:
-            self._csv.writerow({name: _flat(data.get(name)) for name in self._fields})
+        if self.format is OutputFormat.JSON:
+            print_json(data)
+        elif self.format is OutputFormat.CSV:
+            self._csv.writerow({name: _csv_cell(data.get(name)) for name in self._fields})
         else:
-            self._line(cells)
+            self._write_table_row(cells)
 
-    def _line(self, cells: Sequence[str]) -> None:
-        padded = [format(cell, how) for cell, (_, how) in zip(cells, self._columns, strict=True)]
+    def _write_table_row(self, cells: Sequence[str]) -> None:
+        padded = [format(cell, alignment) for cell, (_, alignment) in zip(cells, self._columns, strict=True)]
         text = "  ".join(padded).rstrip()
         if self._width is None:
             print(text)
-        elif self._cut:
-            print(crop(text, self._width))
-        else:
+        elif self._fold:
             margin = len("  ".join([*padded[:-1], ""]))
-            folded = textwrap.wrap(padded[-1], max(20, self._width - margin)) or [""]
+            folded = textwrap.wrap(padded[-1], max(_MIN_FOLD_COLUMNS, self._width - margin)) or [""]
             print(text[:margin] + f"\n{' ' * margin}".join(folded))
+        else:
+            print(truncate(text, self._width))
 
 
-def _flat(value: Any) -> str:
+def _csv_cell(value: Any) -> str:
     if value is None:
         return ""
-    return safe("; ".join(map(str, value)) if isinstance(value, list) else str(value))
+    return escape("; ".join(map(str, value)) if isinstance(value, list) else str(value))
 
 
-def _when(moment: datetime | None, form: str) -> str:
+def format_time(moment: datetime | None, form: str = "%Y-%m-%d %H:%M UTC") -> str:
+    """Write a time in UTC, as `strftime` does; None is empty."""
     return "" if moment is None else moment.astimezone(UTC).strftime(form)
 
 
-_COUNTERS: Final = tuple(field.name for field in attrs.fields(ActivityStatus))
+class ActivityWriter(_RowWriter):
+    """Writes activities."""
 
-
-class Activities(Rows):
-    """Rows of activities."""
-
-    def __init__(self, form: Form) -> None:
+    def __init__(self, form: OutputFormat) -> None:
         columns = (("ID", "36"), ("STATE", "11"), ("DONE", ">5"), ("UPDATED", "12"), ("DETAIL", ""))
         names = [name for name in Activity(activity_id="").as_dict() if name not in ("status", "_links")]
-        super().__init__(form, columns, [*names, *_COUNTERS], cut=True)
+        counters = [field.name for field in attrs.fields(ActivityStatus)]
+        super().__init__(form, columns, [*names, *counters], fold=False)
 
-    def add(self, activity: Activity) -> None:
+    def write(self, activity: Activity) -> None:
         """Write an activity."""
         data = activity.as_dict()
-        if self.form is Form.CSV:
+        if self.format is OutputFormat.CSV:
             data |= activity.status.as_dict()
         done = "" if activity.progress is None else f"{activity.progress * 100:.0f} %"
-        state = safe(str(activity.state or ""))
-        # An activity is kept for ten days, so nobody needs the year.
-        updated = _when(activity.updated_at, "%m-%d %H:%MZ")
-        self.write(data, [safe(activity.activity_id), state, done, updated, detail(activity)])
+        state = escape(str(activity.state or ""))
+        # The vendor keeps an activity for ten days, so nobody needs the year.
+        updated = format_time(activity.updated_at, "%m-%d %H:%MZ")
+        self._write_row(data, [escape(activity.activity_id), state, done, updated, detail(activity)])
 
 
-class Sends(Rows):
-    """Rows of a send history."""
+class SendWriter(_RowWriter):
+    """Writes a send history."""
 
-    def __init__(self, form: Form) -> None:
+    def __init__(self, form: OutputFormat) -> None:
         columns = (("SEND", ">4"), ("RUN DATE", "17"), ("COUNT", ">9"), ("STATUS", "9"), ("REASON", ""))
-        super().__init__(form, columns, [*SendRecord().as_dict(), "reason"])
+        super().__init__(form, columns, [*SendRecord().as_dict(), "reason"], fold=True)
 
-    def add(self, send: SendRecord) -> None:
+    def write(self, send: SendRecord) -> None:
         """Write a send."""
         number, count = ("" if value is None else f"{value:,}" for value in (send.send_id, send.count))
-        status, reason = safe(str(send.send_status or "")), send.reason or ""
-        data = send.as_dict() | ({"reason": reason} if self.form is Form.CSV else {})
-        self.write(data, [number, _when(send.run_date, "%Y-%m-%d %H:%MZ"), count, status, reason])
+        status, reason = escape(str(send.send_status or "")), send.reason or ""
+        data = send.as_dict() | ({"reason": reason} if self.format is OutputFormat.CSV else {})
+        self._write_row(data, [number, format_time(send.run_date, "%Y-%m-%d %H:%MZ"), count, status, reason])

@@ -1,154 +1,121 @@
-"""From the options of every command to a session. Its token is that of a file, of the environment, or of a login.
+"""From the options of a command to an open session. Its token comes from a file, from the environment or from a login.
 
-Never of argv: what is on a command line can be read by every user of the machine.
+It never comes from the command line, which every user of the machine can read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
-
-import attrs
+from typing import TYPE_CHECKING, Any, Final
 
 from ccactivity import ActivitySession, AuthenticationError, CCActivityError, PermissionDeniedError, TokenError
 
-from .exit_codes import UsageError, arguments
-from .login_store import (
-    CONFIDENTIAL,
-    INSTALL,
-    LOGIN,
-    check_application,
-    has_extra,
-    load,
-    missing_secret,
-    open_store,
-    tokens_of,
-    variable,
-)
+from .exit_codes import UsageError, read_problem, usage_errors
+from .login_store import RUN_LOGIN, check_client, load_login, open_store, secret_hint, tokens_of, variable
 
 if TYPE_CHECKING:
     from ccactivity import TokenSource
     from ccactivity.oauth import StoredTokens
 
-__all__ = ["Connection", "Reach", "connect"]
+__all__ = ["Advice", "SessionOpening", "open_session"]
 
-_MOST = 65_536
+Advice = Callable[[CCActivityError], str | None]
+"""Says what the user can do about an error; None if the error says so itself, or nothing is known."""
+SessionOpening = AbstractAsyncContextManager[tuple[ActivitySession, Advice]]
+"""What `open_session` returns, to be entered."""
+
+_MAX_TOKEN_FILE_CHARACTERS: Final = 65_536
+_OTHER_WAYS: Final = "set CCACTIVITY_ACCESS_TOKEN, or name a file with --token-file"
 
 
-@attrs.frozen(kw_only=True)
-class Connection:
-    """Where the API is, and where the token is: in a file, or in the store of a login; None looks for one.
+@asynccontextmanager
+async def open_session(
+    *, token_file: Path | None = None, store: Path | None = None, base_url: str | None = None
+) -> AsyncIterator[tuple[ActivitySession, Advice]]:
+    """Open a session. It comes together with the advice on its errors; an error that leaves the block has it as a note.
 
-    It is then that of the environment, and without one that of the user's own login.
+    The token is that in `token_file`, or that of the login in `store`; with neither it is CCACTIVITY_ACCESS_TOKEN, else
+    that of the user's own login. `base_url` of the API; else CCACTIVITY_BASE_URL, else the vendor's.
+
+    Entering raises UsageError without a token or for one that cannot be sent, TokenStoreError for a login that cannot
+    be read. Leaving waits for a refresh under way, whose refresh token would be lost otherwise.
     """
-
-    token_file: Path | None = None
-    store: Path | None = None
-    base_url: str | None = None
-
-
-def connect(connection: Connection) -> Reach:
-    """Prepare a session, to be entered."""
-    return Reach(connection)
-
-
-class Reach:
-    """A session for the block in which it is entered: `async with connect(connection) as session`.
-
-    Entering raises UsageError without a token, or with one that cannot be sent; TokenStoreError for a login that cannot
-    be read. After the session the tokens of a login are closed too, so that a refresh under way is not lost.
-    """
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._stack = AsyncExitStack()
-        self._login: StoredTokens | None = None
-
-    async def __aenter__(self) -> ActivitySession:
-        base_url = self._connection.base_url or variable("BASE_URL")
-        options: dict[str, Any] = {"base_url": base_url} if base_url else {}
-        async with AsyncExitStack() as stack:
-            token = await self._token(stack)
-            with arguments():
-                session = ActivitySession(token, **options)
-            await stack.enter_async_context(session)
-            self._stack = stack.pop_all()
-        return session
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, CCActivityError) and (advice := self.advice(error)):
-            error.add_note(advice)
-        await self._stack.aclose()
-
-    def advice(self, error: CCActivityError) -> str | None:
-        """What whoever reads an error can do about it, None if it says so itself or nobody knows."""
-        if self._login is None:
-            expired = isinstance(error, AuthenticationError)
-            return f"a token lives for a day: get a new one, or {LOGIN}, which keeps it fresh" if expired else None
-        if isinstance(error, AuthenticationError):
-            return "do CCACTIVITY_BASE_URL and the login belong together?"
-        if isinstance(error, PermissionDeniedError) and error.scope is not None:
-            return _permission(error.scope, error.privilege, self._login.scopes)
-        return CONFIDENTIAL if missing_secret(error) else None
-
-    async def _token(self, stack: AsyncExitStack) -> str | Callable[[], Awaitable[str]] | TokenSource:
-        file, named = self._connection.token_file, self._connection.store
-        if file is not None and named is not None:
-            raise UsageError("--token-file and --store cannot both be had")
-        if file is not None:
-            return _token_of(file)
-        if named is None and (token := variable("ACCESS_TOKEN")):
-            return token
-        if named is None and not has_extra():
-            raise UsageError(
-                f"no access token: set CCACTIVITY_ACCESS_TOKEN, or name a file with --token-file; to log in: {INSTALL}"
-            )
-        store = open_store(named)
-        self._login = await load(store)
-        if self._login is None:
-            raise UsageError(
-                f"no access token: {LOGIN}, set CCACTIVITY_ACCESS_TOKEN, or name a file with --token-file"
-                f" (no login in {store!r})"
-            )
-        check_application(self._login, store)
-        return await stack.enter_async_context(tokens_of(self._login, store))
+    base_url = base_url or variable("BASE_URL")
+    options: dict[str, Any] = {"base_url": base_url} if base_url else {}
+    async with AsyncExitStack() as stack:
+        token, login = await _find_token(token_file, store, stack)
+        advice = partial(_advice, login)
+        with usage_errors():
+            session = ActivitySession(token, **options)
+        await stack.enter_async_context(session)
+        try:
+            yield session, advice
+        except CCActivityError as error:
+            if text := advice(error):
+                error.add_note(text)
+            raise
 
 
-def _permission(scope: str, privilege: str | None, granted: tuple[str, ...]) -> str:
-    if scope not in granted:
-        return f"the login was not granted {scope}: {LOGIN} without --scope, or with --scope {scope} too"
-    return f"the login has that scope, so its user lacks {privilege}: account owners and account managers have it"
-
-
-def _token_of(file: Path) -> Callable[[], Awaitable[str]]:
+async def _find_token(
+    file: Path | None, store_path: Path | None, stack: AsyncExitStack
+) -> tuple[str | Callable[[], Awaitable[str]] | TokenSource, StoredTokens | None]:
+    """Return the token, and the login that it is of, if any; the tokens of a login are closed by `stack`."""
+    if file is not None and store_path is not None:
+        raise UsageError("--token-file and --store cannot be combined")
+    if file is not None:
+        return _token_file_source(file), None
+    if store_path is None and (token := variable("ACCESS_TOKEN")):
+        return token, None
     try:
-        token = _read(file)
+        store = open_store(store_path)
+    except UsageError as error:
+        raise UsageError(f"no access token: {_OTHER_WAYS}; {error}") from None
+    login = await load_login(store)
+    if login is None:
+        raise UsageError(f"no access token: {RUN_LOGIN}, {_OTHER_WAYS} (no login in {store!r})")
+    check_client(login, store)
+    return await stack.enter_async_context(tokens_of(login, store)), login
+
+
+def _advice(login: StoredTokens | None, error: CCActivityError) -> str | None:
+    if isinstance(error, AuthenticationError):
+        if login is None:
+            return f"an access token lives for a day: get a new one, or {RUN_LOGIN}, which keeps it fresh"
+        return "do CCACTIVITY_BASE_URL and the login belong to the same server?"
+    if login is None:
+        return None
+    if isinstance(error, PermissionDeniedError) and error.scope is not None:
+        if error.scope not in login.scopes:
+            return f"the login was not granted {error.scope}: {RUN_LOGIN} without --scope, or add --scope {error.scope}"
+        roles = "account owners and account managers have it"
+        return f"the login has that scope, so its user lacks {error.privilege}: {roles}"
+    return secret_hint(error)
+
+
+def _token_file_source(path: Path) -> Callable[[], Awaitable[str]]:
+    """Return what reads the token from a file, once that has worked; UsageError if it does not."""
+    try:
+        token = _read_token(path)
     except TokenError as error:
         raise UsageError(str(error)) from None
-    with arguments():
+    with usage_errors():
         ActivitySession(token)  # says what is wrong with a token before anything is sent
-    return _reader(file)
 
-
-def _reader(path: Path) -> Callable[[], Awaitable[str]]:
     async def read() -> str:
-        return _read(path)  # again when the token was refused: another program may have renewed it
+        return _read_token(path)  # called again when the token is refused: another program may have renewed it
 
     return read
 
 
-def _read(path: Path) -> str:
+def _read_token(path: Path) -> str:
     try:
         with path.open(encoding="utf-8") as file:
-            token = file.read(_MOST).strip()
+            token = file.read(_MAX_TOKEN_FILE_CHARACTERS).strip()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        problem = f"the token file {str(path)!r} cannot be read: {reason}"
+        problem = f"cannot read the token file {str(path)!r}: {read_problem(error)}"
     else:
         if token:
             return token

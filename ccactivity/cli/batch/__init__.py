@@ -1,1 +1,1 @@
-"""The view of many activities: its state, its rendering, the terminal, and plain lines."""
+"""The view of many activities while they are watched: its state, its rendering, the live view and plain lines."""

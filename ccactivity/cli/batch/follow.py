@@ -1,119 +1,113 @@
-"""Where a batch is shown while it is watched: JSON lines, plain lines, or the live view."""
+"""Watching a batch to its end while it is shown: as JSON lines, as plain lines, or in the live view."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Final
 
-from ccactivity import Activity, ActivitySession, BatchError, BatchWatch, CCActivityError, Quota
+import attrs
 
-from ..exit_codes import FAILED, OK, arguments, code_of, complain
-from ..output import emit, say
-from .plain import Lines
-from .render import Line, Look, draw, summary
-from .state import Board
+from ccactivity import Activity, BatchError, BatchWatch, CCActivityError, Quota
 
-__all__ = ["Followed", "follow"]
+from ..exit_codes import ExitCode, exit_code, print_error
+from ..output import print_json, print_note
+from .plain import LineFormatter
+from .render import Line, Viewport, render_frame, summary
+from .state import BatchState
+
+__all__ = ["BatchOutcome", "follow"]
 
 Label = Callable[[str], str]
-# Seconds after which somebody who has heard nothing is told so.
-_PATIENCE = 10.0
+_SILENCE_NOTICE_S: Final = 10.0
 
 
-class Followed:
-    """How a batch ended: its board, and why single ids could not be followed."""
+@attrs.frozen
+class BatchOutcome:
+    """How a batch ended: its last state, and the errors of the ids that could not be followed."""
 
-    def __init__(self, board: Board, errors: Mapping[str, CCActivityError]) -> None:
-        self.board = board
-        self.errors = errors
+    batch: BatchState
+    errors: Mapping[str, CCActivityError]
 
     @property
-    def code(self) -> int:
-        """The exit code: that nothing is known of an activity outweighs that one has failed."""
-        codes = [code_of(error) for error in self.errors.values()]
-        return max(codes, default=OK) or (OK if self.board.ended == self.board.completed else FAILED)
+    def exit_code(self) -> ExitCode:
+        """The exit code: an id that could not be followed outweighs an activity that failed."""
+        if self.errors:
+            return max(map(exit_code, self.errors.values()))
+        return ExitCode.OK if self.batch.ended == self.batch.completed else ExitCode.FAILED
 
 
 async def follow(
-    session: ActivitySession,
-    ids: Iterable[str] | AsyncIterable[str],
-    *,
-    expected: int | None = None,
-    timeout: float | None = None,
-    max_staleness: float | None = None,
-    as_json: bool = False,
-    label: Label | None = None,
-) -> Followed:
-    """Watch activities to their end, and show them meanwhile. `label`: what plain lines say instead of an id."""
+    watch: BatchWatch, quota: Quota, *, expected: int, as_json: bool = False, label: Label | None = None
+) -> BatchOutcome:
+    """Follow `expected` activities to their end, and show them and the `quota` meanwhile; single errors are kept.
+
+    `label`: gives what plain lines show instead of an id.
+    """
     loop = asyncio.get_running_loop()
-    with arguments():
-        watch = session.watch_many(ids, timeout=timeout, max_staleness=max_staleness)
-    board = Board(loop.time(), expected)
-    errors: Mapping[str, CCActivityError] = {}
-    notice = loop.call_later(_PATIENCE, _remark, board)
+    batch = BatchState(loop.time(), expected)
+    notice = loop.call_later(_SILENCE_NOTICE_S, _note_silence, batch)
     try:
         async with watch:
-            with _screen(board, watch, session.quota, as_json=as_json, label=label) as show:
-                try:
-                    async for activity in watch:
-                        board.saw(activity, loop.time())
-                        show(activity)
-                except BatchError as error:
-                    errors = error.errors
-                    for activity_id, reason in errors.items():
-                        board.lose(activity_id, str(reason))
+            # The errors of a BatchError are in `watch.errors` too.
+            with _display(batch, watch, quota, as_json=as_json, label=label) as show, suppress(BatchError):
+                async for activity in watch:
+                    batch.update(activity, loop.time())
+                    show(activity)
     finally:
         notice.cancel()
-    return Followed(board, errors)
+    return BatchOutcome(batch, watch.errors)
 
 
-def _remark(board: Board) -> None:
-    if not board.seen and not board.lost:
-        say("no answer from the API so far, still trying (-v says more)")
+def _note_silence(batch: BatchState) -> None:
+    if not batch.seen and not batch.unfollowed:
+        print_note("no answer from the API so far, still trying (-v shows why)")
 
 
 @contextmanager
-def _screen(
-    board: Board, watch: BatchWatch, quota: Quota, *, as_json: bool, label: Label | None
+def _display(
+    batch: BatchState, watch: BatchWatch, quota: Quota, *, as_json: bool, label: Label | None
 ) -> Iterator[Callable[[Activity], None]]:
-    """Show a batch while the block lasts, and its last state however it ends. It gives what shows one snapshot."""
+    """Show a batch while the block lasts, and its last state however it ends; yield what shows a snapshot."""
     loop = asyncio.get_running_loop()
 
-    def frame(look: Look) -> list[Line]:
-        for activity_id, reason in watch.errors.items():
-            board.lose(activity_id, str(reason))
-        return draw(board, look, spent=quota.spent, remaining=quota.remaining, now=loop.time())
+    def render(viewport: Viewport) -> list[Line]:
+        for activity_id, error in watch.errors.items():
+            batch.stop_following(activity_id, str(error))
+        return render_frame(batch, viewport, spent=quota.spent, remaining=quota.remaining, now=loop.time())
 
-    if not as_json and (live := _live(frame)) is not None:
-        with live:
+    if not as_json and (view := _live_view(render)) is not None:
+        with view:
             yield lambda _: None
         return
 
-    lines = Lines(board.began)
+    lines = LineFormatter(batch.began)
 
     def show(activity: Activity) -> None:
         if as_json:
-            emit(activity.as_dict())
-        elif line := lines.line(activity, loop.time(), label and label(activity.activity_id)):
+            print_json(activity.as_dict())
+        elif line := lines.format(activity, loop.time(), label and label(activity.activity_id)):
             print(line, flush=True)
 
     try:
         yield show
     finally:
-        for error in watch.errors.values():
-            complain(error)
-        last = f"{loop.time() - board.began:7.1f} s  {summary(board)}"
+        for activity_id, error in watch.errors.items():
+            batch.stop_following(activity_id, str(error))
+            print_error(error)
+        last = f"{loop.time() - batch.began:7.1f} s  {summary(batch)}"
         print(last, file=sys.stderr if as_json else sys.stdout, flush=True)
 
 
-def _live(frame: Callable[[Look], list[Line]]) -> AbstractContextManager[object] | None:
+def _live_view(render: Callable[[Viewport], list[Line]]) -> AbstractContextManager[None] | None:
+    """The live view, None if stdout is no terminal that it can be drawn on, or rich is not installed."""
     if not sys.stdout.isatty():
         return None
     try:
-        from .live import LiveView, console_of  # noqa: PLC0415 -- the demo works without the extra
+        from .live import drawable_console, live_view  # noqa: PLC0415 -- the demo works without the extra
     except ImportError:
         return None
-    console = console_of()
-    return None if console is None else LiveView(console, frame, redirect_stderr=sys.stderr.isatty())
+    console = drawable_console()
+    return None if console is None else live_view(console, render, redirect_stderr=sys.stderr.isatty())

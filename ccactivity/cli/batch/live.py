@@ -1,92 +1,81 @@
-"""The live view: draws frames with rich, a few a second; what is in a frame is decided in `frame` and `board`.
+"""The live view: draws frames with rich, eight per second; what is in a frame is decided in `render` and `state`.
 
 `rich.progress` draws every task on every refresh, which a thousand activities cannot afford, so this draws the visible
-lines and nothing else. Frames are drawn by the loop, not by rich's thread, because the board is changed by the loop.
+lines and nothing else. Frames are drawn by the event loop, not by rich's thread, because the loop changes the state.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import Final, Self
+from contextlib import contextmanager
+from typing import Final
 
-from rich.console import Console, ConsoleOptions
+from rich.console import Console
 from rich.live import Live
-from rich.segment import Segment
-from rich.style import Style
+from rich.segment import Segment, Segments
+from rich.style import Style as RichStyle
 
-from .render import Line, Look
+from .render import Line, Style, Viewport
 
-__all__ = ["LiveView", "console_of", "look_of"]
+__all__ = ["drawable_console", "live_view", "viewport_of"]
 
-# Only the colours that can be read on white and on black; the bars differ in form too, for NO_COLOR.
-_STYLES: Final = {
-    "": Style(),
-    "good": Style(color="green"),
-    "bad": Style(color="red"),
-    "odd": Style(color="magenta"),
-    "moving": Style(color="cyan"),
-    "quiet": Style(dim=True),
+# Only colours that can be read on white and on black; bars differ in form too, for NO_COLOR.
+_RICH_STYLES: Final[dict[Style, RichStyle]] = {
+    "": RichStyle(),
+    "success": RichStyle(color="green"),
+    "failure": RichStyle(color="red"),
+    "warning": RichStyle(color="magenta"),
+    "moving": RichStyle(color="cyan"),
+    "dim": RichStyle(dim=True),
 }
-_EVERY: Final = 0.125
+_FRAME_INTERVAL_S: Final = 0.125
 
 
-def console_of() -> Console | None:
+def drawable_console() -> Console | None:
     """The terminal on stdout if it can be drawn on, else None."""
     console = Console(highlight=False, markup=False, emoji=False)
     return console if console.is_terminal and not console.is_dumb_terminal else None
 
 
-def look_of(console: Console) -> Look:
+def viewport_of(console: Console) -> Viewport:
     """What the terminal can show now: its size may change at any time."""
     width, height = console.size
     # The last line stays free, or the terminal scrolls and every frame is drawn below the former one.
-    return Look(width=width, height=max(1, height - 1), unicode=console.encoding.startswith("utf"))
+    return Viewport(width=width, height=max(1, height - 1), unicode=console.encoding.startswith("utf"))
 
 
-class _Frame:
-    """Lines as rich takes them: pieces with styles, and no markup to be found in them."""
-
-    def __init__(self, lines: list[Line]) -> None:
-        self._lines = lines
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
-        for number, line in enumerate(self._lines):
-            if number:
-                yield Segment.line()
-            for text, style in line:
-                yield Segment(text, _STYLES[style])
+def _segments(lines: list[Line]) -> Iterator[Segment]:
+    """Lines as rich takes them: pieces with styles, never read as markup."""
+    for number, line in enumerate(lines):
+        if number:
+            yield Segment.line()
+        for text, style in line:
+            yield Segment(text, _RICH_STYLES[style])
 
 
-class LiveView:
-    """Draws what `frame` gives for a look, until the block ends; the last frame stays."""
+@contextmanager
+def live_view(console: Console, render: Callable[[Viewport], list[Line]], *, redirect_stderr: bool) -> Iterator[None]:
+    """Draw what `render` returns for a viewport, again and again until the block ends; the last frame stays."""
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle
 
-    def __init__(self, console: Console, frame: Callable[[Look], list[Line]], *, redirect_stderr: bool) -> None:
-        self._console = console
-        self._frame = frame
-        self._timer: asyncio.TimerHandle | None = None
-        self._live = Live(
-            console=console,
-            auto_refresh=False,
-            redirect_stdout=False,
-            redirect_stderr=redirect_stderr,
-            vertical_overflow="crop",
-            get_renderable=lambda: _Frame(self._frame(look_of(self._console))),
-        )
+    def refresh() -> None:
+        nonlocal timer
+        live.refresh()
+        timer = loop.call_later(_FRAME_INTERVAL_S, refresh)
 
-    def __enter__(self) -> Self:
-        self._live.start()
-        self._tick()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._live.stop()
-
-    def _tick(self) -> None:
-        self._live.refresh()
-        self._timer = asyncio.get_running_loop().call_later(_EVERY, self._tick)
+    live = Live(
+        console=console,
+        auto_refresh=False,
+        redirect_stdout=False,
+        redirect_stderr=redirect_stderr,
+        vertical_overflow="crop",
+        get_renderable=lambda: Segments(_segments(render(viewport_of(console)))),
+    )
+    with live:
+        refresh()
+        try:
+            yield
+        finally:
+            timer.cancel()

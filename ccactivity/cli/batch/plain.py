@@ -1,35 +1,39 @@
-"""A batch as plain lines, for files, pipes and terminals that cannot be drawn on; needs nothing but the library.
+"""A batch as plain lines, for files, pipes and terminals that cannot be drawn on. Pure; needs no extra.
 
-A line for each state and each quarter of the way: one for every change would be a hundred for each activity.
+There is a line for each state and each quarter of the way: one for each change would be a hundred for each activity.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from .render import crop, detail, safe
+from ccactivity._text import escape
+
+from .render import detail, truncate
 
 if TYPE_CHECKING:
     from ccactivity import Activity
 
-__all__ = ["Lines"]
+__all__ = ["LineFormatter"]
+
+_MAX_STATE_COLUMNS: Final = 40
 
 
-class Lines:
-    """Makes a line of a snapshot that is worth one. `began`: the time from which the lines count."""
+class LineFormatter:
+    """Formats the snapshots that are worth a line. `began`: the time from which the lines count."""
 
     def __init__(self, began: float) -> None:
         self._began = began
-        self._shown: dict[str, tuple[object, int]] = {}
+        self._milestones: dict[str, tuple[object, int]] = {}
 
-    def line(self, activity: Activity, now: float, label: str | None = None) -> str | None:
-        """Return the line, None if the last one of this activity says as much. `label` stands for the id."""
-        mark = (activity.state, int((activity.progress or 0.0) * 4))
-        if self._shown.get(activity.activity_id) == mark:
+    def format(self, activity: Activity, now: float, label: str | None = None) -> str | None:
+        """Return the line, None if the last one of this activity says as much. `label`: shown instead of the id."""
+        milestone = (activity.state, int((activity.progress or 0.0) * 4))
+        if self._milestones.get(activity.activity_id) == milestone:
             return None
-        self._shown[activity.activity_id] = mark
-        name = safe(activity.activity_id) if label is None else label
-        state = crop(safe(str(activity.state or "unknown")), 40)
+        self._milestones[activity.activity_id] = milestone
+        name = escape(activity.activity_id) if label is None else label
+        state = truncate(escape(str(activity.state or "unknown")), _MAX_STATE_COLUMNS)
         if activity.done:
             more = detail(activity)
         else:

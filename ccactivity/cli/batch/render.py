@@ -1,238 +1,222 @@
-"""A board as lines of styled text, for a width and a height; knows no terminal, and what it is given is not trusted.
+"""A batch as lines of styled text, for a given width and height. Pure: it knows no terminal and no clock.
 
-A line is a list of pieces, each a text and a style: "" or one of `STYLES`, which the shell turns into colours. Every
-text that came from the server goes through `safe`.
+A line is a list of pieces, each a text and a style; `live` turns styles into colours. Whatever came from the server
+goes through `escape`.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
-from .state import Board, Trouble
+from ccactivity._text import escape
+
+from .state import BatchState, Problem
 
 if TYPE_CHECKING:
     from ccactivity import Activity
 
-__all__ = ["STYLES", "Line", "Look", "crop", "detail", "draw", "duration", "outcome", "safe", "style_of", "summary"]
+__all__ = ["Line", "Style", "Viewport", "detail", "duration", "render_frame", "summary", "truncate"]
 
-Line = list[tuple[str, str]]
+Style = Literal["", "success", "failure", "warning", "moving", "dim"]
+Line = list[tuple[str, Style]]
 
-STYLES: Final = ("good", "bad", "odd", "moving", "quiet")
-_OF_STATE: Final = {
-    "completed": "good",
-    "failed": "bad",
-    "cancelled": "odd",
-    "timed_out": "odd",
+_STATE_STYLES: Final[dict[str, Style]] = {
+    "completed": "success",
+    "failed": "failure",
+    "cancelled": "warning",
+    "timed_out": "warning",
     "processing": "moving",
 }
-_STATE_WIDTH: Final = 11
-_MOST_TROUBLES: Final = 5
-# From this width on there is room for a whole id.
-_WHOLE_ID: Final = 76
+_STATE_COLUMNS: Final = 11
+_ID_COLUMNS: Final = 36
+_SHORT_ID_COLUMNS: Final = 9
+_MIN_WIDTH_FOR_WHOLE_IDS: Final = 76
+_MIN_WIDTH_FOR_LONG_BARS: Final = 110
+_MAX_PROBLEM_LINES: Final = 5
 
 
 @attrs.frozen
-class Look:
-    """What a terminal can show. `unicode`: whether it shows more than ASCII."""
+class Viewport:
+    """The columns and lines to fill. `unicode`: whether the terminal shows more than ASCII."""
 
     width: int
     height: int
     unicode: bool = True
 
-    def full(self) -> str:
-        return "━" if self.unicode else "#"
+    def escape(self, text: str) -> str:
+        """Escape what the terminal cannot or must not show."""
+        return escape(text, ascii_only=not self.unicode)
 
-    def rest(self) -> str:
-        return "─" if self.unicode else "-"
-
-    def dot(self) -> str:
-        return " · " if self.unicode else ", "
-
-    def more(self) -> str:
-        return "…" if self.unicode else "~"
+    def truncate(self, text: str, width: int) -> str:
+        """Cut a text to `width` columns."""
+        return truncate(text, width, "…" if self.unicode else "~")
 
 
 # --- words ----------------------------------------------------------------------------------------------------------
 
 
-def safe(text: str, *, ascii_only: bool = False) -> str:
-    """Escape what could move a cursor, turn text around or ring a bell."""
-    if ascii_only:
-        return "".join(c if c.isprintable() and c.isascii() else ascii(c)[1:-1] for c in text)
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-def _cells(character: str) -> int:
+def _columns(character: str) -> int:
     if unicodedata.east_asian_width(character) in "WF":
         return 2
     return 0 if unicodedata.category(character) in ("Mn", "Me") else 1
 
 
-def crop(text: str, width: int, more: str = "…") -> str:
-    """Cut a text to `width` columns; what was cut shows as `more`."""
-    if len(text) * 2 <= width or sum(map(_cells, text)) <= width:
+def truncate(text: str, width: int, ellipsis: str = "…") -> str:
+    """Cut a text to `width` columns; the ellipsis shows that something was cut."""
+    if len(text) * 2 <= width or sum(map(_columns, text)) <= width:
         return text
-    kept, used = "", len(more)
-    for character in text:
-        used += _cells(character)
-        if used > width:
-            break
-        kept += character
-    return kept + more if width >= len(more) else ""
+    kept, used = 0, len(ellipsis)
+    while (used := used + _columns(text[kept])) <= width:
+        kept += 1
+    return text[:kept] + ellipsis if width >= len(ellipsis) else ""
 
 
 def duration(seconds: float) -> str:
-    """Say a number of seconds in words: "40 s", "12 min", "3 h 05 min", "2 d 4 h"."""
+    """Say a number of seconds in words: "40 s", "12 min", "27 h 05 min", "2 d 4 h"."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     minutes = round(seconds / 60)
     if minutes < 60:
         return f"{minutes} min"
-    if minutes < 24 * 60:
+    if minutes < 48 * 60:
         return f"{minutes // 60} h {minutes % 60:02} min"
     hours = round(seconds / 3600)
     return f"{hours // 24} d {hours % 24} h"
 
 
 def detail(activity: Activity) -> str:
-    """Say what a state leaves out: rows refused, the first error, how many items, the file; escaped."""
-    said: list[str] = []
+    """Say what the state leaves out, escaped: the first error or the rows refused, the number of items, the file."""
+    parts: list[str] = []
     refused = activity.status.refused_count
     if activity.done and not activity.succeeded:
-        said += activity.activity_errors[:1]
+        parts += activity.activity_errors[:1]
     elif refused:
-        said.append(f"{refused:,} {'row' if refused == 1 else 'rows'} refused")
+        parts.append(f"{refused:,} {'row' if refused == 1 else 'rows'} refused")
     total, completed = activity.status.items_total_count, activity.status.items_completed_count
     if total is not None and not activity.done:
-        said.append(f"{total:,} items" if completed is None else f"{completed:,} of {total:,} items")
+        parts.append(f"{total:,} items" if completed is None else f"{completed:,} of {total:,} items")
     if activity.source_file_name:
-        said.append(activity.source_file_name)
-    return safe(", ".join(said))
+        parts.append(activity.source_file_name)
+    return escape(", ".join(parts))
 
 
-def outcome(board: Board) -> Line:
-    """Say how a batch stands, each part with its style: what ended how, what is under way, what was lost sight of."""
-    by_count = sorted(board.outcome.items(), key=lambda item: (item[0] != "completed", -item[1]))
-    said: Line = []
-    for state, count in by_count:
-        said.append((f"{count:,} {safe(state)}", _OF_STATE.get(state, "")))
-        if state == "completed" and board.partial:
-            said.append((f"{board.partial:,} of them with rows refused", "odd"))
-    if (under_way := board.total - board.ended - board.lost) > 0:
-        said.append((f"{under_way:,} not ended", ""))
-    if board.lost:
-        said.append((f"{board.lost:,} lost sight of", "bad"))
-    return said or [("nothing seen yet", "")]
-
-
-def summary(board: Board) -> str:
+def summary(batch: BatchState) -> str:
     """Say in one line how a batch stands."""
-    return ", ".join(text for text, _ in outcome(board))
+    return ", ".join(text for text, _ in _counts(batch))
+
+
+def _counts(batch: BatchState) -> Line:
+    """How many activities completed, ended otherwise, have not ended, and could not be followed."""
+    parts: Line = []
+    for state, count in sorted(batch.end_states.items(), key=lambda item: (item[0] != "completed", -item[1])):
+        parts.append((f"{count:,} {escape(state)}", _STATE_STYLES.get(state, "")))
+        if state == "completed" and batch.partial:
+            parts.append((f"{batch.partial:,} of them with rows refused", "warning"))
+    if (not_ended := batch.total - batch.ended - batch.unfollowed) > 0:
+        parts.append((f"{not_ended:,} not ended", ""))
+    if batch.unfollowed:
+        parts.append((f"{batch.unfollowed:,} could not be followed", "failure"))
+    return parts or [("nothing seen yet", "")]
 
 
 # --- lines ----------------------------------------------------------------------------------------------------------
 
 
-def draw(board: Board, look: Look, *, spent: float, remaining: float, now: float) -> list[Line]:
-    """Draw a frame of at most `look.height` lines: the rows, then everything together, the troubles and the quota."""
-    below = [_overall(board, look, now), _outcome(board, look)]
-    troubles = _troubles(board, look, room=min(_MOST_TROUBLES, look.height // 4))
-    below += [*troubles, _quota(look, spent, remaining)]
-    room = look.height - len(below) - 1
-    rows = [_row(activity, look) for activity in board.rows(room, now)]
-    return [*rows, *([[]] if rows else []), *below][-look.height :]
+def render_frame(batch: BatchState, viewport: Viewport, *, spent: float, remaining: float, now: float) -> list[Line]:
+    """Return the lines of a frame: a row for each activity, then the whole batch, its problems and the quota."""
+    problems = _problem_lines(batch, viewport, max_lines=min(_MAX_PROBLEM_LINES, viewport.height // 4))
+    below = [_overall_line(batch, viewport, now), _counts_line(batch, viewport), *problems]
+    below.append(_quota_line(viewport, spent, remaining))
+    rows = [_row(activity, viewport) for activity in batch.rows(viewport.height - len(below) - 1, now)]
+    return [*rows, *([[]] if rows else []), *below][-viewport.height :]
 
 
-def style_of(activity: Activity) -> str:
-    """The style of an activity's state."""
-    return "odd" if activity.partial else _OF_STATE.get(str(activity.state), "")
-
-
-def _bar(share: float | None, width: int, style: str, look: Look) -> Line:
-    full = int((share or 0.0) * width)
-    return [(look.full() * full, style), (look.rest() * (width - full), "quiet")]
-
-
-def _label(activity_id: str, look: Look) -> str:
-    if look.width >= _WHOLE_ID:
-        return f"{crop(safe(activity_id), 36, look.more()):<36}"
-    return f"{crop(safe(activity_id), 9, look.more()):<9}"
-
-
-def _row(activity: Activity, look: Look) -> Line:
-    state = safe(str(activity.state or "unknown"), ascii_only=not look.unicode)
+def _row(activity: Activity, viewport: Viewport) -> Line:
+    style = "warning" if activity.partial else _STATE_STYLES.get(str(activity.state), "")
+    line: Line = [(_label(activity.activity_id, viewport), ""), ("  ", "")]
+    bar_columns = min(14, viewport.width - 30)
+    if viewport.width >= _MIN_WIDTH_FOR_WHOLE_IDS:
+        bar_columns = 30 if viewport.width >= _MIN_WIDTH_FOR_LONG_BARS else 10
+    if bar_columns > 3:
+        # Unknown progress shows as an empty bar; an activity that ended early shows how far it got.
+        line += [*_bar(activity.progress, bar_columns, style, viewport), (" ", "")]
     percent = "" if activity.progress is None else f"{activity.progress * 100:.0f} %"
-    line: Line = [(_label(activity.activity_id, look), ""), ("  ", "")]
-    bar = 30 if look.width >= 110 else 10 if look.width >= _WHOLE_ID else min(14, look.width - 30)
-    if bar > 3:
-        # What the vendor does not tell shows as nothing; an end without all of the work shows how far it got.
-        line += [*_bar(activity.progress, bar, style_of(activity), look), (" ", "")]
-    # The bar alone has the colour of what moves: no light terminal shows thin letters in it well.
-    style = "" if style_of(activity) == "moving" else style_of(activity)
-    line += [(f"{percent:>5}  ", ""), (f"{crop(state, _STATE_WIDTH, look.more()):<{_STATE_WIDTH}}", style)]
-    text = detail(activity) if look.unicode else safe(detail(activity), ascii_only=True)
-    return _fit([*line, (f"  {text}", "quiet")], look)
+    state = viewport.truncate(viewport.escape(str(activity.state or "unknown")), _STATE_COLUMNS)
+    # Only the bar has the colour of movement: thin letters in it are hard to read on a light terminal.
+    line += [(f"{percent:>5}  ", ""), (f"{state:<{_STATE_COLUMNS}}", "" if style == "moving" else style)]
+    return _fit([*line, (f"  {viewport.escape(detail(activity))}", "dim")], viewport)
 
 
-def _overall(board: Board, look: Look, now: float) -> Line:
-    rate, left = board.rate(now), board.left(now)
-    said = [f"{board.ended:,} of {board.total:,} ended", f"{int(board.share * 100)} %"]
-    if board.ended < board.total - board.lost:
-        if left is not None:
-            said.append(f"about {duration(left)} left")
-        if rate is not None:
-            said.append(f"{rate * 60:,.1f}/min")
-    while len(said) > 1 and sum(map(len, said)) + 2 * len(said) > look.width - 10:
-        said.pop()
-    text = "".join(f"  {part}" for part in said)
-    width = max(0, look.width - len(text))
-    return _fit([*_bar(board.share, width, "bad" if board.ended > board.completed else "good", look), (text, "")], look)
+def _label(activity_id: str, viewport: Viewport) -> str:
+    columns = _ID_COLUMNS if viewport.width >= _MIN_WIDTH_FOR_WHOLE_IDS else _SHORT_ID_COLUMNS
+    return f"{viewport.truncate(viewport.escape(activity_id), columns):<{columns}}"
 
 
-def _outcome(board: Board, look: Look) -> Line:
+def _bar(progress: float | None, columns: int, style: Style, viewport: Viewport) -> Line:
+    filled = int((progress or 0.0) * columns)
+    filled_glyph, empty_glyph = "━─" if viewport.unicode else "#-"
+    return [(filled_glyph * filled, style), (empty_glyph * (columns - filled), "dim")]
+
+
+def _overall_line(batch: BatchState, viewport: Viewport, now: float) -> Line:
+    parts = [f"{batch.ended:,} of {batch.total:,} ended", f"{int(batch.progress * 100)} %"]
+    rate, seconds_left = batch.rate(now), batch.seconds_left(now)
+    if batch.ended < batch.total - batch.unfollowed and rate is not None and seconds_left is not None:
+        parts += [f"about {duration(seconds_left)} left", f"{rate * 60:,.1f}/min"]
+    while len(parts) > 1 and sum(map(len, parts)) + 2 * len(parts) > viewport.width - 10:
+        parts.pop()
+    text = "".join(f"  {part}" for part in parts)
+    style: Style = "failure" if batch.ended > batch.completed else "success"
+    bar = _bar(batch.progress, max(0, viewport.width - len(text)), style, viewport)
+    return _fit([*bar, (text, "")], viewport)
+
+
+def _counts_line(batch: BatchState, viewport: Viewport) -> Line:
     line: Line = []
-    for part in outcome(board):
-        line += [(look.dot() if line else "", "quiet"), part]
-    return _fit(line, look)
+    separator = " · " if viewport.unicode else ", "
+    for text, style in _counts(batch):
+        line += [(separator if line else "", "dim"), (viewport.escape(text), style)]
+    return _fit(line, viewport)
 
 
-def _troubles(board: Board, look: Look, room: int) -> list[Line]:
-    count = len(board.troubles)
-    hidden = board.ended - board.completed + board.lost - min(count, room)
-    shown = list(board.troubles)[-(room - (hidden > 0)) :] if room > 1 else []
-    lines = [_trouble(trouble, look) for trouble in shown]
-    hidden = board.ended - board.completed + board.lost - len(shown)
-    if hidden > 0 and shown:
-        lines.insert(0, _fit([(f"{hidden:,} earlier {'error' if hidden == 1 else 'errors'}", "quiet")], look))
+def _problem_lines(batch: BatchState, viewport: Viewport, max_lines: int) -> list[Line]:
+    """The latest problems; if there are more than `max_lines`, the first line tells how many are left out."""
+    total = batch.ended - batch.completed + batch.unfollowed
+    if max_lines < 2 or not total:
+        return []
+    latest = list(batch.problems)[-(max_lines if total <= max_lines else max_lines - 1) :]
+    lines = [_problem_line(problem, viewport) for problem in latest]
+    if hidden := total - len(latest):
+        lines.insert(0, _fit([(f"{hidden:,} earlier {'error' if hidden == 1 else 'errors'}", "dim")], viewport))
     return lines
 
 
-def _trouble(trouble: Trouble, look: Look) -> Line:
-    ended, why = (safe(text, ascii_only=not look.unicode) for text in (trouble.ended, trouble.why))
-    style = _OF_STATE.get(trouble.ended, "bad")
-    return _fit([(_label(trouble.activity_id, look), ""), (f"  {ended}", style), (f"  {why}", "")], look)
+def _problem_line(problem: Problem, viewport: Viewport) -> Line:
+    outcome, reason = viewport.escape(problem.outcome), viewport.escape(problem.reason)
+    style = _STATE_STYLES.get(problem.outcome, "failure")
+    return _fit([(_label(problem.activity_id, viewport), ""), (f"  {outcome}", style), (f"  {reason}", "")], viewport)
 
 
-def _quota(look: Look, spent: float, remaining: float) -> Line:
+def _quota_line(viewport: Viewport, spent: float, remaining: float) -> Line:
     text = f"{spent:,.0f} {'request' if spent == 1 else 'requests'} spent today"
-    return _fit([(text + (f", at most {remaining:,.0f} left" if remaining < 1e9 else ""), "quiet")], look)
+    return _fit([(text + (f", at most {remaining:,.0f} left" if remaining < 1e9 else ""), "dim")], viewport)
 
 
-def _fit(line: Line, look: Look) -> Line:
-    """Cut a line at the width of the terminal: a line that wraps would put every later one in the wrong place."""
+def _fit(line: Line, viewport: Viewport) -> Line:
+    """Cut a line at the width of the viewport: a line that wraps would put every later one in the wrong place."""
     fitted: Line = []
-    room = look.width
+    room = viewport.width
     for text, style in line:
         if not text:
             continue
-        cut = crop(text, room, look.more())
+        cut = viewport.truncate(text, room)
         if cut.strip() or cut == text:
             fitted.append((cut, style))
-        room -= sum(map(_cells, cut))
+        room -= sum(map(_columns, cut))
         if cut != text:
             break
     return fitted

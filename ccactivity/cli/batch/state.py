@@ -1,16 +1,16 @@
-"""What a batch looks like at a moment, as a function of the snapshots seen; draws nothing and is told the time.
+"""The state of a batch while it is watched: a function of the snapshots seen so far. Pure; time is an argument.
 
-1. Everything costs the same however many activities there are: a snapshot moves one entry, a frame looks at the rows
-   that it shows. Ten thousand activities cannot be sorted eight times a second.
-2. A row keeps its place while it is worth it: a list that is sorted anew on every change cannot be read. A row gives
-   way to one that is worth more: moving, just ended, standing still, waiting, ended long ago.
-3. The rate counts only what was seen to happen: an activity that is half done when it is first seen tells nothing of
-   the speed.
+1. No step costs more because there are more activities: a snapshot replaces one, a frame looks at the rows that
+   it shows. Ten thousand activities cannot be sorted eight times a second.
+2. A row keeps its place, because a list that is sorted anew on every change cannot be read. An activity loses its row
+   only to one of a better `_Rank`.
+3. The rate counts observed progress only: an activity that is half done when it is first seen says nothing about speed.
 """
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
+from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -18,103 +18,117 @@ import attrs
 if TYPE_CHECKING:
     from ccactivity import Activity
 
-__all__ = ["Board", "Trouble"]
+__all__ = ["BatchState", "Problem"]
 
-# Seconds.
-_LINGER: Final = 4.0
-_STILL: Final = 30.0
-_WINDOW: Final = 60.0
-_LEAST: Final = 3.0
-# What a row is worth, the best first.
-_MOVING, _JUST_ENDED, _STANDING, _WAITING, _ENDED = range(5)
-_KEPT: Final = 50
+_JUST_ENDED_S: Final = 4.0
+_STALLED_AFTER_S: Final = 30.0
+_RATE_WINDOW_S: Final = 60.0
+_RATE_MIN_SPAN_S: Final = 3.0
+_SAMPLE_INTERVAL_S: Final = 1.0
+_MAX_PROBLEMS: Final = 50
+
+
+class _Rank(IntEnum):
+    """How much an activity deserves a row; the best first."""
+
+    MOVING = 0
+    JUST_ENDED = 1
+    STALLED = 2
+    WAITING = 3
+    ENDED = 4
 
 
 @attrs.define
-class _Entry:
-    activity: Activity
-    changed: float
+class _LastSnapshot:
+    """The last snapshot of an activity, and when it came."""
 
-    def worth(self, now: float) -> int:
-        age = now - self.changed
+    activity: Activity
+    changed_at: float
+
+    def rank(self, now: float) -> _Rank:
+        age = now - self.changed_at
         if self.activity.done:
-            return _JUST_ENDED if age < _LINGER else _ENDED
+            return _Rank.JUST_ENDED if age < _JUST_ENDED_S else _Rank.ENDED
         if self.activity.state == "initialized":
-            return _WAITING
-        return _MOVING if age < _STILL else _STANDING
+            return _Rank.WAITING
+        return _Rank.MOVING if age < _STALLED_AFTER_S else _Rank.STALLED
 
 
 @attrs.frozen
-class Trouble:
-    """An activity that did not complete. `ended`: the word for how; `why`: in the words of the vendor or an error."""
+class Problem:
+    """An activity that did not complete: how it ended, in a few words, and why, as the vendor or an error says."""
 
     activity_id: str
-    ended: str
-    why: str
+    outcome: str
+    reason: str
 
 
-def _share(activity: Activity) -> float:
+def _progress(activity: Activity) -> float:
     return 1.0 if activity.done else activity.progress or 0.0
 
 
-class Board:
-    """The state of a batch. `expected`: how many activities there will be, or None for those that were seen."""
+class BatchState:
+    """What is known of a batch that began at `began`, of which `expected` activities are to come (None: unknown).
+
+    `end_states`: how many activities ended in each state. `partial`: how many completed with rows refused.
+    `unfollowed`: how many the watch gave up before their end. `problems`: the latest of those that did not complete.
+    """
 
     def __init__(self, began: float, expected: int | None = None) -> None:
         self.began: float = began
-        self.outcome: Counter[str] = Counter()
+        self.end_states: Counter[str] = Counter()
         self.partial: int = 0
-        self.lost: int = 0
-        self.troubles: deque[Trouble] = deque(maxlen=_KEPT)
+        self.unfollowed: int = 0
+        self.problems: deque[Problem] = deque(maxlen=_MAX_PROBLEMS)
         self._expected = expected or 0
-        self._entries: dict[str, _Entry] = {}
-        self._lost: set[str] = set()
-        self._unseen = 0
-        self._work = 0.0
-        self._earned = 0.0
+        self._snapshots: dict[str, _LastSnapshot] = {}
+        self._unfollowed_ids: set[str] = set()
+        self._never_seen = 0
+        # Counted in activities: an activity that is half done is 0.5.
+        self._work_done = 0.0
+        self._work_observed = 0.0
         self._samples: deque[tuple[float, float]] = deque([(began, 0.0)])
-        self._slots: list[str] = []
-        # Those without a row, the one to show next at the end.
+        self._rows: list[str] = []
+        # Ids without a row; the one to show next is the last.
         self._moving: OrderedDict[str, None] = OrderedDict()
         self._waiting: OrderedDict[str, None] = OrderedDict()
-        self._over: OrderedDict[str, None] = OrderedDict()
-        self._shown: set[str] = set()
+        self._ended: OrderedDict[str, None] = OrderedDict()
 
     # --- what happened ----------------------------------------------------------------------------------------------
 
-    def saw(self, activity: Activity, now: float) -> None:
-        """Take note of a snapshot."""
-        before = self._entries.get(activity.activity_id)
-        gained = _share(activity) - (_share(before.activity) if before else 0.0)
-        self._work += gained
+    def update(self, activity: Activity, now: float) -> None:
+        """Record a snapshot."""
+        before = self._snapshots.get(activity.activity_id)
+        gained = _progress(activity) - (_progress(before.activity) if before else 0.0)
+        self._work_done += gained
         if before is not None:
-            self._earned += gained
-        self._entries[activity.activity_id] = entry = _Entry(activity, now)
-        if activity.activity_id not in self._shown:
-            self._queue(activity.activity_id, entry)
+            self._work_observed += gained
+        self._snapshots[activity.activity_id] = snapshot = _LastSnapshot(activity, now)
+        if activity.activity_id not in self._rows:
+            self._enqueue(activity.activity_id, snapshot)
         if activity.done and not (before and before.activity.done):
-            self._ended(activity)
+            self._record_end(activity)
         self._sample(now)
 
-    def lose(self, activity_id: str, why: str) -> None:
-        """Take note that an activity cannot be followed; once is enough."""
-        if activity_id not in self._lost:
-            self._lost.add(activity_id)
-            self.lost += 1
-            self._unseen += activity_id not in self._entries
-            self.troubles.append(Trouble(activity_id, "lost sight of", why))
+    def stop_following(self, activity_id: str, reason: str) -> None:
+        """Record that the watch gave up an activity; a repetition changes nothing."""
+        if activity_id not in self._unfollowed_ids:
+            self._unfollowed_ids.add(activity_id)
+            self.unfollowed += 1
+            self._never_seen += activity_id not in self._snapshots
+            self.problems.append(Problem(activity_id, "could not be followed", reason))
 
-    def _ended(self, activity: Activity) -> None:
-        self.outcome[str(activity.state)] += 1
+    def _record_end(self, activity: Activity) -> None:
+        self.end_states[str(activity.state)] += 1
         self.partial += activity.partial
         if not activity.succeeded:
-            why = activity.activity_errors[0] if activity.activity_errors else ""
-            self.troubles.append(Trouble(activity.activity_id, str(activity.state), why))
+            reason = activity.activity_errors[0] if activity.activity_errors else ""
+            self.problems.append(Problem(activity.activity_id, str(activity.state), reason))
 
     def _sample(self, now: float) -> None:
-        if now - self._samples[-1][0] >= 1.0:
-            self._samples.append((now, self._earned))
-            while self._samples[0][0] < now - _WINDOW:
+        if now - self._samples[-1][0] >= _SAMPLE_INTERVAL_S:
+            self._samples.append((now, self._work_observed))
+            while self._samples[0][0] < now - _RATE_WINDOW_S:
                 self._samples.popleft()
 
     # --- what is known ----------------------------------------------------------------------------------------------
@@ -122,87 +136,84 @@ class Board:
     @property
     def seen(self) -> int:
         """Activities of which there was a snapshot."""
-        return len(self._entries)
+        return len(self._snapshots)
 
     @property
     def total(self) -> int:
         """All activities, also those not seen yet."""
-        return max(self._expected, len(self._entries) + self._unseen)
+        return max(self._expected, len(self._snapshots) + self._never_seen)
 
     @property
     def ended(self) -> int:
         """Activities that have ended."""
-        return self.outcome.total()
+        return self.end_states.total()
 
     @property
     def completed(self) -> int:
         """Activities that have completed."""
-        return self.outcome["completed"]
+        return self.end_states["completed"]
 
     @property
-    def share(self) -> float:
-        """How much of everything is done, 0.0 to 1.0."""
-        over = min(1.0, self._work / self.total) if self.total else 0.0
-        return 1.0 if self.total and self.ended == self.total else over
+    def progress(self) -> float:
+        """How much of the whole batch is done, 0.0 to 1.0."""
+        if not self.total:
+            return 0.0
+        return 1.0 if self.ended == self.total else min(1.0, self._work_done / self.total)
 
     def rate(self, now: float) -> float | None:
-        """Activities a second over the last minute, counting parts of them; None while that cannot be told."""
-        since, earned = self._samples[0]
-        if now - since < _LEAST or self._earned <= earned:
+        """Activities per second over the last minute, counting parts of them; None while unknown."""
+        since, observed = self._samples[0]
+        if now - since < _RATE_MIN_SPAN_S or self._work_observed <= observed:
             return None
-        return (self._earned - earned) / (now - since)
+        return (self._work_observed - observed) / (now - since)
 
-    def left(self, now: float) -> float | None:
-        """Seconds until everything has ended if it goes on like this; None while that cannot be told."""
+    def seconds_left(self, now: float) -> float | None:
+        """Seconds until everything has ended at the present rate; None while unknown."""
         rate = self.rate(now)
-        return None if rate is None else max(0.0, self.total - self.lost - self._work) / rate
+        return None if rate is None else max(0.0, self.total - self.unfollowed - self._work_done) / rate
 
     # --- what to show -----------------------------------------------------------------------------------------------
 
     def rows(self, count: int, now: float) -> list[Activity]:
-        """Return the `count` activities to show, each in the place that it had before, if it is still worth it."""
-        while len(self._slots) > max(count, 0):
-            self._hide(self._slots.pop(), now)
-        while len(self._slots) < count and (best := self._best(now)) is not None:
-            self._show(best)
-            self._slots.append(best)
-        worst_first = sorted(range(len(self._slots)), key=lambda place: -self._worth(self._slots[place], now))
-        for place in worst_first:
-            best = self._best(now)
-            if best is None or self._worth(best, now) >= self._worth(self._slots[place], now):
+        """Return the `count` activities most worth showing; those shown before keep their places."""
+        while len(self._rows) > max(count, 0):
+            self._hide(self._rows.pop(), now)
+        while len(self._rows) < count and (best := self._next_to_show(now)) is not None:
+            self._dequeue(best)
+            self._rows.append(best)
+        worst_first = sorted(range(len(self._rows)), key=lambda row: -self._rank(self._rows[row], now))
+        for row in worst_first:
+            best = self._next_to_show(now)
+            if best is None or self._rank(best, now) >= self._rank(self._rows[row], now):
                 break
-            self._show(best)
-            self._hide(self._slots[place], now)
-            self._slots[place] = best
-        return [self._entries[activity_id].activity for activity_id in self._slots]
+            self._dequeue(best)
+            self._hide(self._rows[row], now)
+            self._rows[row] = best
+        return [self._snapshots[activity_id].activity for activity_id in self._rows]
 
-    def _worth(self, activity_id: str, now: float) -> int:
-        return self._entries[activity_id].worth(now)
+    def _rank(self, activity_id: str, now: float) -> _Rank:
+        return self._snapshots[activity_id].rank(now)
 
-    def _best(self, now: float) -> str | None:
-        heads = (next(reversed(queue), None) for queue in (self._moving, self._over, self._waiting))
-        return min(filter(None, heads), key=lambda head: self._worth(head, now), default=None)
-
-    def _queue(self, activity_id: str, entry: _Entry) -> None:
-        """Put it where it is found next, among its kind."""
-        for queue in (self._moving, self._waiting, self._over):
-            queue.pop(activity_id, None)
-        if entry.activity.done:
-            self._over[activity_id] = None
-        elif entry.activity.state == "initialized":
-            self._waiting[activity_id] = None
-            self._waiting.move_to_end(activity_id, last=False)  # the first to come is the first to go
-        else:
-            self._moving[activity_id] = None
-
-    def _show(self, activity_id: str) -> None:
-        for queue in (self._moving, self._waiting, self._over):
-            queue.pop(activity_id, None)
-        self._shown.add(activity_id)
+    def _next_to_show(self, now: float) -> str | None:
+        heads = (next(reversed(queue), None) for queue in (self._moving, self._ended, self._waiting))
+        return min(filter(None, heads), key=lambda head: self._rank(head, now), default=None)
 
     def _hide(self, activity_id: str, now: float) -> None:
-        self._shown.discard(activity_id)
-        entry = self._entries[activity_id]
-        self._queue(activity_id, entry)
-        if entry.worth(now) == _ENDED:
-            self._over.move_to_end(activity_id, last=False)
+        snapshot = self._snapshots[activity_id]
+        self._enqueue(activity_id, snapshot, last=snapshot.rank(now) is _Rank.ENDED)
+
+    def _enqueue(self, activity_id: str, snapshot: _LastSnapshot, *, last: bool = False) -> None:
+        """Put an activity without a row into the queue of its kind, as the next to show or as the `last`."""
+        self._dequeue(activity_id)
+        if snapshot.activity.done:
+            queue = self._ended
+        elif snapshot.activity.state == "initialized":
+            queue, last = self._waiting, True  # first come, first shown
+        else:
+            queue = self._moving
+        queue[activity_id] = None
+        queue.move_to_end(activity_id, last=not last)
+
+    def _dequeue(self, activity_id: str) -> None:
+        for queue in (self._moving, self._waiting, self._ended):
+            queue.pop(activity_id, None)

@@ -1,78 +1,36 @@
-"""Logging in and out on the command line, `whoami`, and the whole walk against the sandbox."""
+"""Logging in and out on the command line, and `whoami`."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
-from support.logins import CLIENT, SCOPES, FileStore, Printed, complaint, keep, only_a_store, ran_out, stored_in, vendor
+from support.logins import CLIENT, SCOPES, FileStore, Printed, complaint, keep, ran_out, stored_in, vendor
 
 import ccactivity as cc
 from ccactivity import sandbox as sb
 from ccactivity.cli import main
-from ccactivity.cli.commands import list_
-from ccactivity.cli.exit_codes import complain
-from ccactivity.cli.login import Application, login, whoami
-from ccactivity.cli.output import Form
-from ccactivity.cli.sandbox_command import Plan, serve
-from ccactivity.cli.session import Connection
+from ccactivity.cli.exit_codes import print_error
+from ccactivity.cli.login import whoami
 from ccactivity.oauth import StoredTokens
-from ccactivity.sandbox import OAuthRules, Sandbox
+from ccactivity.sandbox import Sandbox
 
-CODE = re.compile(r"[A-Z]{4}-[A-Z]{4}")
+from .logging_in import CODE, begun, kept_in, log_in
 
-
-@pytest.fixture(autouse=True)
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file of the login: every test begins without one, and with nothing else in the environment."""
-    return only_a_store(monkeypatch, tmp_path)
+pytestmark = pytest.mark.usefixtures("store")
 
 
-@pytest.fixture
-def real(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """A sandbox in a thread, at which the environment points, but for a token."""
-    with Sandbox(oauth=OAuthRules(per_second=None)) as sandbox:
-        sandbox.register_client()
-        monkeypatch.setenv("CCACTIVITY_BASE_URL", sandbox.base_url)
-        yield sandbox
-
-
-def application(sandbox: Sandbox, **options: Any) -> Application:
-    return Application(client_id=CLIENT, oauth_url=sandbox.oauth_base_url, **options)
-
-
-def kept_in(path: Path) -> list[str]:
-    """The names of what is beside a store, and of itself, but for its lock."""
-    return [] if not path.parent.exists() else [one.name for one in path.parent.iterdir() if one.suffix != ".lock"]
-
-
-@asynccontextmanager
-async def begun(job: asyncio.Task[int], printed: Printed) -> AsyncIterator[tuple[str, str]]:
-    """Wait until a login shows its code; give what it showed and the code, and have the login end in the block."""
-    shown = ""
-    while not CODE.search(shown):
-        await asyncio.sleep(0.1)
-        shown += printed.readouterr().err
-    (code,) = set(CODE.findall(shown))
-    yield shown, code
-    assert job.done()
-
-
-# --- login ----------------------------------------------------------------------------------------------------------
+# --- login ------------------------------------------------------------------------------------------------------------
 
 
 async def test_login(capsys: Printed, store: Path) -> None:
     """`login` shows an address and a code, waits, stores what comes of it, and says what was granted, and where."""
     async with vendor() as sandbox:
-        job = asyncio.ensure_future(login(application(sandbox), None, as_json=False))
+        job = asyncio.ensure_future(log_in(sandbox))
         async with begun(job, capsys) as (shown, code):
             await asyncio.sleep(40)
             assert not job.done()
@@ -85,19 +43,34 @@ async def test_login(capsys: Printed, store: Path) -> None:
 
     out, err = capsys.readouterr()
 
-    assert out.startswith("person@example.com has logged in.\n")
+    assert out.startswith("Logged in as person@example.com.\n")
     assert re.search(r"^scopes +contact_data campaign_data offline_access$", out, re.MULTILINE)
-    assert re.search(r"^access token +good until 20\d\d-\d\d-\d\d \d\d:\d\d UTC \(24 h 0 min\)$", out, re.MULTILINE)
-    assert re.search(r"^refresh +by itself, if the login is used before 20", out, re.MULTILINE)
+    assert re.search(r"^access token +valid until 20\d\d-\d\d-\d\d \d\d:\d\d UTC \(24 h 00 min\)$", out, re.MULTILINE)
+    assert re.search(r"^refresh +automatic, if the login is used before 20", out, re.MULTILINE)
     assert re.search(rf"^stored in +{re.escape(str(store))}$", out, re.MULTILINE)
     assert "" == err
     assert SCOPES == (await stored_in(FileStore(store))).scopes
 
 
+async def test_login_at_a_page_that_asks_for_the_code(capsys: Printed) -> None:
+    """Without an address that holds the code, a person is told to enter it."""
+    async with vendor(approve_after=1) as sandbox:
+        bare = sb.Edit(lambda body: {k: v for k, v in body.items() if k != "verification_uri_complete"})
+        sandbox.faults.add(bare, where="device")
+
+        assert 0 == await log_in(sandbox)
+
+    err = capsys.readouterr().err
+
+    assert re.search(
+        rf"^    {sandbox.oauth.site}/activate\n\nand enter the code {CODE.pattern}, and", err, re.MULTILINE
+    )
+
+
 async def test_login_as_json(capsys: Printed, store: Path) -> None:
     """With `--json` stdout has one object, and what a person has to do is on stderr as ever."""
     async with vendor(approve_after=2) as sandbox:
-        assert 0 == await login(application(sandbox), store, as_json=True)
+        assert 0 == await log_in(sandbox, store, as_json=True)
 
     out, err = capsys.readouterr()
     told = json.loads(out)
@@ -116,7 +89,7 @@ async def test_login_as_json(capsys: Printed, store: Path) -> None:
 async def test_a_login_that_comes_to_nothing(verdict: str, complains: str, capsys: Printed, store: Path) -> None:
     """Declined, too late or lost is 3, and one line says what to do; nothing is stored."""
     async with vendor(device_life=120) as sandbox:
-        job = asyncio.ensure_future(login(application(sandbox), None, as_json=False))
+        job = asyncio.ensure_future(log_in(sandbox))
         with pytest.raises(cc.LoginFailedError) as caught:
             async with begun(job, capsys) as (_, code):
                 if verdict == "denied":
@@ -126,7 +99,7 @@ async def test_a_login_that_comes_to_nothing(verdict: str, complains: str, capsy
                     sandbox.faults.add(sb.Reset(), where="token", times=1)
                 await job
 
-    assert 3 == complain(caught.value)
+    assert 3 == print_error(caught.value)
 
     said = complaint(capsys)
 
@@ -135,9 +108,9 @@ async def test_a_login_that_comes_to_nothing(verdict: str, complains: str, capsy
     assert [] == kept_in(store)
 
 
-def test_a_server_that_refuses(real: Sandbox, capsys: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_refuses(oauth_vendor: Sandbox, capsys: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
     """An application that the vendor does not know is 3, and one line says what to check."""
-    monkeypatch.setenv("CCACTIVITY_OAUTH_URL", real.oauth_base_url)
+    monkeypatch.setenv("CCACTIVITY_OAUTH_URL", oauth_vendor.oauth_base_url)
     monkeypatch.setenv("CCACTIVITY_CLIENT_ID", "nobody")
 
     assert 3 == main(["login"])
@@ -170,7 +143,7 @@ async def test_a_later_login_needs_no_client_id(capsys: Printed, store: Path) ->
     async with vendor(approve_after=1) as sandbox:
         before = keep(sandbox, store, **ran_out())
 
-        assert 0 == await login(Application(scopes=["contact_data"]), None, as_json=True)
+        assert 0 == await log_in(scopes=["contact_data"], as_json=True)
 
     after = await stored_in(FileStore(store))
 
@@ -186,7 +159,7 @@ async def test_a_login_without_a_refresh_token(capsys: Printed, store: Path) -> 
         cut = sb.Edit(lambda body: {**{k: v for k, v in body.items() if k != "refresh_token"}, "scope": "contact_data"})
         sandbox.faults.add(cut, where="token")
 
-        assert 0 == await login(application(sandbox), None, as_json=False)
+        assert 0 == await log_in(sandbox)
 
     out, err = capsys.readouterr()
 
@@ -199,17 +172,17 @@ async def test_a_login_that_cannot_be_stored(capsys: Printed, store: Path) -> No
     store.with_name(f".{store.name}.new").mkdir()  # what stands where a record is written
     async with vendor(approve_after=2) as sandbox:
         with pytest.raises(cc.TokenStoreError, match="could not be stored"):
-            await login(application(sandbox), None, as_json=False)
+            await log_in(sandbox)
 
     assert "" == capsys.readouterr().out
 
 
-# --- whoami, logout -------------------------------------------------------------------------------------------------
+# --- whoami, logout ---------------------------------------------------------------------------------------------------
 
 
-def test_whoami(real: Sandbox, capsys: Printed, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoami(oauth_vendor: Sandbox, capsys: Printed, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`whoami` tells of a login without asking anyone, and that a token in the environment wins over it."""
-    keep(real, store)
+    keep(oauth_vendor, store)
 
     assert 0 == main(["whoami"])
 
@@ -218,7 +191,7 @@ def test_whoami(real: Sandbox, capsys: Printed, store: Path, monkeypatch: pytest
     assert {"user", "client", "scopes", "access", "refresh", "stored"} == {row.split()[0] for row in out.splitlines()}
     assert "" == err
 
-    monkeypatch.setenv("CCACTIVITY_ACCESS_TOKEN", real.token)
+    monkeypatch.setenv("CCACTIVITY_ACCESS_TOKEN", oauth_vendor.token)
 
     assert 0 == main(["whoami", "--json"])
 
@@ -230,26 +203,53 @@ def test_whoami(real: Sandbox, capsys: Printed, store: Path, monkeypatch: pytest
     assert timedelta(days=180) == datetime.fromisoformat(told["refreshable_until"]) - datetime.fromisoformat(
         told["obtained_at"]
     )
-    assert 0 == real.requests.total()
+    assert 0 == oauth_vendor.requests.total()
 
 
-def test_whoami_refreshes_when_told_to(real: Sandbox, capsys: Printed, store: Path) -> None:
+def test_a_login_without_a_known_end(oauth_vendor: Sandbox, capsys: Printed, store: Path) -> None:
+    """An access token of which nobody knows when it expires is shown as that."""
+    keep(oauth_vendor, store, expires_at=None)
+
+    assert 0 == main(["whoami"])
+    assert re.search("^access token +valid until an unknown time$", capsys.readouterr().out, re.MULTILINE)
+
+    assert 0 == main(["logout"])
+    assert "stay valid until it expires" in capsys.readouterr().err
+
+
+async def test_whoami_after_a_refresh_without_an_answer(capsys: Printed, store: Path) -> None:
+    """A refresh that had no answer may have spent the refresh token: `whoami` tells of it."""
+    async with vendor() as sandbox:
+        keep(sandbox, store)
+        sandbox.faults.add(sb.Reset(), where="token")
+        with pytest.raises(cc.TransportError) as caught:
+            await whoami(None, refresh=True, as_json=False)
+
+        assert 3 == print_error(caught.value)
+        assert 0 == await whoami(None, refresh=False, as_json=False)
+
+    shown = capsys.readouterr().out
+
+    assert re.search(r"^interrupted +the refresh of 20[-\d]+ [\d:]+ UTC has had no answer yet$", shown, re.MULTILINE)
+
+
+def test_whoami_refreshes_when_told_to(oauth_vendor: Sandbox, capsys: Printed, store: Path) -> None:
     """`whoami --refresh` keeps an idle login alive: a job can run it now and then."""
-    keep(real, store)
+    keep(oauth_vendor, store)
 
     assert 0 == main(["whoami", "--refresh"])
-    assert {"token": 1} == real.requests
+    assert {"token": 1} == oauth_vendor.requests
     assert 2 < StoredTokens.from_json(store.read_text()).version
 
 
-def test_a_login_that_is_over(real: Sandbox, capsys: Printed, store: Path) -> None:
+def test_a_login_that_is_over(oauth_vendor: Sandbox, capsys: Printed, store: Path) -> None:
     """A revoked login is 3 for whatever needs it and for `whoami`, and both say how to log in again."""
-    keep(real, store, **ran_out())
+    keep(oauth_vendor, store, **ran_out())
 
     assert 0 == main(["whoami"])
-    assert "ran out on" in capsys.readouterr().out
+    assert "expired on" in capsys.readouterr().out
 
-    real.revoke_logins()
+    oauth_vendor.revoke_logins()
 
     assert 3 == main(["list"])
 
@@ -267,66 +267,20 @@ def test_nobody_has_logged_in(capsys: Printed) -> None:
     assert 2 == main(["whoami"])
     assert "run `ccactivity login`" in complaint(capsys)
     assert 0 == main(["logout"])
-    assert capsys.readouterr().out.startswith("nobody was logged in: ")
+    assert capsys.readouterr().out.startswith("not logged in: ")
 
 
-def test_logout(real: Sandbox, capsys: Printed, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logout(oauth_vendor: Sandbox, capsys: Printed, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`logout` removes the login, and says what goes on without it."""
-    keep(real, store)
-    monkeypatch.setenv("CCACTIVITY_ACCESS_TOKEN", real.token)
+    keep(oauth_vendor, store)
+    monkeypatch.setenv("CCACTIVITY_ACCESS_TOKEN", oauth_vendor.token)
 
     assert 0 == main(["logout"])
 
     out, err = capsys.readouterr()
 
     assert f"logged out: the login of {CLIENT} was removed from {store}\n" == out
-    assert "stays good until" in err
+    assert "stay valid until" in err
     assert "CCACTIVITY_ACCESS_TOKEN is set" in err
     assert not store.exists()
-    assert 0 == real.requests.total()
-
-
-# --- the sandbox ----------------------------------------------------------------------------------------------------
-
-
-async def test_the_walkthrough(capsys: Printed, monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
-    """What `sandbox` prints is enough to log in, by its page; its logins are kept apart, and end with it."""
-    serving = asyncio.ensure_future(serve(Plan(jobs=3, token_life=60.0)))
-    greeting = ""
-    while "ccactivity login" not in greeting:
-        await asyncio.sleep(0.1)
-        greeting += capsys.readouterr().out
-    env = dict(
-        re.findall(r"^export (\w+)=(\S+)$", greeting.partition("unset CCACTIVITY_ACCESS_TOKEN")[2], re.MULTILINE)
-    )
-    for name, value in env.items():
-        monkeypatch.setenv(name, value)
-    job = asyncio.ensure_future(login(Application(), None, as_json=False))
-    async with begun(job, capsys) as (shown, code), aiohttp.ClientSession() as http:
-        (page,) = re.findall(rf"http://127\.0\.0\.1:\d+/activate\?user_code={code}", shown)
-        async with http.get(page) as answer:
-            assert f'value="{code}"' in await answer.text()
-        async with http.post(page.partition("?")[0], data={"user_code": code, "verdict": "approved"}) as answer:
-            assert 200 == answer.status
-        assert 0 == await job
-
-    assert "good until" in capsys.readouterr().out
-    assert 0 == await list_(Connection(), Form.JSON, state=None, limit=None)
-    assert 3 == capsys.readouterr().out.count("\n")
-    assert 0 == await whoami(None, refresh=False, as_json=True)
-
-    told = json.loads(capsys.readouterr().out)
-    kept = Path(told["stored_in"])
-
-    assert timedelta(seconds=60) == datetime.fromisoformat(told["expires_at"]) - datetime.fromisoformat(
-        told["obtained_at"]
-    )
-    assert str(kept) == env["CCACTIVITY_TOKEN_STORE"]
-    assert [] == kept_in(store)
-
-    serving.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await serving
-
-    assert " 0 of them against the vendor's rules" in capsys.readouterr().err
-    assert [] == kept_in(kept)
+    assert 0 == oauth_vendor.requests.total()

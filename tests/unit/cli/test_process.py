@@ -1,33 +1,19 @@
-"""The command line as a process: signals, pipes, terminals, what is imported, and life without the extra."""
+"""The command line as a process: signals, pipes and terminals."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
-import pty
 import re
-import select
 import signal
-import struct
-import subprocess
-import sys
-import termios
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ccactivity.sandbox import Life, Sandbox
 
-# A process that finds neither of the libraries of the extra.
-BARE = """
-import sys
-sys.modules |= dict.fromkeys(["cyclopts", "rich"])
-from ccactivity.cli import main
-sys.exit(main())
-"""
+from .processes import Terminal, started
+
 LONG = Life(duration=3600, update_every=0.2)
 
 
@@ -37,65 +23,11 @@ def vendor() -> Iterator[Sandbox]:
         yield sandbox
 
 
-def environment(sandbox: Sandbox | None = None, **more: str) -> dict[str, str]:
-    ours = ("CCACTIVITY_", "NO_COLOR", "COLUMNS", "LINES")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return kept | {"TERM": "xterm-256color"} | (sandbox.env if sandbox else {}) | more
-
-
-def run(*words: str, code: str | None = None) -> subprocess.CompletedProcess[str]:
-    start = ["-m", "ccactivity"] if code is None else ["-c", code]
-    command = [sys.executable, *start, *words]
-    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=30, check=False)
-
-
-@contextlib.contextmanager
-def started(*words: str, sandbox: Sandbox | None = None, code: str | None = None) -> Iterator[subprocess.Popen[str]]:
-    start = ["-m", "ccactivity"] if code is None else ["-c", code]
-    command = [sys.executable, *start, *words]
-    env = environment(sandbox)
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, env=env, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-class Terminal:
-    """A process on a terminal of its own, and what it has written there."""
-
-    def __init__(self, *words: str, columns: int, sandbox: Sandbox | None, env: dict[str, str]) -> None:
-        self._side, other = pty.openpty()
-        fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        command = [sys.executable, "-m", "ccactivity", *words]
-        self.process = subprocess.Popen(
-            command, stdin=other, stdout=other, stderr=other, env=environment(sandbox, **env), start_new_session=True
-        )
-        os.close(other)
-        self.text = ""
-
-    def read_until(self, enough: Callable[[str], bool]) -> None:
-        until = time.monotonic() + 20
-        while not enough(self.text):
-            assert time.monotonic() < until, self.text
-            if select.select([self._side], [], [], 0.2)[0]:
-                try:
-                    self.text += os.read(self._side, 1 << 16).decode()
-                except OSError:  # the other side is closed
-                    return
-
-    def close(self) -> int:
-        self.read_until(lambda _: self.process.poll() is not None)
-        os.close(self._side)
-        return self.process.wait(10)
-
-
 def lines(text: str) -> list[str]:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "\n").split("\n")
 
 
-# --- signals and pipes ----------------------------------------------------------------------------------------------
+# --- signals and pipes ------------------------------------------------------------------------------------------------
 
 
 def test_ctrl_c(vendor: Sandbox) -> None:
@@ -137,27 +69,6 @@ def test_ids_from_stdin(vendor: Sandbox) -> None:
     assert err.endswith(" s  1 completed\n")
 
 
-def test_sandbox() -> None:
-    """`sandbox` says where it listens and with which token, serves, and ends with Ctrl-C."""
-    with started("sandbox", "--jobs", "3", "--speed", "100", "--fault", "slow:0", "--fault", "503:0") as process:
-        assert process.stdout is not None
-        text = ""
-        while "watch --all" not in text:
-            text += process.stdout.readline()
-        env = dict(re.findall(r"export (\w+)=(\S+)", text))
-        command = [sys.executable, "-m", "ccactivity", "list", "--json"]
-        listed = subprocess.run(
-            command, env=environment() | env, capture_output=True, text=True, check=True, timeout=20
-        )
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=10)
-
-    assert 3 == listed.stdout.count("\n")
-    assert 130 == process.returncode
-    assert "1 requests, 0 of them against the vendor's rules" in err
-    assert "Traceback" not in err
-
-
 def test_ctrl_c_of_a_login(vendor: Sandbox, tmp_path: Path) -> None:
     """Ctrl-C ends a login with 130, and nothing is stored or said of it."""
     vendor.register_client()
@@ -174,16 +85,7 @@ def test_ctrl_c_of_a_login(vendor: Sandbox, tmp_path: Path) -> None:
     assert not (tmp_path / "tokens").exists()
 
 
-def test_a_port_that_is_taken(vendor: Sandbox) -> None:
-    """A port that another program has is wrong usage."""
-    port = vendor.base_url.split(":")[2].removesuffix("/v3")
-    done = run("sandbox", "--port", port)
-
-    assert 2 == done.returncode
-    assert f"error: port {port} cannot be listened on" in done.stderr
-
-
-# --- terminals ------------------------------------------------------------------------------------------------------
+# --- terminals --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -231,73 +133,3 @@ def test_dumb_terminal(vendor: Sandbox) -> None:
     assert 0 == terminal.close()
     assert "\x1b" not in terminal.text
     assert "1 completed" in terminal.text
-
-
-# --- imports --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("words", [["--help"], ["login", "--help"], ["--version"], ["completion", "bash"]])
-def test_help_imports_nothing_heavy(words: list[str]) -> None:
-    """Help does not wait for the HTTP library."""
-    code = (
-        "import sys\nfrom ccactivity.cli import main\n"
-        "code = main()\nheavy = {'aiohttp', 'cattrs', 'backoff', 'oauthlib', 'rich.live'}\n"
-        "assert not heavy & set(sys.modules)\nsys.exit(code)"
-    )
-    done = run(*words, code=code)
-
-    assert (0, "") == (done.returncode, done.stderr)
-
-
-@pytest.mark.parametrize(
-    ("command", "extras"),
-    [
-        *((name, "cli") for name in ("list", "get", "watch", "history", "sandbox", "completion")),
-        ("--install-completion", "cli"),
-        ("login", "cli,oauth"),
-    ],
-)
-def test_without_the_extra(command: str, extras: str) -> None:
-    """Without the extra a command says in one line what to install."""
-    done = run(command, "x", code=BARE)
-
-    assert (2, "") == (done.returncode, done.stdout)
-    assert f'ccactivity {command} needs more than the library: pip install "ccactivity[{extras}]"\n' == done.stderr
-
-
-@pytest.mark.parametrize("words", [["--help"], ["demo", "--help"], ["--version"]])
-def test_help_without_the_extra(words: list[str]) -> None:
-    """Help and version work without the extra."""
-    done = run(*words, code=BARE)
-
-    assert (0, "") == (done.returncode, done.stderr)
-
-
-def test_wrong_usage_without_the_extra() -> None:
-    """The demo without the extra takes as many imports as with it."""
-    for words in (["demo", "--imports", "0"], ["frobnicate"], []):
-        assert 2 == run(*words, code=BARE).returncode
-
-
-def test_demo_without_the_extra() -> None:
-    """The demo runs without the extra, in plain lines."""
-    with started("demo", "--imports", "2", code=BARE) as process:
-        assert process.stdout is not None
-        out = [process.stdout.readline() for _ in range(4)]
-        process.send_signal(signal.SIGINT)
-        rest, err = process.communicate(timeout=10)
-
-    assert "A simulated vendor listens at http://127.0.0.1:" in out[0]
-    assert "import   1  initialized" in out[3]
-    assert rest.endswith(" not ended\n")
-    assert (130, "") == (process.returncode, err)
-
-
-def test_completion_is_installed(tmp_path: Path) -> None:
-    """`--install-completion` puts a script where the shell finds it."""
-    env = environment() | {"HOME": str(tmp_path), "SHELL": "/bin/bash"}
-    command = [sys.executable, "-m", "ccactivity", "--install-completion", "--shell", "bash"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=20, check=False)
-
-    assert 0 == done.returncode, done.stderr
-    assert any("ccactivity" in path.read_text() for path in tmp_path.rglob("*ccactivity*") if path.is_file())
