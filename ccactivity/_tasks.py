@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import math
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
@@ -20,29 +19,29 @@ def spawn(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
 
 
 async def wait_until_set(event: asyncio.Event, timeout: float) -> None:
-    """Return when an event is set, or after `timeout` seconds (infinity: never); a cancellation then is heard."""
+    """Return when an event is set, or after `timeout` seconds."""
     with suppress(TimeoutError):
         # Not asyncio.wait_for: before Python 3.12 it swallows a cancellation that arrives with the result.
-        async with asyncio.timeout(None if timeout == math.inf else timeout):
+        async with asyncio.timeout(timeout):
             await event.wait()
 
 
 class SingleFlight(Generic[T]):
-    """Runs one coroutine at a time, however many callers want its result; a cancelled caller does not cancel it."""
+    """Runs one coroutine at a time, however many callers want its result; a cancelled caller does not cancel it.
+
+    `running`: whether one is under way.
+    """
 
     def __init__(self) -> None:
         self._task: asyncio.Task[T] | None = None
-
-    @property
-    def running(self) -> bool:
-        """Whether one is under way."""
-        return self._task is not None
+        self.running: bool = False
 
     def start(self, work: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
         """Return the run that is under way, or start one; its error, if nobody waits for it, is not reported."""
         if self._task is None:
             self._task = spawn(work())
             self._task.add_done_callback(self._done)
+            self.running = True
         return self._task
 
     async def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -62,24 +61,24 @@ class SingleFlight(Generic[T]):
             self._task.cancel()
 
     def _done(self, task: asyncio.Task[T]) -> None:
-        self._task = None
+        self._task, self.running = None, False
         if not task.cancelled():
             task.exception()  # retrieved, so that asyncio does not report it again
 
 
 class LoopBound:
-    """Belongs to the event loop that uses it first. `what`: such as "this session", for the error."""
+    """Belongs to the event loop that uses it first, `loop`. `what`: such as "this session belongs", for the error."""
 
     def __init__(self, what: str, advice: str) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._what = what
         self._advice = advice
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     def bind(self) -> asyncio.AbstractEventLoop:
         """Return the running loop; RuntimeError if it is another one than before."""
         loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop:
+        if self.loop is None:
+            self.loop = loop
+        elif self.loop is not loop:
             raise RuntimeError(f"{self._what} to another event loop; {self._advice}")
         return loop

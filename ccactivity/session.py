@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
@@ -330,7 +331,8 @@ class ActivitySession:
         """Bind the session to the loop that uses it first."""
         if self._client.closed:
             raise SessionClosedError("the session is closed")
-        self._loop.bind()
+        if asyncio.get_running_loop() is not self._loop.loop:
+            self._loop.bind()
 
     def _notice(self, field: str, value: object) -> None:
         """Warn of a value that is not what the vendor documents, once for each field and kind of value."""

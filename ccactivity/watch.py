@@ -28,33 +28,30 @@ __all__ = ["BatchResult", "BatchWatch", "Watch"]
 _MAX_IDS_NAMED: Final = 5  # in the error of malformed ids
 
 
+@attrs.define(eq=False)
 class _Subscription:
     """What a watch has with the hub, apart from the watch itself, so that a forgotten watch can be freed.
 
-    `unfinished`: ids that are not over yet, with the last snapshot handed over of each.
+    `hub`, `loop`: those that it is attached to, None before and after. `unfinished`: ids that are not over yet, with
+    the last snapshot handed over of each.
     """
 
-    def __init__(self, queue: SnapshotQueue, enter: Callable[[], Hub], timeout: float | None) -> None:
-        self.queue = queue
-        self.timeout = timeout
-        self.first_look_requested = False
-        self.unfinished: dict[str, Activity | None] = {}
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self._known_ids: set[str] = set()
-        # What is worth knowing when an iteration that was cancelled is resumed, so that nothing is asked twice.
-        self._resume_from: dict[str, ResumePoint] = {}
-        self._enter = enter
-        self._hub: Hub | None = None
-        self._deadlines: deque[tuple[float, str]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def attached(self) -> bool:
-        return self._hub is not None
+    queue: SnapshotQueue
+    enter: Callable[[], Hub]
+    timeout: float | None
+    first_look_requested: bool = False
+    unfinished: dict[str, Activity | None] = attrs.field(factory=dict)
+    hub: Hub | None = None
+    loop: asyncio.AbstractEventLoop | None = None
+    _known_ids: set[str] = attrs.field(factory=set)
+    # What is worth knowing when an iteration that was cancelled is resumed, so that nothing is asked twice.
+    _resume_from: dict[str, ResumePoint] = attrs.field(factory=dict)
+    _deadlines: deque[tuple[float, str]] = attrs.field(factory=deque)
+    _timer: asyncio.TimerHandle | None = None
 
     def attach(self) -> None:
         """Subscribe to what is unfinished; SessionClosedError, RuntimeError on another loop."""
-        self._hub = self._enter()
+        self.hub = self.enter()
         self.loop = asyncio.get_running_loop()
         for activity_id in self.unfinished:
             if activity_id not in self.queue.pending and activity_id not in self.queue.failures:
@@ -62,7 +59,7 @@ class _Subscription:
         self._resume_from.clear()
         self._schedule_timeout()
         if self.first_look_requested and len(self.unfinished) == 1:
-            self._hub.prioritize(next(iter(self.unfinished)))
+            self.hub.prioritize(next(iter(self.unfinished)))
 
     def add(self, activity_id: str) -> None:
         """Subscribe to one more, unless it was added before: also one that has ended comes only once."""
@@ -74,7 +71,7 @@ class _Subscription:
 
     def detach(self) -> Hub | None:
         """Free everything; what is pending stays. Returns the hub if there was one."""
-        hub, self._hub = self._hub, None
+        hub, self.hub = self.hub, None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -85,12 +82,12 @@ class _Subscription:
         return hub
 
     def _subscribe(self, activity_id: str) -> None:
-        assert self._hub is not None
+        assert self.hub is not None
         assert self.loop is not None
         got = self.unfinished[activity_id]
         if self.timeout is not None and got is None:
             self._deadlines.append((self.loop.time() + self.timeout, activity_id))
-        self._hub.subscribe(self.queue, activity_id, got=got, resume_from=self._resume_from.get(activity_id))
+        self.hub.subscribe(self.queue, activity_id, got=got, resume_from=self._resume_from.get(activity_id))
 
     def _schedule_timeout(self) -> None:
         if self._timer is None and self._deadlines and self.loop is not None:
@@ -98,14 +95,14 @@ class _Subscription:
 
     def _time_out(self) -> None:
         assert self.loop is not None
-        assert self._hub is not None
+        assert self.hub is not None
         assert self.timeout is not None
         self._timer = None
         while self._deadlines and self._deadlines[0][0] <= self.loop.time():
             _, activity_id = self._deadlines.popleft()
             if activity_id in self.queue.unfinished:
                 last = self.queue.pending.get(activity_id) or self.unfinished.get(activity_id)
-                self._hub.unsubscribe(self.queue, activity_id)
+                self.hub.unsubscribe(self.queue, activity_id)
                 self.queue.fail(activity_id, WatchTimeoutError(activity_id, last, self.timeout))
         self._schedule_timeout()
 
@@ -138,29 +135,38 @@ class _WatchBase:
         queue = self._subscription.queue
         if not self._over and queue.pending:
             snapshot = queue.take()
-            if snapshot.done:
-                self._subscription.unfinished.pop(snapshot.activity_id, None)
-            else:
+            if snapshot.activity_id in queue.unfinished:
                 self._subscription.unfinished[snapshot.activity_id] = snapshot
+            else:
+                self._subscription.unfinished.pop(snapshot.activity_id, None)
             return snapshot
         error = None if self._over else queue.aborted or self._conclusion()
-        await self.aclose()
+        await self._end()
         if error is not None:
             raise error
         raise StopAsyncIteration
 
+    async def _end(self) -> None:
+        """Stop at the natural end, when nothing is under way that has to be waited for."""
+        self._stop()
+
     async def aclose(self) -> None:
         """Stop watching. Nothing is asked for on its behalf any more, and iterating it further ends at once."""
-        self._over = True
-        self._stop_source()
-        hub = self._subscription.detach()
-        self._subscription.queue.wake()
+        hub = self._stop()
         if hub is not None:
             await hub.settled()
 
+    def _stop(self) -> Hub | None:
+        self._over = True
+        self._stop_source()
+        hub = self._subscription.detach()
+        if self._busy:
+            self._subscription.queue.wake()  # whoever iterates it
+        return hub
+
     def __del__(self) -> None:
         subscription = self._subscription
-        if subscription.attached and subscription.loop is not None and not subscription.loop.is_closed():
+        if subscription.hub is not None and subscription.loop is not None and not subscription.loop.is_closed():
             subscription.loop.call_soon_threadsafe(self._detach, subscription)
 
     @staticmethod
@@ -184,7 +190,7 @@ class _WatchBase:
         self._busy = True
         queue = self._subscription.queue
         try:
-            if not self._over and not self._subscription.attached:
+            if not self._over and self._subscription.hub is None:
                 self._attach()
             while not (self._over or queue.pending or queue.aborted or self._finished()):
                 await queue.changed()
@@ -263,7 +269,7 @@ class BatchWatch(_WatchBase):
         if self._source is not None and self._id_source.cancelled:
             raise RuntimeError("this watch was cancelled, and its source of ids with it; make a new one")
         super()._attach()
-        if self._source is not None and self._reader_task is None and self._subscription.attached:
+        if self._source is not None and self._reader_task is None and self._subscription.hub is not None:
             self._reader_task = asyncio.create_task(_read_ids(self._source, self._subscription, self._id_source))
 
     def _stop_source(self) -> None:
@@ -276,6 +282,8 @@ class BatchWatch(_WatchBase):
         await super().aclose()
         if self._reader_task is not None and not self._reader_task.done():
             await asyncio.wait([self._reader_task])
+
+    _end = aclose  # its source of ids may have to be closed
 
     def __del__(self) -> None:
         if self._reader_task is not None and not self._reader_task.done():
@@ -306,7 +314,7 @@ async def _read_ids(source: AsyncIterator[str], subscription: _Subscription, sta
     """Follow ids as a source gives them. Its own errors, and a malformed id, are raised when all else is delivered."""
     try:
         async for activity_id in source:
-            if subscription.attached:
+            if subscription.hub is not None:
                 subscription.add(check_id(activity_id))
     except Exception as error:  # noqa: BLE001 -- a user's source may raise anything; the consumer gets it
         state.error = error

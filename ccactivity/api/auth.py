@@ -15,26 +15,26 @@ _CLOSE_TIMEOUT_S: Final = 10.0
 
 
 class Authenticator:
-    """Asks a source for tokens. A refused one is reported to it once, however many requests carried it."""
+    """Asks a source for tokens. A refused one is reported to it once, however many requests carried it.
+
+    `refresh`: the report that is under way, if any; the current token is then on its way out. Whether it went well is
+    for those whose token was refused.
+    """
 
     def __init__(self, source: TokenSource) -> None:
+        self.refresh: SingleFlight[None] = SingleFlight()
         self._source = source
-        self._refresh: SingleFlight[None] = SingleFlight()
-
-    @property
-    def refreshing(self) -> bool:
-        """Whether the current token is on its way out."""
-        return self._refresh.running
-
-    async def wait(self) -> None:
-        """Wait until no refresh is under way. Whether it went well is for those whose token was refused."""
-        await self._refresh.wait()
+        self._given: object = None
+        self._token = Secret()
 
     async def token(self) -> Secret:
         """Return the token to send now, after a refresh that is under way; TokenError for one that cannot be sent."""
-        if self._refresh.running:
-            await self._refresh.wait()
-        return Secret(check_given(await self._source.access_token()))
+        if self.refresh.running:
+            await self.refresh.wait()
+        given = await self._source.access_token()
+        if given is not self._given:
+            self._given, self._token = given, Secret(check_given(given))
+        return self._token
 
     async def is_current(self, token: str) -> bool:
         """Whether the source would give this very token again."""
@@ -46,9 +46,9 @@ class Authenticator:
         async def report() -> None:
             await self._source.refused(refused)
 
-        await self._refresh.run(report)
+        await self.refresh.run(report)
         return not await self.is_current(refused)
 
     async def aclose(self) -> None:
         """Let a refresh that is under way end."""
-        await self._refresh.aclose(_CLOSE_TIMEOUT_S)
+        await self.refresh.aclose(_CLOSE_TIMEOUT_S)

@@ -21,7 +21,6 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Generator
-from contextlib import suppress
 from typing import Any, Final, Generic, TypeVar
 
 import attrs
@@ -69,13 +68,15 @@ class _RetryableError(Exception):
 
 @attrs.define(eq=False)
 class _Operation(Generic[T]):
-    """One question through all of its attempts."""
+    """One question through all of its attempts, with the token and the permit of the attempt under way."""
 
+    client: ApiClient
     request: Request
     decode: Callable[[Outcome], T]
     background: bool
-    started_at: float
     permit: Permit | None
+    started_at: float
+    token: Secret = attrs.field(default=Secret(), repr=False)
     failures: Counter[RetryReason] = attrs.field(factory=Counter)
     reported_token: bool = False
 
@@ -85,54 +86,39 @@ class _Operation(Generic[T]):
             return True
         return failure.reason not in (RetryReason.FAILED, RetryReason.UNREADABLE)
 
-    def unreadable(self, error: DecodeError) -> DecodeError:
-        """The error with the request that it is about."""
-        return DecodeError(
-            error.problem,
-            status=error.status,
-            excerpt=error.excerpt,
-            method=self.request.method,
-            path=self.request.path,
-        )
-
-
-@attrs.define(eq=False)
-class _Attempt:
-    """The permit and the token of one attempt; each real send passes through `before_each_send`."""
-
-    client: ApiClient
-    operation: _Operation[Any]
-    permit: Permit
-    token: Secret = attrs.field(repr=False)
-
     async def before_each_send(self) -> str:
         """Return the value of the Authorization header for a request that is about to leave."""
-        auth = self.client.auth
-        ask_again = self.permit.waited
-        if self.permit.sent:
+        auth, permit = self.client.auth, self.permit
+        assert permit is not None
+        ask_again = permit.waited
+        if permit.sent:
             # The HTTP library sends again by itself, on a connection that turned out to be dead.
-            self.permit.settle(PermitResult.NO_ANSWER)
-            await self._acquire_again()
-            ask_again = True
-        while auth.refreshing:
+            permit, ask_again = await self._replace_permit(permit), True
+        while auth.refresh.running:
             # Not with a token that is on its way out, and not with a permit that gets old meanwhile.
-            self.permit.settle(PermitResult.NOT_SENT)
-            await self._acquire_again()
-            ask_again = True
+            permit, ask_again = await self._replace_permit(permit), True
         if ask_again:
             self.token = await auth.token()
-        self.permit.sent = True
-        self.client.sent[self.operation.request.kind] += 1
+        permit.sent = True
+        self.client.sent[self.request.kind] += 1
         return Secret(f"Bearer {self.token}")
 
-    async def _acquire_again(self) -> None:
-        await self.client.auth.wait()
-        self.permit = await self.client.limiter.acquire(background=self.operation.background)
+    async def _replace_permit(self, permit: Permit) -> Permit:
+        permit.close()
+        await self.client.auth.refresh.wait()
+        self.permit = await self.client.limiter.acquire(background=self.background)
+        return self.permit
 
     def without_token(self, reply: Reply) -> Reply:
         """Take the token out of a body that quotes it, before anyone reads or shows it."""
         token = self.token.encode()
         return attrs.evolve(reply, body=reply.body.replace(token, b"(token)")) if token in reply.body else reply
+
+    def unreadable(self, error: DecodeError) -> DecodeError:
+        """The error with the request that it is about."""
+        request = self.request
+        where = {"method": request.method, "path": request.path}
+        return DecodeError(error.problem, status=error.status, excerpt=error.excerpt, **where)
 
 
 class ApiClient:
@@ -168,47 +154,48 @@ class ApiClient:
     ) -> T:
         """Ask until there is an answer that `decode` understands, or no sense in asking again.
 
-        `permit`: one that was acquired before; it is used for the first attempt, or given back.
+        `permit`: one that was acquired before, for the first attempt. Whoever acquired it closes it.
         """
-        operation = _Operation(request, decode, background, asyncio.get_running_loop().time(), permit)
+        if self.closed:
+            raise SessionClosedError("the session is closed")
+        operation = _Operation(self, request, decode, background, permit, asyncio.get_running_loop().time())
+        scope = asyncio.timeout(None)
+        self._scopes.add(scope)
         error: CCActivityError
         try:
-            async with _ClosableScope(self):
+            async with scope:
                 return await self._with_retries(operation)
         except _RetryableError as last:
             error = last.error
+        except TimeoutError:
+            if not scope.expired():
+                raise  # of a user's token source
+            error = SessionClosedError("the session was closed meanwhile")
         finally:
-            if operation.permit is not None:
-                operation.permit.close()
+            self._scopes.discard(scope)
         # Raised out here, so that it carries no trace of the retries.
         raise error
 
     # --- one attempt ------------------------------------------------------------------------------------------------
 
     async def _attempt(self, operation: _Operation[T]) -> T:
-        token = await self.auth.token()
-        permit, operation.permit = operation.permit, None
-        if permit is not None and permit.expired:
-            # Others like it have waited for the token too, and would now be sent all at once.
-            permit.close()
-            permit = None
-        attempt = _Attempt(
-            self, operation, permit or await self.limiter.acquire(background=operation.background), token
-        )
-        try:
-            outcome = classify(attempt.without_token(await self._send(attempt)))
-            if outcome.kind is OutcomeKind.ANSWER:
-                return self._decode(attempt, operation, outcome)
-            raise await self._error_of(attempt, outcome)
-        finally:
-            attempt.permit.close()
-
-    async def _send(self, attempt: _Attempt) -> Reply:
-        loop, operation = asyncio.get_running_loop(), attempt.operation
-        request, began = operation.request, loop.time()
+        loop, request = asyncio.get_running_loop(), operation.request
         failed: TransportError | DecodeError
+        operation.token = await self.auth.token()
+        if operation.permit is not None and loop.time() > operation.permit.expires_at:
+            # Others like it have waited for the token too, and would now be sent all at once.
+            operation.permit.close()
+        if operation.permit is None or operation.permit.settled:
+            operation.permit = await self.limiter.acquire(background=operation.background)
+        began = loop.time()
         try:
-            reply = await self._transport.send(request, attempt.before_each_send)
+            reply = await self._transport.send(request, operation.before_each_send)
+            _log.debug("%s: HTTP %d in %.3f s", request, reply.status, loop.time() - began)
+            outcome = classify(operation.without_token(reply))
+            if outcome.kind is OutcomeKind.ANSWER:
+                self._retry_state.answered()
+                operation.permit.settle(PermitResult.ANSWERED)
+                return operation.decode(outcome)
         except (UntrustedServerError, BodyTooLargeError):
             raise
         except TransportError as error:
@@ -216,54 +203,44 @@ class ApiClient:
         except DecodeError as error:
             reason, failed = RetryReason.UNREADABLE, operation.unreadable(error)
         else:
-            _log.debug("%s %s: HTTP %d in %.3f s", request.method, request.path, reply.status, loop.time() - began)
-            return reply
+            raise await self._error_of(operation, outcome)
+        finally:
+            if not operation.permit.settled:
+                operation.permit.close()
         _log.debug("%s", failed)
         raise _RetryableError(reason, failed, operation)
 
-    def _decode(self, attempt: _Attempt, operation: _Operation[T], outcome: Outcome) -> T:
-        self._answered(attempt)
-        try:
-            return operation.decode(outcome)
-        except DecodeError as problem:
-            failed = operation.unreadable(problem)
-        raise _RetryableError(RetryReason.UNREADABLE, failed, operation)
-
-    async def _error_of(self, attempt: _Attempt, outcome: Outcome) -> Exception:
+    async def _error_of(self, operation: _Operation[Any], outcome: Outcome) -> Exception:
         """Settle the permit, and return what to raise for a reply that is not an answer."""
-        operation = attempt.operation
+        assert operation.permit is not None
         error = error_from(operation.request, outcome)
         if outcome.kind is OutcomeKind.TRANSIENT:
             return _RetryableError(RetryReason.FAILED, error, operation, outcome.retry_after)
         if (reason := _THROTTLES.get(outcome.kind)) is not None:
             now, chance = asyncio.get_running_loop().time(), random.random()
             pause = self._retry_state.pause(reason, now=now, retry_after=outcome.retry_after, chance=chance)
-            attempt.permit.settle(PermitResult.THROTTLED, pause=pause)
+            operation.permit.settle(PermitResult.THROTTLED, pause=pause)
             return _RetryableError(reason, error, operation)
         if outcome.kind is OutcomeKind.QUOTA_EXCEEDED:
-            attempt.permit.settle(PermitResult.QUOTA_EXCEEDED, server_time=outcome.server_time)
+            operation.permit.settle(PermitResult.QUOTA_EXCEEDED, server_time=outcome.server_time)
             return self.limiter.quota_exceeded_error()
-        self._answered(attempt)
-        if outcome.kind is OutcomeKind.UNAUTHORIZED and await self._replace_token(attempt):
+        self._retry_state.answered()
+        operation.permit.settle(PermitResult.ANSWERED)
+        if outcome.kind is OutcomeKind.UNAUTHORIZED and await self._replace_token(operation):
             return _RetryableError(RetryReason.TOKEN, error, operation)
         if outcome.kind is OutcomeKind.UNEXPECTED:
             problem = DecodeError("a redirect, which the API has none of", status=outcome.reply.status)
             return operation.unreadable(problem)
         return error
 
-    def _answered(self, attempt: _Attempt) -> None:
-        self._retry_state.answered()
-        attempt.permit.settle(PermitResult.ANSWERED)
-
-    async def _replace_token(self, attempt: _Attempt) -> bool:
+    async def _replace_token(self, operation: _Operation[Any]) -> bool:
         """See to it that there is another token than the refused one, once an operation; False if there is none."""
-        operation = attempt.operation
-        if not await self.auth.is_current(attempt.token):
+        if not await self.auth.is_current(operation.token):
             return True
         if operation.reported_token:
             return False
         operation.reported_token = True
-        return await self.auth.replace(attempt.token)
+        return await self.auth.replace(operation.token)
 
     # --- retries ----------------------------------------------------------------------------------------------------
 
@@ -286,24 +263,3 @@ class ApiClient:
             retry_after=failure.retry_after,
             chance=random.random(),
         )
-
-
-class _ClosableScope:
-    """What happens inside ends with SessionClosedError when the client is closed, before or meanwhile."""
-
-    def __init__(self, client: ApiClient) -> None:
-        if client.closed:
-            raise SessionClosedError("the session is closed")
-        self._scopes = client._scopes
-        self._timeout = asyncio.timeout(None)
-
-    async def __aenter__(self) -> None:
-        await self._timeout.__aenter__()
-        self._scopes.add(self._timeout)
-
-    async def __aexit__(self, kind: object, error: object, traceback: object) -> None:
-        self._scopes.discard(self._timeout)
-        with suppress(TimeoutError):
-            await self._timeout.__aexit__(kind, error, traceback)  # type: ignore[arg-type]  # handed on as it came
-            return
-        raise SessionClosedError("the session was closed meanwhile")

@@ -90,9 +90,9 @@ class Decoder:
     def decode_activity(self, body: bytes, wanted: str) -> Activity:
         """Read one activity; `DecodeError` unless it is the wanted one."""
         row = decode_json(body)
-        activity = self._row(row)
-        if activity is None:
+        if not _is_activity(row):
             raise DecodeError("no activity", excerpt=_excerpt(body))
+        activity: Activity = self._activity(row)
         if activity.activity_id != wanted:
             raise DecodeError("another activity than the one asked for", excerpt=_excerpt(body))
         return activity
@@ -147,9 +147,6 @@ class Decoder:
                 raise DecodeError(f"none of its rows is one of {what}", excerpt=_excerpt(body))
             self._notice(what, next(row for row in rows if not is_one(row)))
         return good
-
-    def _row(self, row: Any) -> Activity | None:
-        return self._activity(row) if _is_activity(row) else None
 
     def _decode_unless_same(self, known: Callable[[str], Activity | None], row: dict[str, Any]) -> Activity:
         last = known(row["activity_id"])

@@ -68,7 +68,8 @@ class Endpoint:
         collection = f"{self.prefix}/activities"
         if _climbs(path) or not (path == collection or path.startswith(collection + "/")):
             raise UnsafeLinkError(f"it leads outside {collection}", link=escape(href, 80))
-        return attrs.evolve(current, path=quote(path, safe="/~:@!$&'()*+,;=%"), query=query)
+        plain = quote(path, safe="/~:@!$&'()*+,;=%")
+        return attrs.evolve(current, target=f"{plain}?{query}" if query else plain)
 
     def _local(self, href: str) -> str:
         """Path and query of a link to our own origin; a link may hold the origin or leave it out."""

@@ -9,9 +9,6 @@ import attrs
 
 __all__ = ["CAMPAIGN_DATA", "CONTACT_DATA", "Reply", "Request", "Scope"]
 
-_ACCEPT: Final = {"Accept": "application/json", "Cache-Control": "no-cache"}
-_FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
-
 
 @attrs.frozen
 class Scope:
@@ -30,32 +27,25 @@ CAMPAIGN_DATA: Final = Scope("campaign_data", "campaign:read")
 class Request:
     """One request.
 
-    `kind`: "list", "get", "history" or "token", for statistics. `scope`: None for what takes no token. `body`: an
-    encoded form, which only a POST has. `idempotent`: whether sending it twice does what sending it once does; such a
-    request may be repeated when its answer was lost. By default a GET is, and nothing else.
+    `kind`: "list", "get", "history" or "token", for statistics. `target`: path and query as they stand in the request
+    line. `scope`: None for what takes no token. `body`: an encoded form, which only a POST has. `idempotent`: whether
+    sending it twice does what sending it once does, so that it may be repeated when its answer was lost.
     """
 
     kind: str
-    path: str
-    query: str = ""
+    target: str
     scope: Scope | None = CONTACT_DATA
     method: str = "GET"
     body: bytes | None = attrs.field(default=None, repr=False)
-    idempotent: bool = attrs.field(kw_only=True)
-
-    @idempotent.default
-    def _get_is_idempotent(self) -> bool:
-        return self.method == "GET"
+    idempotent: bool = True
 
     @property
-    def target(self) -> str:
-        """Path and query as they stand in the request line."""
-        return f"{self.path}?{self.query}" if self.query else self.path
+    def path(self) -> str:
+        """The target without its query, which may hold more than a log should."""
+        return self.target.partition("?")[0]
 
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The headers of its kind; those of every request are the transport's."""
-        return _ACCEPT if self.body is None else _ACCEPT | _FORM
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
 
 
 @attrs.frozen
@@ -65,8 +55,3 @@ class Reply:
     status: int
     headers: Mapping[str, str] = attrs.field(factory=dict)
     body: bytes = attrs.field(default=b"", repr=False)
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether the status is a 2xx."""
-        return 200 <= self.status < 300

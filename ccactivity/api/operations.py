@@ -16,7 +16,7 @@ MAX_PAGE_SIZE: Final = 500
 def list_activities(endpoint: Endpoint, *, limit: int, state: str | None = None) -> Request:
     """GET /activities: at most `limit` (1 to 500) rows a page, of one state or of all."""
     query = urlencode({"limit": limit, **({"state": state} if state else {})})
-    return Request("list", f"{endpoint.prefix}/activities", query)
+    return Request("list", f"{endpoint.prefix}/activities?{query}")
 
 
 def get_activity(endpoint: Endpoint, activity_id: str) -> Request:

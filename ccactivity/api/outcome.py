@@ -110,7 +110,7 @@ class Outcome:
 
 def classify(reply: Reply) -> Outcome:
     """Say what a reply means, by its status and, for 429, by the vendor's error_key."""
-    if reply.succeeded:
+    if 200 <= reply.status < 300:
         return Outcome(OutcomeKind.ANSWER, reply)
     key, message = _read_error_body(reply.body)
     return Outcome(_kind_of(reply.status, key), reply, key, message)

@@ -32,6 +32,8 @@ __all__ = ["MAX_BODY_BYTES", "Transport"]
 
 MAX_BODY_BYTES: Final = 8 * 1024 * 1024
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+_HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", "Cache-Control": "no-cache"}
+_FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 _CERTIFICATE_ERRORS: Final = (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)
 
 
@@ -48,7 +50,7 @@ class Transport:
         self._borrowed = http
         self._own: aiohttp.ClientSession | None = None
         self._timeout = timeout
-        self._headers = {"User-Agent": agent, "Accept-Encoding": "gzip, deflate"}
+        self._headers = _HEADERS | {"User-Agent": agent}
 
     async def aclose(self) -> None:
         """Close the own session, if there is one."""
@@ -107,7 +109,7 @@ class Transport:
         async with http.request(
             request.method,
             URL(self._base + request.target, encoded=True),
-            headers={**request.headers, **self._headers},
+            headers=self._headers if request.body is None else self._headers | _FORM,
             data=request.body,
             timeout=_NO_TIMEOUT,
             allow_redirects=False,

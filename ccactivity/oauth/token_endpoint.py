@@ -80,7 +80,7 @@ class Asker:
         Raises Refused; NotSentError, UntrustedServerError and ThrottledError if nothing was taken; TransportError,
         ServerError and DecodeError if that is unknown.
         """
-        request = Request("token", endpoint.prefix, scope=None, method="POST", body=form.encode())
+        request = Request("token", endpoint.prefix, scope=None, method="POST", body=form.encode(), idempotent=False)
         hidden = sorted({word for secret in secrets if secret for word in (secret, quote_plus(secret))}, key=len)
         unsent = throttles = lost = 0
         failure: CCActivityError
@@ -150,11 +150,12 @@ class _Throttled(Exception):
 
 
 def _judge(request: Request, reply: Reply, secrets: Iterable[str]) -> Answer:
-    for secret in secrets if not reply.succeeded else ():
+    outcome = classify(reply)
+    if outcome.kind is OutcomeKind.ANSWER:
+        return Answer(_fields(request, reply), outcome.server_time)
+    for secret in secrets:
         reply = attrs.evolve(reply, body=reply.body.replace(secret.encode(), b"(secret)"))
     outcome = classify(reply)
-    if reply.succeeded:
-        return Answer(_fields(request, reply), outcome.server_time)
     error = outcome.error_key
     where: dict[str, Any] = {
         "status": reply.status,

@@ -39,20 +39,16 @@ class Expired:
 
 @attrs.define
 class Absence:
-    """The 404s of one id. `since`: loop time at which it was first asked for."""
+    """The 404s of one id: `count` since it was last seen. `since`: loop time at which it was first asked for."""
 
     since: float
+    _new_grace: float | None
     count: int = 0
     gives_up_at: float | None = None
-    _new_grace: float | None = None
 
     def wait_for(self, grace: float) -> None:
         """Somebody gives it so many seconds to appear, from the next 404 on."""
         self._new_grace = max(grace, self._new_grace or 0.0)
-
-    def found(self) -> None:
-        """It was seen."""
-        self.count = 0
 
     def not_found(self, now: float, *, seen_before: bool) -> RetryIn | Gone | Expired:
         """Decide after one more 404."""

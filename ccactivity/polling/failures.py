@@ -26,11 +26,12 @@ class Failures:
     """What has failed of late, and until when it is left alone.
 
     `count`: requests without an answer since the last one. `next_probe`: loop time before which nothing is asked.
+    `held`: by id, how often it failed in a row, and the loop time until which it waits.
     """
 
     count: int = 0
     next_probe: float = -math.inf
-    _held: dict[str, tuple[int, float]] = attrs.field(factory=dict)  # by id: how often it failed, until when it waits
+    held: dict[str, tuple[int, float]] = attrs.field(factory=dict)
 
     def answered(self) -> None:
         """The vendor is there."""
@@ -43,17 +44,9 @@ class Failures:
 
     def hold(self, activity_id: str, now: float) -> None:
         """What got no answer was about this id."""
-        count = self._held.get(activity_id, (0, 0.0))[0] + 1
-        self._held[activity_id] = (count, now + delay_after(count))
-
-    def release(self, activity_id: str) -> None:
-        """It was answered for, or nobody asks for it any more."""
-        self._held.pop(activity_id, None)
-
-    def holds(self, activity_id: str) -> bool:
-        """Whether the last request for this id failed."""
-        return activity_id in self._held
+        count = self.held.get(activity_id, (0, 0.0))[0] + 1
+        self.held[activity_id] = (count, now + delay_after(count))
 
     def not_before(self, activity_id: str, due: float) -> float:
         """When this id may be asked for that is due then."""
-        return max(due, self._held[activity_id][1]) if activity_id in self._held else due
+        return max(due, self.held[activity_id][1]) if activity_id in self.held else due

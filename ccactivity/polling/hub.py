@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Protocol
 
 import attrs
@@ -40,46 +41,37 @@ class ActivitySource(Protocol):
         self, activity_id: str, *, grace: float, max_staleness: float | None, resume_from: ResumePoint | None = None
     ) -> None:
         """Poll an id, or poll it for one more subscriber."""
-        ...
 
     def remove(self, activity_id: str) -> ResumePoint | None:
         """Poll an id no more; an id that is not polled is not an error."""
-        ...
 
     def prioritize(self, activity_id: str) -> None:
         """Look at an id as a single call would, because somebody awaits it."""
-        ...
 
     async def settled(self) -> None:
         """Wait until what was stopped has ended."""
-        ...
 
 
+@attrs.define(eq=False, kw_only=True)
 class SnapshotQueue:
     """What is waiting for one consumer: at most one snapshot of each activity.
 
-    `unfinished`: ids that are polled for it. `grace`: seconds in which a 404 may yet become an activity.
-    `max_staleness`: seconds that an id goes unseen at most. `every_poll`: whether looks without a change are wanted
-    too.
+    `grace`: seconds in which a 404 may yet become an activity. `max_staleness`: seconds that an id goes unseen at most.
+    `every_poll`: whether looks without a change are wanted too. `unfinished`: ids that are polled for it.
     """
 
-    __slots__ = ("_waiter", "aborted", "every_poll", "failures", "grace", "max_staleness", "pending", "unfinished")
-
-    def __init__(self, *, grace: float, max_staleness: float | None, every_poll: bool = False) -> None:
-        self.grace: float = grace
-        self.max_staleness: float | None = max_staleness
-        self.every_poll: bool = every_poll
-        self.pending: dict[str, Activity] = {}
-        self.failures: dict[str, CCActivityError] = {}
-        self.unfinished: set[str] = set()
-        self.aborted: Exception | None = None
-        self._waiter: asyncio.Future[None] | None = None
+    grace: float
+    max_staleness: float | None = None
+    every_poll: bool = False
+    pending: dict[str, Activity] = attrs.field(factory=dict)
+    failures: dict[str, CCActivityError] = attrs.field(factory=dict)
+    unfinished: set[str] = attrs.field(factory=set)
+    aborted: Exception | None = None
+    _waiter: asyncio.Future[None] | None = None
 
     def put(self, activity: Activity) -> None:
-        """Put a snapshot in; a terminal one ends its activity here."""
+        """Put a snapshot in."""
         self.pending[activity.activity_id] = activity
-        if activity.done:
-            self.unfinished.discard(activity.activity_id)
         self.wake()
 
     def fail(self, activity_id: str, error: CCActivityError) -> None:
@@ -126,17 +118,11 @@ class Hub:
 
     def __init__(self) -> None:
         self._topics: dict[str, _Topic] = {}
-        self._source: ActivitySource | None = None
+        self._source: ActivitySource
 
     def connect(self, source: ActivitySource) -> None:
         """Take what polls from now on."""
         self._source = source
-
-    @property
-    def source(self) -> ActivitySource:
-        """What polls."""
-        assert self._source is not None
-        return self._source
 
     @property
     def watching(self) -> int:
@@ -162,7 +148,7 @@ class Hub:
         topic.subscribers.append(queue)
         if topic.latest is None and resume_from is not None:
             topic.latest, topic.seen_at = resume_from.activity, resume_from.looked_at
-        self.source.add(activity_id, grace=queue.grace, max_staleness=queue.max_staleness, resume_from=resume_from)
+        self._source.add(activity_id, grace=queue.grace, max_staleness=queue.max_staleness, resume_from=resume_from)
         if topic.latest is not None and (got is None or topic.latest.changed_from(got)):
             queue.put(topic.latest)
 
@@ -170,7 +156,7 @@ class Hub:
         """Make the first look at an activity at once, because somebody awaits it."""
         topic = self._topics.get(activity_id)
         if topic is not None and topic.latest is None:
-            self.source.prioritize(activity_id)
+            self._source.prioritize(activity_id)
 
     def unsubscribe(self, queue: SnapshotQueue, activity_id: str) -> ResumePoint | None:
         """Stop feeding a queue with one activity; what nobody else watches is polled no more."""
@@ -182,23 +168,25 @@ class Hub:
         if topic.subscribers:
             return ResumePoint(topic.latest, topic.seen_at)
         del self._topics[activity_id]
-        return self.source.remove(activity_id)
+        return self._source.remove(activity_id)
 
-    async def settled(self) -> None:
+    def settled(self) -> Awaitable[None]:
         """Wait until nothing is under way that nobody subscribes to any more."""
-        await self.source.settled()
+        return self._source.settled()
 
     # --- for what polls ---------------------------------------------------------------------------------------------
 
-    def publish(self, activity: Activity) -> None:
-        """An activity was seen: bring it to whoever subscribes, if something changed."""
+    def publish(self, activity: Activity, *, final: bool) -> None:
+        """An activity was seen: bring it to whoever subscribes, if something changed. `final`: it has ended."""
         topic = self._topics.get(activity.activity_id)
         if topic is None:
             return
         last, topic.latest = topic.latest, activity
         topic.seen_at = asyncio.get_running_loop().time()
-        if activity.done:
+        if final:
             del self._topics[activity.activity_id]
+            for queue in topic.subscribers:
+                queue.unfinished.discard(activity.activity_id)
         changed = last is None or (activity is not last and activity.changed_from(last))
         for queue in topic.subscribers:
             if changed or queue.every_poll:
@@ -214,7 +202,7 @@ class Hub:
         """Nothing can be followed any more: end every watch with an error, once."""
         queues = {queue for topic in self._topics.values() for queue in topic.subscribers}
         for activity_id in tuple(self._topics):
-            self.source.remove(activity_id)
+            self._source.remove(activity_id)
         self._topics.clear()
         for queue in queues:
             queue.abort(error)

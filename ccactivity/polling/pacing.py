@@ -38,8 +38,7 @@ class Pacing:
 
 
 class RequestPrice:
-    """The price of a request at any time, as the budget of the last `update` will refill. `current`: the price at that
-    time.
+    """The price of a request at any time, as the budget of the last `update` will refill; `current`: at that update.
 
     It rises as the budget drains, base / level^2: so all watches slow down together, and nothing runs dry.
     """
@@ -53,9 +52,9 @@ class RequestPrice:
 
     def update(self, budget: Budget, now: float) -> bool:
         """Take the budget of now; True if requests are cheaper than was to be expected."""
-        expected = self.at(now)
+        expected = self._pacing.price / self.budget_level(now) ** 2
         self._budget, self._updated_at = budget, now
-        self.current = self.at(now)
+        self.current = self._pacing.price / self.budget_level(now) ** 2
         return self.current < self._tuning.revalue_below * expected
 
     def budget_level(self, at: float) -> float:

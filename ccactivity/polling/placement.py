@@ -230,7 +230,8 @@ class Placement:
 
     def remove(self, entry: Entry) -> None:
         """Take it out of everything."""
-        self.processing_page.remove(entry)
+        if entry.phase == WORKING:
+            self.processing_page.remove(entry)
         self._dequeue(entry)
         if entry.page is not None:
             self._leave_page(entry, entry.page)

@@ -134,7 +134,7 @@ class Planner:
         if entry is not None:
             self._landed(entry)
             self._placement.forget(entry)
-            self._failures.release(activity_id)
+            self._failures.held.pop(activity_id, None)
 
     def restore(self, activity: Activity, looked_at: float) -> None:
         """What was seen of it when it was watched before: not an answer, and not a sign that the vendor is there."""
@@ -178,7 +178,7 @@ class Planner:
             return
         if not listed:
             self._landed(entry)
-            self._failures.release(entry.activity_id)
+            self._failures.held.pop(entry.activity_id, None)
         elif entry.phase == QUEUED and entry.located and activity.state == ActivityState.INITIALIZED:
             self._placement.was_queued(entry, entry.looked_at, now, started=False)
             entry.looked_at = now  # nothing new, as for most rows of a long queue
@@ -211,17 +211,20 @@ class Planner:
 
     def on_terminal(self, activity: Activity, now: float) -> None:
         """An activity was seen terminal: it is forgotten."""
-        self._failures.answered()
+        if self._failures.count:
+            self._failures.answered()
         entry = self._placement.ids.get(activity.activity_id)
         if entry is None:
             return
+        self._landed(entry)
         entry.on_terminal(activity, now, self._statistics)
         if entry.phase == QUEUED:
             self._statistics.last_change = now
             self._placement.was_queued(entry, entry.looked_at, now, started=True)
         if entry.suspect_ended:
             self._false_suspicions = 0
-        self.forget(entry.activity_id)
+        self._placement.forget(entry)
+        self._failures.held.pop(activity.activity_id, None)
 
     def on_failure(self, action: FetchOne, now: float) -> None:
         """A GET got no answer."""
@@ -266,26 +269,25 @@ class Planner:
 
     # --- what to do -------------------------------------------------------------------------------------------------
 
-    @property
-    def idle(self) -> bool:
-        """Whether something has to change before there is anything to do: a watch, or an answer that is on its way."""
-        if self._failures.count and (self._in_flight or self._fetching):
-            return True  # one probe at a time
-        watched = len(self._placement.ids)
-        return not watched or (watched == 1 and self._in_flight == 1)
-
     def next(self, now: float, budget: Budget) -> FetchOne | FetchPage | SleepUntil:
         """The best thing to do now, or how long nothing is worth doing. Marks nothing."""
-        if self._price.update(budget, now):
-            self._placement.reconsider_all()
-        if self.idle:
-            return SleepUntil(math.inf)
+        ids = self._placement.ids
+        if not ids or (self._failures.count and (self._in_flight or self._fetching)):
+            return SleepUntil(math.inf)  # in an outage there is one probe at a time
         if budget.available < 1.0:
             rate = budget.refill_rate
             wait = (1.0 - budget.available) / rate if rate > 0 else MAX_PROBE_INTERVAL_S
             return SleepUntil(now + min(max(wait, self._tuning.recheck_s), MAX_PROBE_INTERVAL_S))
         if now < self._failures.next_probe:
             return SleepUntil(self._failures.next_probe)
+        if len(ids) == 1:
+            (entry,) = ids.values()
+            if entry.in_flight:
+                return SleepUntil(math.inf)
+            if entry.phase == UNSEEN and self._fetching is None and entry.activity_id not in self._failures.held:
+                return FetchOne(entry.activity_id)  # somebody waits, and no page will show it
+        if self._price.update(budget, now):
+            self._placement.reconsider_all()
         best: FetchOne | FetchPage | None = None
         most, wake = -1.0, math.inf
         for due, worth, action in self._offers(now):
@@ -311,9 +313,6 @@ class Planner:
 
     def _offers(self, now: float) -> Iterator[_Offer]:
         placement = self._placement
-        if len(placement.ids) == 1 and (lone := self._lone_offer(now)) is not None:
-            yield lone
-            return
         if self._lists_enabled and self._fetching is None:
             yield from self._page_offers(now)
         for queue in placement.get_queues.values():
@@ -323,15 +322,6 @@ class Planner:
                 yield self._due_time(entry, now), worth, FetchOne(entry.activity_id)
         yield self._next_due(now)
         yield self._oldest_queued_offer(now)
-
-    def _lone_offer(self, now: float) -> _Offer | None:
-        """A single id that nobody has looked at is looked at once: somebody waits, and no page will show it."""
-        entry = next(iter(self._placement.ids.values()))
-        if entry.phase != UNSEEN or self._failures.holds(entry.activity_id):
-            return None
-        if self._fetching is not None and entry.page is self._fetching:
-            return None  # an answer that will show it is on its way
-        return now, 1.0, FetchOne(entry.activity_id)
 
     def _page_offers(self, now: float) -> Iterator[_Offer]:
         placement = self._placement

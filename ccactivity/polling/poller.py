@@ -16,10 +16,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Coroutine
-from datetime import datetime
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
@@ -74,7 +73,7 @@ class _InFlight:
 
     action: FetchOne | FetchPage
     permit: Permit
-    task: asyncio.Task[None] | None = None
+    task: asyncio.Task[None] = attrs.field(init=False)
     finished: bool = False
 
 
@@ -83,7 +82,7 @@ class _Seen:
     """What an action showed. `page`: of a list, with the error of its next link if that leads astray."""
 
     activities: tuple[Activity, ...]
-    server_time: datetime | None
+    outcome: Outcome
     page: ShownPage | None = None
     unsafe_link: UnsafeLinkError | None = None
 
@@ -107,7 +106,7 @@ class Poller:
         self._runner: asyncio.Task[None] | None = None
         self._in_flight: set[_InFlight] = set()
         self._getting: dict[str, _InFlight] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._warned_of_lists = False
         self._refused_links = 0  # in a row
@@ -122,39 +121,54 @@ class Poller:
         now = asyncio.get_running_loop().time()
         polled = self._polled.get(activity_id)
         if polled is None:
-            polled = self._polled[activity_id] = _PolledId(activity_id, Absence(now))
+            polled = self._polled[activity_id] = _PolledId(activity_id, Absence(now, grace))
+        else:
+            polled.absence.wait_for(grace)
         if max_staleness is not None:
             polled.max_staleness = min(max_staleness, polled.max_staleness or math.inf)
         self._planner.watch(activity_id, now, max_staleness=max_staleness)
-        if resume_from is None or resume_from.gives_up_at is None:
-            polled.absence.wait_for(grace)
-        else:
-            polled.absence.gives_up_at = resume_from.gives_up_at
-        if resume_from is not None and resume_from.activity is not None and polled.last is None:
-            polled.last, polled.looked_at = resume_from.activity, resume_from.looked_at
-            self._planner.restore(polled.last, polled.looked_at)
+        if resume_from is not None and polled.last is None:
+            self._resume(polled, resume_from)
         self._changed.set()
         if self._runner is None:
-            self._runner = self._spawn(self._run())
+            self._runner = spawn(self._run())
+
+    def _resume(self, polled: _PolledId, resume_from: ResumePoint) -> None:
+        if resume_from.gives_up_at is not None:
+            polled.absence = Absence(polled.absence.since, None, gives_up_at=resume_from.gives_up_at)
+        if resume_from.activity is not None:
+            polled.last, polled.looked_at = resume_from.activity, resume_from.looked_at
+            self._planner.restore(polled.last, polled.looked_at)
 
     def remove(self, activity_id: str) -> ResumePoint | None:
         """Poll an id no more; when none is left, stop everything."""
-        polled = self._polled.pop(activity_id, None)
+        polled = self._polled.get(activity_id)
         if polled is None:
             return None
         self._planner.forget(activity_id)
+        self._drop(activity_id)
+        return ResumePoint(polled.last, polled.looked_at, polled.absence.gives_up_at)
+
+    def _drop(self, activity_id: str) -> None:
+        polled = self._polled.pop(activity_id)
         self._urgent.pop(activity_id, None)
         if polled.retry is not None:
             polled.retry.cancel()
-        if activity_id in self._getting:
-            self._give_up(self._getting[activity_id])
-        if not self._polled:
-            runner, self._runner = self._runner, None
-            if runner is not None:
-                runner.cancel()
-            for flight in tuple(self._in_flight):
-                self._give_up(flight)
-        return ResumePoint(polled.last, polled.looked_at, polled.absence.gives_up_at)
+        unwanted = {self._getting[activity_id]} if activity_id in self._getting else set()
+        if not self._polled and self._runner is not None:
+            self._cancel(self._runner)
+            self._runner = None
+            unwanted = self._in_flight
+        for flight in unwanted:
+            if not flight.finished:
+                # The planner is told at once: when the task has ended, the same may be on its way again.
+                self._finish(flight, None)
+                self._cancel(flight.task)
+
+    def _cancel(self, task: asyncio.Task[None]) -> None:
+        task.cancel()
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     def prioritize(self, activity_id: str) -> None:
         """Look at an id as a single call would, because somebody awaits it."""
@@ -169,10 +183,8 @@ class Poller:
 
     async def settled(self) -> None:
         """Wait until tasks that were cancelled are gone."""
-        current = asyncio.current_task()
-        ending = {task for task in self._tasks if task is not current and task.cancelling()}
-        if ending:
-            await asyncio.wait(ending)
+        if self._ending:
+            await asyncio.wait(self._ending)
 
     # --- the loop ---------------------------------------------------------------------------------------------------
 
@@ -182,9 +194,9 @@ class Poller:
             while True:
                 self._changed.clear()
                 action = self._choose()
-                if isinstance(action, SleepUntil):
+                if isinstance(action, SleepUntil) and action.when < math.inf:
                     await wait_until_set(self._changed, action.when - loop.time())
-                elif len(self._in_flight) >= _MAX_IN_FLIGHT:
+                elif isinstance(action, SleepUntil) or len(self._in_flight) >= _MAX_IN_FLIGHT:
                     await self._changed.wait()
                 else:
                     await self._act(action)
@@ -196,8 +208,8 @@ class Poller:
         """What to do next, with so many permits in hand that the budget was charged for."""
         for activity_id in self._urgent:
             return FetchOne(activity_id)
-        if self._planner.idle:
-            return SleepUntil(math.inf)
+        if len(self._polled) == 1 and self._polled.keys() == self._getting.keys():
+            return SleepUntil(math.inf)  # its answer has to come first
         budget = self._limiter.budget()
         if acquired:
             budget = Budget(budget.available + acquired, budget.refill_rate, budget.capacity)
@@ -206,9 +218,9 @@ class Poller:
     async def _act(self, chosen: FetchOne | FetchPage) -> None:
         """Acquire a permit, and send off what is best by then."""
         action: FetchOne | FetchPage | SleepUntil = chosen
-        refreshing = self._client.auth.refreshing
-        if refreshing:
-            await self._client.auth.wait()
+        refresh = self._client.auth.refresh
+        if refreshing := refresh.running:
+            await refresh.wait()
         try:
             permit = await self._limiter.acquire(background=not self._urgent)
         except QuotaExceededError:
@@ -225,19 +237,13 @@ class Poller:
             _log.debug("%s: %s, price %.2f s", action, self._planner.describe(action, now), self.price)
         self._planner.started(action, now)
         flight = _InFlight(action, permit)
+        flight.task = asyncio.create_task(self._perform(flight))  # in the context of the runner, a fresh one
+        # Not in the task itself: one that is cancelled before its first step runs nothing of it.
+        flight.task.add_done_callback(partial(self._conclude, flight))
+        self._in_flight.add(flight)
         if isinstance(action, FetchOne):
             self._urgent.pop(action.activity_id, None)
             self._getting[action.activity_id] = flight
-        self._in_flight.add(flight)
-        flight.task = self._spawn(self._perform(flight))
-        # Not in the task itself: one that is cancelled before its first step runs nothing of it.
-        flight.task.add_done_callback(partial(self._conclude, flight))
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = spawn(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
     # --- one action -------------------------------------------------------------------------------------------------
 
@@ -248,7 +254,8 @@ class Poller:
             outcome = await self._client.ask(request, decode, background=True, permit=flight.permit)
         except Exception as error:  # noqa: BLE001 -- a user's token source may raise anything; each consumer gets it
             outcome = error
-        self._finish(flight, outcome)
+        if not flight.finished:
+            self._finish(flight, outcome)
 
     def _question_of(self, action: FetchOne | FetchPage) -> tuple[Request, Callable[[Outcome], _Seen]]:
         if isinstance(action, FetchOne):
@@ -259,7 +266,7 @@ class Poller:
         return request, partial(self._decode_page, action, request)
 
     def _decode_one(self, action: FetchOne, outcome: Outcome) -> _Seen:
-        return _Seen((self._decoder.decode_activity(outcome.reply.body, action.activity_id),), outcome.server_time)
+        return _Seen((self._decoder.decode_activity(outcome.reply.body, action.activity_id),), outcome)
 
     def _decode_page(self, action: FetchPage, request: Request, outcome: Outcome) -> _Seen:
         page = self._decoder.decode_page(outcome.reply.body, self._polled.keys(), self._last)
@@ -271,23 +278,19 @@ class Poller:
         found = [activity.activity_id for activity in page.activities]
         next_href = page.next if isinstance(page.next, str) else None
         shown = ShownPage(found, page.rows, action.start, next_href, page.reach)
-        return _Seen(page.activities, outcome.server_time, shown, unsafe)
+        return _Seen(page.activities, outcome, shown, unsafe)
 
     def _last(self, activity_id: str) -> Activity | None:
         return self._polled[activity_id].last
-
-    def _give_up(self, flight: _InFlight) -> None:
-        """Cancel an action. The planner is told at once: when the task has ended, the same may be on its way again."""
-        if flight.task is not None and flight.task is not asyncio.current_task():
-            self._finish(flight, None)
-            flight.task.cancel()
 
     def _conclude(self, flight: _InFlight, _: asyncio.Task[None]) -> None:
         self._in_flight.discard(flight)
         if isinstance(flight.action, FetchOne) and self._getting.get(flight.action.activity_id) is flight:
             del self._getting[flight.action.activity_id]
-        flight.permit.close()
-        self._finish(flight, None)
+        if not flight.permit.settled:
+            flight.permit.close()
+        if not flight.finished:
+            self._finish(flight, None)
         self._changed.set()
 
     # --- what became of it ------------------------------------------------------------------------------------------
@@ -297,8 +300,7 @@ class Poller:
 
         `outcome`: None if the action was cancelled.
         """
-        if flight.finished:
-            return
+        assert not flight.finished
         flight.finished = True
         now, action = asyncio.get_running_loop().time(), flight.action
         if outcome is None or isinstance(outcome, QuotaExceededError):
@@ -307,7 +309,7 @@ class Poller:
             self._finish_page(action, outcome, now)
         elif isinstance(outcome, _Seen):
             self._denied.clear()
-            self._on_activity(outcome.activities[0], now, outcome.server_time, listed=False)
+            self._on_activities(outcome, now, listed=False)
         elif (polled := self._polled.get(action.activity_id)) is not None:
             self._on_error(polled, action, outcome, now)
 
@@ -315,8 +317,7 @@ class Poller:
         shown, error = None, outcome if isinstance(outcome, Exception) else outcome.unsafe_link
         if isinstance(outcome, _Seen):
             shown = outcome.page
-            for activity in outcome.activities:
-                self._on_activity(activity, now, outcome.server_time, listed=True)
+            self._on_activities(outcome, now, listed=True)
         if error is None:
             self._refused_links = 0 if action.start is not None else self._refused_links
         elif isinstance(error, UnsafeLinkError | BodyTooLargeError) or is_rejection(error):
@@ -338,23 +339,26 @@ class Poller:
             _log.debug("a page of the list, or one of its states, cannot be had any more: %s", error)
             self._planner.disable_lists(action)
 
-    def _on_activity(self, activity: Activity, now: float, server_time: datetime | None, *, listed: bool) -> None:
-        polled = self._polled.get(activity.activity_id)
-        if polled is None:
-            return
-        polled.absence.found()
-        polled.looked_at = now
-        outdated = polled.last is not None and activity.older_than(polled.last) and not activity.done
-        if activity.done:
-            # First, because the planner learns the rate of ends from what it still knows of this one.
-            self._planner.on_terminal(activity, now)
-            self.remove(activity.activity_id)
-            self.finished += 1
-        else:
-            self._planner.on_activity(activity, now, server_time, listed=listed)
-        if not outdated:
+    def _on_activities(self, seen: _Seen, now: float, *, listed: bool) -> None:
+        server_time = None
+        for activity in seen.activities:
+            polled = self._polled.get(activity.activity_id)
+            if polled is None:
+                continue
+            polled.absence.count = 0
+            polled.looked_at = now
+            if ended := activity.done:
+                # First, because the planner learns the rate of ends from what it still knows of this one.
+                self._planner.on_terminal(activity, now)
+                self._drop(activity.activity_id)
+                self.finished += 1
+            else:
+                server_time = server_time or seen.outcome.server_time
+                self._planner.on_activity(activity, now, server_time, listed=listed)
+                if polled.last is not None and activity.older_than(polled.last):
+                    continue
             polled.last = activity
-            self._hub.publish(activity)
+            self._hub.publish(activity, final=ended)
 
     def _on_error(self, polled: _PolledId, action: FetchOne, error: Exception, now: float) -> None:
         """A look was not answered: the id is looked at again or given up, or nothing can be asked any more."""

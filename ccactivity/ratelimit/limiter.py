@@ -11,8 +11,9 @@ from collections.abc import Callable
 from datetime import datetime
 from enum import Enum, auto
 from functools import partial
-from types import TracebackType
 from typing import Final, Protocol, Self
+
+import attrs
 
 from .._tasks import wait_until_set
 from ..errors import QuotaExceededError
@@ -44,45 +45,33 @@ class PermitResult(Enum):
     """It is given back."""
 
 
-OnSettled = Callable[[PermitResult, float, datetime | None], None]
-
-
 class Limiter(Protocol):
     """Decides when a request may be sent."""
 
     async def acquire(self, *, background: bool) -> Permit:
         """Wait for permission to send one request; in the foreground, QuotaExceededError rather than until tomorrow."""
-        ...
 
     def budget(self) -> Budget:
         """What watching may spend at this moment."""
-        ...
 
     def quota_exceeded_error(self) -> QuotaExceededError:
         """Make the error for whoever does not wait until the day's requests come back."""
-        ...
 
 
+@attrs.define(eq=False)
 class Permit:
-    """Permission for one request. Settle it once; leaving its block unsettled refunds it, or charges it if it was sent.
+    """Permission for one request. Settle it once; closing it unsettled refunds it, or charges it if it was sent.
 
+    `expires_at`: loop time after which it is of no use, since others like it would be sent at the same moment.
     `waited`: whether it came later than it was asked for, so that what was decided before may be out of date. `sent`:
-    to be set when the request leaves. `on_settled` is the limiter's: told once what became of the request.
+    to be set when the request leaves. `settle_with` is the limiter's: told once what became of the request.
     """
 
-    __slots__ = ("_expires_at", "_on_settled", "_settled", "sent", "waited")
-
-    def __init__(self, on_settled: OnSettled, *, expires_at: float, waited: bool) -> None:
-        self.sent = False
-        self.waited = waited
-        self._on_settled = on_settled
-        self._expires_at = expires_at
-        self._settled = False
-
-    @property
-    def expired(self) -> bool:
-        """Whether it is too old to be used: others like it would be sent at the same moment."""
-        return asyncio.get_running_loop().time() > self._expires_at
+    settle_with: Callable[[PermitResult, float, datetime | None], None]
+    expires_at: float
+    waited: bool
+    sent: bool = False
+    settled: bool = False
 
     def settle(self, result: PermitResult, *, pause: float = 0.0, server_time: datetime | None = None) -> None:
         """Say what became of the request.
@@ -90,21 +79,19 @@ class Permit:
         `pause`: seconds for which nobody is to send, after a throttle. `server_time`: the vendor's clock, whose 00:00
         UTC it is that a spent day waits for.
         """
-        assert not self._settled, "a permit is settled once"
-        self._settled = True
-        self._on_settled(result, pause, server_time)
+        assert not self.settled, "a permit is settled once"
+        self.settled = True
+        self.settle_with(result, pause, server_time)
 
     def close(self) -> None:
         """Settle it by what is known, if nobody has."""
-        if not self._settled:
+        if not self.settled:
             self.settle(PermitResult.NO_ANSWER if self.sent else PermitResult.NOT_SENT)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -129,14 +116,15 @@ class QuotaLimiter:
                 delay = quota.delay(ticket, now, wall)
                 if delay <= 0:
                     settle = partial(self._settle, quota.grant(ticket, now, wall))
-                    return Permit(settle, expires_at=now + _PERMIT_MAX_AGE_S, waited=waited)
+                    return Permit(settle, now + _PERMIT_MAX_AGE_S, waited)
                 if not background and quota.seconds_until_open(now, wall, background=False):
                     raise self.quota_exceeded_error()
                 waited = True
                 woken.clear()
                 await wait_until_set(woken, min(delay, _CLOCK_RECHECK_S))
-        finally:
+        except BaseException:
             quota.leave(ticket)
+            raise
 
     def budget(self) -> Budget:
         """What watching may spend at this moment."""

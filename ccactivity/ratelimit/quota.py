@@ -191,7 +191,6 @@ class Quota:
         """Take the ticket out of its queue and charge one request; only right after `delay` said 0."""
         del self._queues[ticket.background][ticket]
         day = wall.astimezone(UTC).date()
-        self._spent(wall)
         self._ledger[day] += 1
         self._log.append(now)
         while self._log[0] < now - 2 * _WINDOW_S:

@@ -105,16 +105,13 @@ def an_unknown_state_is_an_end(patch: Patch) -> None:
 
 @caught_by(48)
 def the_token_is_logged(patch: Patch) -> None:
-    real = client.ApiClient._send
+    real = client._Operation.may_repeat
 
-    async def send(self: client.ApiClient, attempt: Any) -> Any:
-        try:
-            return await real(self, attempt)
-        except Exception:
-            logging.getLogger("ccactivity").debug("failed with %s", attempt.token)
-            raise
+    def may_repeat(self: Any, failure: Any) -> bool:
+        logging.getLogger("ccactivity").debug("failed with %s", self.token)
+        return real(self, failure)
 
-    patch.setattr(client.ApiClient, "_send", send)
+    patch.setattr(client._Operation, "may_repeat", may_repeat)
 
 
 @caught_by(test_retry_budget.test_an_hour_without_answers_costs_few_requests)
@@ -154,13 +151,13 @@ def a_place_in_the_queue_is_not_given_up(patch: Patch) -> None:
 
 @caught_by(9)
 def a_hidden_second_send_is_not_paid_for(patch: Patch) -> None:
-    real = client._Attempt.before_each_send
+    real = client._Operation.before_each_send
 
     async def before_each_send(self: Any) -> str:
         self.permit.sent = False
         return await real(self)
 
-    patch.setattr(client._Attempt, "before_each_send", before_each_send)
+    patch.setattr(client._Operation, "before_each_send", before_each_send)
 
 
 @caught_by(test_cancellation.test_a_permit_that_was_not_used_comes_back)
@@ -170,7 +167,7 @@ def a_permit_that_was_not_used_is_kept(patch: Patch) -> None:
 
 @caught_by(test_fault_answers.test_no_burst_follows_a_refresh)
 def permits_wait_for_a_refresh_and_are_used_all_at_once(patch: Patch) -> None:
-    patch.setattr(limiter.Permit, "expired", False)
+    patch.setattr(limiter, "_PERMIT_MAX_AGE_S", 1e9)
 
 
 # asyncio.wait_for is sound from Python 3.12 on, and no bug there.

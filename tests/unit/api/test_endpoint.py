@@ -94,8 +94,8 @@ def test_next_of_next() -> None:
     request = API.next_request("/v3/activities?cursor=x", first)
 
     assert request is not None
-    assert "cursor=x" == request.query
-    assert (first.method, first.scope, first.headers) == (request.method, request.scope, request.headers)
+    assert "/v3/activities?cursor=x" == request.target
+    assert (first.kind, first.method, first.scope) == (request.kind, request.method, request.scope)
 
 
 @pytest.mark.parametrize(
