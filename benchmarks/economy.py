@@ -6,6 +6,8 @@ as many requests as this library did; and what an oracle would need that knows e
 
     nox -s economy                      # the table and the picture, a quarter of an hour on two cores
     nox -s economy -- --quick           # one seed of the small workloads
+    nox -s economy -- --ours --only N=100 --tune single_get_penalty=1.2     # another value of a fitted number
+    nox -s economy -- --double all      # what doubling each fitted number does; its docstring quotes this
 """
 
 from __future__ import annotations
@@ -16,15 +18,18 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
+from typing import Any
+from unittest.mock import patch
 
 import attrs
 
 from ccactivity import ActivitySession, Pacing, Quota, QuotaExceededError
+from ccactivity.polling.tuning import Tuning
 from ccactivity.sandbox import Life, Sandbox, Workload
 from ccactivity.testing import run, utc_now
 
@@ -136,14 +141,17 @@ async def submitted(world: World, sandbox: Sandbox, seed: int) -> AsyncIterator[
         yield sandbox.submit(life(world, random))
 
 
-def session_for(sandbox: Sandbox, world: World, price: float = 1.0) -> ActivitySession:
-    return ActivitySession(
-        sandbox.token,
-        base_url=sandbox.base_url,
-        now=utc_now if not world.through_the_day else lambda: sandbox.wall,
-        quota=Quota(spent=10_000 - world.left),
-        pacing=Pacing(price=price),
-    )
+def session_for(
+    sandbox: Sandbox, world: World, price: float = 1.0, tuning: Mapping[str, float] | None = None
+) -> ActivitySession:
+    with patch("ccactivity.session.Tuning", lambda: Tuning(**dict[str, Any](tuning or {}))):
+        return ActivitySession(
+            sandbox.token,
+            base_url=sandbox.base_url,
+            now=utc_now if not world.through_the_day else lambda: sandbox.wall,
+            quota=Quota(spent=10_000 - world.left),
+            pacing=Pacing(price=price),
+        )
 
 
 class Tally:
@@ -174,10 +182,10 @@ class Tally:
         )
 
 
-async def ours(world: World, seed: int, price: float = 1.0) -> Outcome:
-    """Watch with this library."""
+async def ours(world: World, seed: int, price: float = 1.0, tuning: Mapping[str, float] | None = None) -> Outcome:
+    """Watch with this library, with other values of fitted numbers if `tuning` has some."""
     loop = asyncio.get_running_loop()
-    async with vendor(world, seed) as sandbox, session_for(sandbox, world, price) as session:
+    async with vendor(world, seed) as sandbox, session_for(sandbox, world, price, tuning) as session:
         tally, began = Tally(sandbox), loop.time()
         ids: object = submitted(world, sandbox, seed)
         if not world.through_the_day:
@@ -293,12 +301,15 @@ def oracle(ends: Sequence[float], lag: float) -> int:
 # --- running and showing --------------------------------------------------------------------------------------------
 
 
-def job(arguments: tuple[World, int, str, int, float]) -> tuple[str, str, int, Outcome]:
+Job = tuple[World, int, str, int, float, Mapping[str, float]]
+
+
+def job(arguments: Job) -> tuple[str, str, int, Outcome]:
     """Run one seed of one policy; in a process of its own."""
-    world, seed, policy, requests, span = arguments
+    world, seed, policy, requests, span, tuning = arguments
     began = time.process_time()
     if policy.startswith("ccactivity"):
-        outcome = run(ours(world, seed, float(policy.rpartition(" ")[2])))
+        outcome = run(ours(world, seed, float(policy.rpartition(" ")[2]), tuning))
     elif policy == "blind sweep of equal spend":
         outcome = run(blind_sweep(world, seed, requests, span))
     else:
@@ -389,6 +400,8 @@ def main() -> int:
     parser.add_argument("--ours", action="store_true", help="only this library")
     parser.add_argument("--seeds", type=int, default=0, help="so many seeds instead of each workload's own number")
     parser.add_argument("--price", type=float, default=1.0, help="of this library's watches (default: 1)")
+    parser.add_argument("--tune", action="append", default=[], metavar="NAME=VALUE", help="a fitted number of Tuning")
+    parser.add_argument("--double", default="", metavar="NAME", help="what doubling a fitted number does, or `all` do")
     parser.add_argument("--png", type=Path, default=Path("economy.png"), help="where to draw (default: economy.png)")
     options = parser.parse_args()
     worlds = [world for world in MAIN + WORSE if options.only in world.name]
@@ -396,13 +409,17 @@ def main() -> int:
         worlds = [attrs.evolve(world, seeds=1) for world in worlds if world.count <= 100]
     if options.seeds:
         worlds = [attrs.evolve(world, seeds=options.seeds) for world in worlds]
+    if options.double:
+        return double(options.double)
+    tuning = {name: float(value) for name, _, value in (change.partition("=") for change in options.tune)}
     print(f"The generator: {COMPLETING}; the vendor's latency {LATENCY} s.\n\n{HEAD}", flush=True)
     rows = []
     wrong = 0
     with ProcessPoolExecutor(2) as pool:
         for world in worlds:
             others = not options.ours
-            for row in measure(world, pool, price=options.price, loops=world.loops and others, blind=others):
+            loops = world.loops and others
+            for row in measure(world, pool, price=options.price, loops=loops, blind=others, tuning=tuning):
                 rows.append(row)
                 print(show(row), flush=True)
                 if str(row["policy"]).startswith("ccactivity"):
@@ -413,22 +430,57 @@ def main() -> int:
     return 1 if wrong else 0
 
 
+def double(name: str) -> int:
+    """Print what doubling a number of Tuning does to requests and mean lag, in three workloads of ten seeds each."""
+    names = [field.name for field in attrs.fields(Tuning) if name in ("all", field.name)]
+    hundred = World(name="N=100", count=100)
+    worlds = (World(name="N=10", count=10), hundred, attrs.evolve(hundred, progress="none"))
+    with ProcessPoolExecutor(2) as pool:
+        plain = [_cost(world, pool, {}) for world in worlds]
+        print("| number | value | requests · mean lag, doubled: N=10, N=100, N=100 without progress |\n|---|--:|---|")
+        for each in names:
+            value = getattr(Tuning(), each)
+            changed = [_cost(world, pool, {each: type(value)(2 * value)}) for world in worlds]
+            cells = (
+                f"{100 * (now[0] / before[0] - 1):+.0f} % · {100 * (now[1] / before[1] - 1):+.0f} %"
+                for now, before in zip(changed, plain, strict=True)
+            )
+            print(f"| {each} | {value:g} | {', '.join(cells)} |", flush=True)
+    return 0
+
+
+def _cost(world: World, pool: ProcessPoolExecutor, tuning: Mapping[str, float]) -> tuple[float, float]:
+    """Requests for each activity, and mean lag in seconds."""
+    jobs = [(world, seed, "ccactivity, price 1", 0, 0.0, tuning) for seed in range(10)]
+    outcomes = [outcome for *_, outcome in pool.map(job, jobs)]
+    lags = [lag for outcome in outcomes for lag in outcome.lags]
+    return sum(outcome.requests for outcome in outcomes) / len(lags), statistics.fmean(lags)
+
+
 def measure(
-    world: World, pool: ProcessPoolExecutor, *, price: float, loops: bool, blind: bool
+    world: World,
+    pool: ProcessPoolExecutor,
+    *,
+    price: float,
+    loops: bool,
+    blind: bool,
+    tuning: Mapping[str, float],
 ) -> Iterator[dict[str, object]]:
     """Run all policies on one workload, and yield a row for each."""
     seeds = range(world.seeds)
     name = f"ccactivity, price {price:g}"
-    mine = [outcome for *_, outcome in pool.map(job, [(world, seed, name, 0, 0.0) for seed in seeds])]
+    mine = [outcome for *_, outcome in pool.map(job, [(world, seed, name, 0, 0.0, tuning) for seed in seeds])]
     yield summary(name, world, mine)
     if loops:
         few = seeds[: max(1, min(world.seeds, 200 // world.count))]
         for policy in LOOPS:
-            results = pool.map(job, [(world, seed, policy, 0, 0.0) for seed in few])
+            results = pool.map(job, [(world, seed, policy, 0, 0.0, {}) for seed in few])
             yield summary(policy, world, [outcome for *_, outcome in results])
     if blind:
         policy = "blind sweep of equal spend"
-        equal = [(world, seed, policy, one.requests, one.span) for seed, one in zip(seeds, mine, strict=True)]
+        equal: list[Job] = [
+            (world, seed, policy, one.requests, one.span, {}) for seed, one in zip(seeds, mine, strict=True)
+        ]
         yield summary(policy, world, [outcome for *_, outcome in pool.map(job, equal)])
         bound = summary("", world, mine)
         looks = sum(oracle(one.ends, statistics.fmean(one.lags)) for one in mine)
