@@ -1,4 +1,4 @@
-"""What must not be seen, and what a token must look like; it knows nothing of where one comes from."""
+"""Secrets: a string that does not show itself, and what a token must look like. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 __all__ = ["Secret", "check_token"]
 
-_MOST: Final = 16_384
+_MAX_TOKEN_LENGTH: Final = 16_384
 
 
 class Secret(str):
@@ -25,8 +25,8 @@ def check_token(token: object) -> str:
         raise TypeError(f"an access token must be a str, not {type(token).__name__}")
     if not token:
         problem = "is empty"
-    elif len(token) > _MOST:
-        problem = f"is longer than {_MOST} characters"
+    elif len(token) > _MAX_TOKEN_LENGTH:
+        problem = f"is longer than {_MAX_TOKEN_LENGTH} characters"
     elif not token.isascii() or not token.isprintable() or " " in token:
         problem = "holds characters other than printable ASCII without spaces; was a line break copied with it?"
     if problem:

@@ -1,4 +1,4 @@
-"""Says what is wrong with an argument, in words; knows nothing of what the argument is for."""
+"""Checks of numbers that users give, with errors that say what is wrong. Pure."""
 
 from __future__ import annotations
 
