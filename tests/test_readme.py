@@ -49,7 +49,10 @@ def run_block(example: Example) -> None:
 
 def examples() -> list[Any]:
     sybil = Sybil(parsers=[CodeBlockParser("python", run_block), SkipParser()])
-    return [pytest.param(one, id=f"line {one.line}") for one in sybil.parse(README).examples()]
+    return [
+        pytest.param(one, id=f"line {one.line}", marks=[pytest.mark.slow] if "\ndef test_" in one.parsed else [])
+        for one in sybil.parse(README).examples()
+    ]
 
 
 def beside_a_sandbox(main: Callable[[Sandbox], Awaitable[Any]], patch: pytest.MonkeyPatch, campaigns: list[str]) -> Any:
