@@ -143,10 +143,13 @@ def test_block(
         assert 10 == imports.count('"activity_id"')
 
 
-def test_ci_runs_the_command_of_the_readme() -> None:
-    """The line that README.md gives for the tests is the one that CI runs, character by character."""
-    command = "python3 -m venv .venv && .venv/bin/pip install nox && .venv/bin/nox"
-
+@pytest.mark.parametrize(
+    "command",
+    ["python3 -m venv .venv && .venv/bin/pip install 'nox[uv]' && .venv/bin/nox", ".venv/bin/nox -t all"],
+    ids=["the tests", "what takes longer"],
+)
+def test_ci_runs_the_commands_of_the_readme(command: str) -> None:
+    """The lines that README.md gives for the tests are those that CI runs, character by character."""
     assert f"\n{command}\n" in README.read_text(encoding="utf-8")
     assert f"\n{command}\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
