@@ -84,9 +84,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check the types of everything, and that the public API is typed completely for those who use it."""
+    """Check the types of everything, and those of the public API as users see them."""
     session.install(".[cli,oauth]", *group("types"))
     session.run("mypy")
+    session.run("pyright", "tests/typing")
     session.run("pyright", "--verifytypes", "ccactivity", "--ignoreexternal")
 
 

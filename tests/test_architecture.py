@@ -1,8 +1,12 @@
-"""The contracts of pyproject.toml leave no module out, and each catches the import that it is there to catch."""
+"""No module is left out of the contracts of pyproject.toml, and no public name out of `typing/api.py`.
+
+Each contract catches the import that it is there to catch.
+"""
 
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import shutil
 import subprocess
@@ -173,3 +177,24 @@ def test_a_planted_import_is_caught(copy: Path, module: str, imported: str, begi
 
     assert contract(begins)["name"] in broken, printed
     assert f"ccactivity.{module} -> {imported} (l." in printed
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("cc", "ccactivity"),
+        ("oauth", "ccactivity.oauth"),
+        ("sb", "ccactivity.sandbox"),
+        ("testing", "ccactivity.testing"),
+    ],
+)
+def test_each_public_name_has_its_types_asserted(name: str, module: str) -> None:
+    """A new public name has to be used in the typed-API test, which nothing but the type checkers reads."""
+    tree = ast.parse((ROOT / "tests" / "typing" / "api.py").read_text(encoding="utf-8"))
+    used = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == name
+    }
+
+    assert set() == set(importlib.import_module(module).__all__) - used
