@@ -1,7 +1,12 @@
-"""The only way to run the checks, for people and for CI alike: `nox`, or `nox -s NAME`, `nox --list`.
+"""The only way to run the checks, for people and for CI alike.
 
-Nothing here downloads an interpreter. The sessions that run the suite exist once for each supported Python that
-is found on this machine; those that are missing are named in a warning.
+- `nox` is what a change needs before it is pushed, in less than three minutes on two cores.
+- `nox -t all` is everything that takes longer: the suite on the other Pythons and with other dependencies, the hundred
+  simulated hours, the vendor's own SDK. CI runs both.
+- `nox -s NAME` is one session, `nox --list` names them.
+
+Nothing here downloads an interpreter. The suite runs on the Python that runs nox, and with `-t all` on every other
+supported one that is found on this machine; those that are missing are named in a warning.
 """
 
 from __future__ import annotations
@@ -24,7 +29,8 @@ os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "types", "arch", "build", "docs", "tests", "sim"]
+nox.options.sessions = ["lint", "types", "arch", "build", "tests", "sim_short"]
+LONG = ["all"]  # the tag of the sessions that CI runs beside these
 
 
 def find_python(version: str) -> str | None:
@@ -54,6 +60,8 @@ def find_pythons() -> list[str]:
 
 
 PYTHONS = find_pythons()
+OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
+PYTHON = OWN if OWN in PYTHONS else PYTHONS[-1]
 
 
 def group(name: str) -> list[str]:
@@ -62,8 +70,8 @@ def group(name: str) -> list[str]:
 
 
 def run_suite(session: nox.Session, *command: str) -> None:
-    """Run the suite on all cores, but for README.md, which has a session of its own."""
-    session.run(*command, "--numprocesses=auto", "--ignore=tests/test_readme.py", *session.posargs)
+    """Run the suite on all cores."""
+    session.run(*command, "--numprocesses=auto", *session.posargs)
 
 
 @nox.session
@@ -76,9 +84,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check the types of everything, and that the public API is typed completely for those who use it."""
+    """Check the types of everything, and those of the public API as users see them."""
     session.install(".[cli,oauth]", *group("types"))
     session.run("mypy")
+    session.run("pyright", "tests/typing")
     session.run("pyright", "--verifytypes", "ccactivity", "--ignoreexternal")
 
 
@@ -89,27 +98,6 @@ def arch(session: nox.Session) -> None:
     session.run("lint-imports", "--no-logo")
 
 
-@nox.session(python=PYTHONS)
-def tests(session: nox.Session) -> None:
-    """Run the suite on each Python, on the oldest of them with the coverage of branches."""
-    session.install("-e", ".[cli,oauth]", *group("test"))
-    if session.python != PYTHONS[0] or session.posargs:
-        run_suite(session, "pytest")
-        return
-    session.run("coverage", "erase")
-    # Not pytest-cov: pytest loads our plugin, and with it the package, before that would begin to measure.
-    run_suite(session, "coverage", "run", "-m", "pytest")
-    session.run("coverage", "combine", "--quiet")
-    session.run("coverage", "report")
-
-
-@nox.session
-def docs(session: nox.Session) -> None:
-    """Run every Python block of README.md as a program."""
-    session.install("-e", ".[cli,oauth]", *group("docs"))
-    session.run("pytest", "tests/test_readme.py", *session.posargs)
-
-
 @nox.session
 def build(session: nox.Session) -> None:
     """Build sdist and wheel, look into both, and use the wheel in an empty environment."""
@@ -117,7 +105,9 @@ def build(session: nox.Session) -> None:
     place = Path(session.create_tmp())
     shutil.rmtree(place)
     place.mkdir()
-    session.run("python", "-m", "build", "--outdir", str(place), silent=True)
+    with_uv = session.venv_backend == "uv"
+    installer = "uv" if with_uv else "pip"
+    session.run("python", "-m", "build", "--installer", installer, "--outdir", str(place), silent=True)
 
     (wheel,), (sdist,) = place.glob("*.whl"), place.glob("*.tar.gz")
     with zipfile.ZipFile(wheel) as archive:
@@ -132,9 +122,13 @@ def build(session: nox.Session) -> None:
     if not {"ccactivity", "tests", "noxfile.py", "pyproject.toml", "README.md", "LICENSE"} <= inside:
         session.error(f"the sdist lacks something: {sorted(inside)}")
 
-    session.run("python", "-m", "venv", str(place / "empty"))
-    python = next(path for path in (place / "empty").glob("*/python*") if path.is_file())
-    session.run(str(python), "-m", "pip", "install", "--quiet", str(wheel), external=True)
+    empty = place / "empty"
+    session.run(*(("uv", "venv", "--quiet") if with_uv else ("python", "-m", "venv")), str(empty))
+    python = next(path for path in empty.glob("*/python*") if path.is_file())
+    if with_uv:
+        session.run("uv", "pip", "install", "--quiet", "--python", str(python), str(wheel))
+    else:
+        session.run(str(python), "-m", "pip", "install", "--quiet", str(wheel), external=True)
     # -I: what is imported is what was installed, not what lies in this folder.
     session.run(str(python), "-I", "-c", "import ccactivity.sandbox, ccactivity.testing", external=True)
     session.run(str(python), "-I", "-m", "ccactivity", "--help", external=True)
@@ -142,7 +136,35 @@ def build(session: nox.Session) -> None:
     session.run(str(python), "-I", "-m", "ccactivity", "list", external=True, success_codes=[2])
 
 
-@nox.session(python=PYTHONS[0])
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Run every Python block of README.md as a program; the suite does that too."""
+    session.install("-e", ".[cli,oauth]", *group("test"))
+    session.run("pytest", "tests/test_readme.py", *session.posargs)
+
+
+@nox.session(python=PYTHON)
+def tests(session: nox.Session) -> None:
+    """Run the suite with the coverage of branches; without it when told which tests: `-- -k NAME`."""
+    session.install("-e", ".[cli,oauth]", *group("test"))
+    if session.posargs:
+        run_suite(session, "pytest")
+        return
+    session.run("coverage", "erase")
+    # Not pytest-cov: pytest loads our plugin, and with it the package, before that would begin to measure.
+    run_suite(session, "coverage", "run", "-m", "pytest")
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
+
+
+@nox.session(python=[python for python in PYTHONS if python != PYTHON], tags=LONG)
+def other_pythons(session: nox.Session) -> None:
+    """Run the suite on each of the other Pythons, in asyncio's debug mode."""
+    session.install("-e", ".[cli,oauth]", *group("test"))
+    run_suite(session, "pytest")
+
+
+@nox.session(python=PYTHONS[0], tags=LONG)
 def oldest(session: nox.Session) -> None:
     """Run the suite with the lowest versions of the dependencies that pyproject.toml allows."""
     lowest = [requirement.replace(">=", "==") for requirement in (*DEPENDENCIES, *EXTRAS)]
@@ -150,7 +172,7 @@ def oldest(session: nox.Session) -> None:
     run_suite(session, "pytest")
 
 
-@nox.session(python=PYTHONS[0])
+@nox.session(python=PYTHONS[0], tags=LONG)
 def backoff_fork(session: nox.Session) -> None:
     """Run the suite with python-backoff; it and backoff own the same folder, so backoff is not installed at all."""
     others = [requirement for requirement in DEPENDENCIES if not requirement.startswith("backoff")]
@@ -159,12 +181,22 @@ def backoff_fork(session: nox.Session) -> None:
     run_suite(session, "pytest")
 
 
+def simulate(session: nox.Session, *arguments: str) -> None:
+    """Run the simulation; the order of sets is part of a replay."""
+    session.install("-e", ".")
+    session.run("python", "-m", "simulation", *arguments, env={"PYTHONHASHSEED": "0", "PYTHONPATH": "tests"})
+
+
 @nox.session
+def sim_short(session: nox.Session) -> None:
+    """Simulate the client for ten hours of virtual time."""
+    simulate(session, "--hours", "10")
+
+
+@nox.session(tags=LONG)
 def sim(session: nox.Session) -> None:
     """Simulate the client for 100 hours of virtual time; `-- --hours N` goes on, `-- --seed N` replays one seed."""
-    session.install("-e", ".")
-    # The order of sets is part of a replay.
-    session.run("python", "-m", "simulation", *session.posargs, env={"PYTHONHASHSEED": "0", "PYTHONPATH": "tests"})
+    simulate(session, *session.posargs)
 
 
 @nox.session
@@ -196,7 +228,7 @@ def bench(session: nox.Session) -> None:
     session.run("python", "benchmarks/cost.py", *session.posargs)
 
 
-@nox.session
+@nox.session(tags=LONG)
 def conformance(session: nox.Session) -> None:
     """Let the vendor's own SDK judge the sandbox, and compare what it reads with what this client reads."""
     session.install("-e", ".[cli]", *group("conformance"))

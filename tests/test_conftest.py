@@ -108,6 +108,7 @@ def run(pytester: pytest.Pytester, source: str) -> pytest.RunResult:
     return pytester.runpytest_subprocess("-p", "no:randomly", "-p", "no:cacheprovider")
 
 
+@pytest.mark.slow
 def test_good_tests_pass(pytester: pytest.Pytester) -> None:
     """Sync, async, real-time and Hypothesis tests run each on the loop it is meant for, and can fail."""
     result = run(pytester, GOOD)
@@ -116,6 +117,7 @@ def test_good_tests_pass(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["FAILED *::test_fails - AssertionError: as it should*"])
 
 
+@pytest.mark.slow
 def test_whatever_is_left_or_shown_fails_its_test(pytester: pytest.Pytester) -> None:
     """A task, an error, a socket or a coroutine left behind, and a secret in any log record or on any output."""
     result = run(pytester, BAD)
@@ -128,6 +130,7 @@ def test_whatever_is_left_or_shown_fails_its_test(pytester: pytest.Pytester) -> 
         result.stdout.fnmatch_lines([f"ERROR *::test_{name} - a secret became visible*"])
 
 
+@pytest.mark.slow
 def test_a_secret_in_a_warning_stops_the_run(pytester: pytest.Pytester) -> None:
     """Warnings come after the report of their test, too late to fail it."""
     result = run(pytester, WARNS)

@@ -49,7 +49,10 @@ def run_block(example: Example) -> None:
 
 def examples() -> list[Any]:
     sybil = Sybil(parsers=[CodeBlockParser("python", run_block), SkipParser()])
-    return [pytest.param(one, id=f"line {one.line}") for one in sybil.parse(README).examples()]
+    return [
+        pytest.param(one, id=f"line {one.line}", marks=[pytest.mark.slow] if "\ndef test_" in one.parsed else [])
+        for one in sybil.parse(README).examples()
+    ]
 
 
 def beside_a_sandbox(main: Callable[[Sandbox], Awaitable[Any]], patch: pytest.MonkeyPatch, campaigns: list[str]) -> Any:
@@ -140,10 +143,13 @@ def test_block(
         assert 10 == imports.count('"activity_id"')
 
 
-def test_ci_runs_the_command_of_the_readme() -> None:
-    """The line that README.md gives for the tests is the one that CI runs, character by character."""
-    command = "python3 -m venv .venv && .venv/bin/pip install nox && .venv/bin/nox"
-
+@pytest.mark.parametrize(
+    "command",
+    ["python3 -m venv .venv && .venv/bin/pip install 'nox[uv]' && .venv/bin/nox", ".venv/bin/nox -t all"],
+    ids=["the tests", "what takes longer"],
+)
+def test_ci_runs_the_commands_of_the_readme(command: str) -> None:
+    """The lines that README.md gives for the tests are those that CI runs, character by character."""
     assert f"\n{command}\n" in README.read_text(encoding="utf-8")
     assert f"\n{command}\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 

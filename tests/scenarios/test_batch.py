@@ -286,6 +286,7 @@ async def test_a_cancelled_iteration_of_a_batch_can_be_resumed() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"order": "oldest", "history": 300}, {"order": "shuffled", "history": 900}])
+@pytest.mark.slow
 async def test_two_hundred_imports_cost_fewer_requests_than_imports(options: dict[str, Any]) -> None:
     """One list page tells of hundreds: watching 200 imports takes fewer than 200 requests and loses none."""
     async with vendor(**options) as (sandbox, session):
@@ -306,6 +307,7 @@ async def test_two_hundred_imports_cost_fewer_requests_than_imports(options: dic
 
 
 @pytest.mark.parametrize("effect", [sb.forbidden(), sb.message(400, "No lists for you.")], ids=repr)
+@pytest.mark.slow
 async def test_where_lists_are_refused_single_requests_go_on(effect: Any, caplog: pytest.LogCaptureFixture) -> None:
     """A 403 or 400 for the list stops sweeps for the session, with one warning; every id is still followed."""
     async with vendor() as (sandbox, session):
@@ -320,6 +322,7 @@ async def test_where_lists_are_refused_single_requests_go_on(effect: Any, caplog
 
 
 @pytest.mark.parametrize("options", [{}, {"stale_rows": 20.0}, {"stale_rows": 20.0, "order": "oldest", "history": 600}])
+@pytest.mark.slow
 async def test_nothing_is_concluded_from_an_absent_row(options: dict[str, Any]) -> None:
     """An id that no list shows is asked for alone; lists that lag behind neither lose nor revive anything."""
     async with vendor(**options) as (sandbox, session):

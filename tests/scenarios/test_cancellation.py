@@ -195,6 +195,7 @@ CASES = [
     ("operation", "fault", "twice"), CASES, ids=lambda value: str(getattr(value, "__name__", value))
 )
 @pytest.mark.timeout(180)
+@pytest.mark.slow
 async def test_an_operation_can_be_cancelled_at_any_step(operation: Operation, fault: str, twice: bool) -> None:
     """No task, ticket or connection stays, no grant is lost, and the next call works at once."""
     # A watch has hundreds of turns: a share of them that has no rhythm of its own.

@@ -152,6 +152,7 @@ class Renewed:
         self.token = self.sandbox.issue_token()
 
 
+@pytest.mark.slow
 async def test_no_burst_follows_a_refresh() -> None:
     """What queued up while a token was renewed keeps to the limit too, and the source is told once."""
     source = Renewed()

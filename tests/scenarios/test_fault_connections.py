@@ -142,6 +142,7 @@ async def test_what_is_no_http_is_a_transport_error(name: str) -> None:
 
 @given(text=st.binary(max_size=200) | st.binary(max_size=60).map(lambda end: HEAD + end))
 @settings(max_examples=60)
+@pytest.mark.slow
 async def test_any_bytes_end_in_an_error_of_the_family(text: bytes) -> None:
     """Whatever a server says, a call returns or raises one of ours, within its limit."""
     async with (

@@ -48,17 +48,20 @@ async def outage(effect: Any, watches: int, most: int = MOST) -> None:
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.slow
 async def test_an_hour_without_answers_costs_few_requests() -> None:
     """A thousand watches, and 503 for an hour: at most 300 requests, then at most 4 a second until all is known."""
     await outage(sb.server_error(503), 1000)
 
 
 @pytest.mark.parametrize("effect", [sb.html(200), sb.message(408, "slow")], ids=["html", "408"])
+@pytest.mark.slow
 async def test_other_outages_cost_no_more(effect: Any) -> None:
     """The same for pages that are none, and a 408."""
     await outage(effect, 50)
 
 
+@pytest.mark.slow
 async def test_what_the_http_library_sends_again_is_bounded_too() -> None:
     """It repeats each request whose connection broke, once, by itself: that is twice as many at most."""
     await outage(sb.Reset(), 50, 2 * MOST)

@@ -360,6 +360,7 @@ async def test_the_first_terminal_snapshot_ends_the_watch() -> None:
 
 
 @pytest.mark.parametrize("effect", [sb.server_error(503), sb.Reset(), sb.Hang(), sb.html(), sb.message(429, "?")])
+@pytest.mark.slow
 async def test_half_an_hour_of_failures_is_survived(effect: Any) -> None:
     """Failures that may pass end a look, never the watch, and are not answered with more load."""
     async with vendor() as (sandbox, session):

@@ -44,6 +44,7 @@ economy = _load()
     ],
     ids=lambda world: world.name,
 )
+@pytest.mark.slow
 def test_nothing_is_refused_lost_or_doubled(world: Any) -> None:
     """Whatever the list looks like and however little is left of the day, each end is told exactly once."""
     outcomes = [run(economy.ours(world, seed)) for seed in range(2)]
@@ -53,6 +54,7 @@ def test_nothing_is_refused_lost_or_doubled(world: Any) -> None:
     assert [0, 0] == [outcome.refused for outcome in outcomes]
 
 
+@pytest.mark.slow
 def test_a_higher_price_costs_fewer_requests() -> None:
     """`Pacing.price` is the one knob: four times the price makes clearly fewer requests."""
     world = economy.World(name="", count=60)

@@ -253,6 +253,7 @@ def fails(check: Callable[[], Coroutine[Any, Any, None]]) -> bool:
 
 @pytest.mark.parametrize("bug", BUGS)
 @pytest.mark.timeout(120)
+@pytest.mark.slow
 def test_a_planted_bug_is_caught(bug: str, monkeypatch: Patch) -> None:
     """What the simulation or the named check says nothing of without the bug, it does with it."""
     plant, check = BUGS[bug]

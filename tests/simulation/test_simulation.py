@@ -19,6 +19,7 @@ FIRST = 1000 * sys.version_info.minor  # `nox -s sim` begins at 0, and goes on f
 
 @pytest.mark.parametrize("share", range(SHARES))
 @pytest.mark.timeout(120)
+@pytest.mark.slow
 def test_the_promises_hold_whatever_happens(share: int) -> None:
     """Each seed draws its own world; the invariants are those of `simulation`."""
     hours, seed = 0.0, FIRST + share
@@ -30,6 +31,7 @@ def test_the_promises_hold_whatever_happens(share: int) -> None:
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.slow
 def test_a_seed_can_be_replayed() -> None:
     """In processes of their own, whatever the order of sets, a seed sends the same requests at the same times."""
     seeds = [2, 5]

@@ -217,6 +217,7 @@ def test_a_login_without_a_known_end(oauth_vendor: Sandbox, capsys: Printed, sto
     assert "stay valid until it expires" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 async def test_whoami_after_a_refresh_without_an_answer(capsys: Printed, store: Path) -> None:
     """A refresh that had no answer may have spent the refresh token: `whoami` tells of it."""
     async with vendor() as sandbox:

@@ -91,6 +91,7 @@ def test_ctrl_c_of_a_login(vendor: Sandbox, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "env", "colored"), [(80, {}, True), (40, {"NO_COLOR": "1"}, False), (30, {}, True)]
 )
+@pytest.mark.slow
 def test_live_view(vendor: Sandbox, columns: int, env: dict[str, str], colored: bool) -> None:
     """On a terminal the view is drawn in place, as wide as it is; Ctrl-C leaves it, with the cursor where it was."""
     jobs = [vendor.submit(life) for life in (LONG, LONG, Life(duration=0.01))]

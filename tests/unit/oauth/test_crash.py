@@ -233,6 +233,7 @@ except CCActivityError as error:
 
 
 @pytest.mark.parametrize("grace", [0.0, 60.0])
+@pytest.mark.slow
 def test_processes_share_a_login_and_survive_a_kill(tmp_path: Path, grace: float) -> None:
     """A process is killed while its refresh is on the way; others with the same file go on, or all say what it was.
 

@@ -138,6 +138,7 @@ JUNK = st.fixed_dictionaries(
 
 
 @given(answer=JUNK | st.lists(st.integers(), max_size=2) | st.none() | st.text(max_size=30))
+@pytest.mark.slow
 async def test_a_junk_answer_loses_nothing(answer: Any) -> None:
     """Whatever a 200 brings, the refresh token stays or is replaced by a usable one; errors are of the family."""
     async with vendor() as sandbox:

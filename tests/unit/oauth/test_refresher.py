@@ -28,6 +28,7 @@ from ccactivity.oauth import MemoryStore, OAuthTokens
 from ccactivity.testing import VirtualTimeLoop, utc_now
 
 
+@pytest.mark.slow
 async def test_a_thousand_watches_at_expiry_cost_one_refresh_each_time_and_notice_nothing() -> None:
     """However many watches wait, a token that ends is renewed by one request; no watch sees an error."""
     async with vendor(access_life=20, latency=0.1, lanes=1000) as sandbox:
@@ -101,6 +102,7 @@ async def test_an_api_that_refuses_every_token_costs_one_refresh() -> None:
 
 
 @pytest.mark.parametrize("step", [-3600, 3600, -86_400, 86_400])
+@pytest.mark.slow
 async def test_a_clock_that_jumps_recovers_by_itself(step: float) -> None:
     """The wall clock may be set by an hour or a day, either way: no watch ends, no storm of refreshes begins."""
     async with vendor(access_life=7200, latency=0.1) as sandbox:

@@ -1,0 +1,621 @@
+"""The types that users see, one `assert_type` for each public call; checked by mypy and pyright, and never run.
+
+`nox -s types` checks it. A line that ends in `type: ignore` is a call that has to be refused: one that is allowed
+makes the comment needless, which is an error too.
+"""
+
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Any, assert_type
+
+import aiohttp
+
+import ccactivity as cc
+from ccactivity import oauth, testing
+from ccactivity import sandbox as sb
+
+# --- ccactivity: a session and its settings -------------------------------------------------------------------------
+
+
+async def give_token() -> str:
+    return "token"
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class OwnSource:
+    async def access_token(self) -> str:
+        return "token"
+
+    async def refused(self, token: str) -> None: ...
+
+
+def sessions(http: aiohttp.ClientSession, source: cc.TokenSource, tokens: oauth.OAuthTokens) -> None:
+    assert_type(cc.ActivitySession("token"), cc.ActivitySession)
+    assert_type(cc.ActivitySession(give_token), cc.ActivitySession)
+    assert_type(cc.ActivitySession(source), cc.ActivitySession)
+    assert_type(cc.ActivitySession(OwnSource()), cc.ActivitySession)
+    assert_type(cc.ActivitySession(tokens), cc.ActivitySession)
+    every = cc.ActivitySession(
+        "token",
+        base_url="https://api.cc.email/v3",
+        http=http,
+        quota=cc.Quota(),
+        retry=cc.Retry(),
+        pacing=cc.Pacing(),
+        timeout=None,
+        now=now,
+    )
+    assert_type(every, cc.ActivitySession)
+    assert_type(cc.ActivitySession("token", http=None, quota=None, timeout=5), cc.ActivitySession)
+    assert_type(cc.ActivitySession("token", retry=None, pacing=None), cc.ActivitySession)
+    assert_type(cc.ActivitySession.from_env(), cc.ActivitySession)
+    assert_type(cc.ActivitySession.from_env(tokens, timeout=10.0), cc.ActivitySession)
+    assert_type(every.quota, cc.Quota)
+    assert_type(every.stats, cc.Stats)
+    assert_type(cc.__version__, str)
+
+    cc.ActivitySession()  # type: ignore[call-arg]
+    cc.ActivitySession(lambda: "token")  # type: ignore[arg-type, return-value]
+    cc.ActivitySession("token", "https://api.cc.email/v3")  # type: ignore[call-arg]
+
+
+async def sources(source: cc.TokenSource) -> None:
+    assert_type(await source.access_token(), str)
+    await source.refused("token")
+
+
+def settings() -> None:
+    assert_type(cc.Quota(10, 250_000, 0, spent=7), cc.Quota)
+    quota = cc.Quota.unlimited()
+    assert_type(quota, cc.Quota)
+    assert_type(quota.per_second, float)
+    assert_type(quota.per_day, float)
+    assert_type(quota.reserve, float)
+    assert_type(quota.spent, float)
+    assert_type(quota.remaining, float)
+    assert_type(quota.resets_at, datetime | None)
+
+    retry = cc.Retry(attempts=3, base=1, cap=10, deadline=60, budget=5)
+    assert_type(retry.attempts, int)
+    assert_type(retry.base, float)
+    assert_type(retry.cap, float)
+    assert_type(retry.deadline, float)
+    assert_type(retry.budget, float)
+
+    pacing = cc.Pacing(price=4, floor=2, ceiling=120)
+    assert_type(pacing.price, float)
+    assert_type(pacing.floor, float)
+    assert_type(pacing.ceiling, float)
+
+    cc.Retry(3)  # type: ignore[call-arg]
+    pacing.price = 2.0  # type: ignore[misc]
+
+
+def stats(seen: cc.Stats) -> None:
+    assert_type(seen.watching, int)
+    assert_type(seen.finished, int)
+    assert_type(seen.requests, Mapping[str, int])
+    assert_type(seen.requests_per_finished, float | None)
+    assert_type(seen.price, float)
+    assert_type(seen.credit, float)
+
+
+# --- ccactivity: its calls ------------------------------------------------------------------------------------------
+
+
+async def single_calls() -> None:
+    async with cc.ActivitySession("token") as session:
+        assert_type(session, cc.ActivitySession)
+        assert_type(await session.get_activity("id"), cc.Activity)
+        assert_type(await session.get_send_history("id"), list[cc.SendRecord])
+
+        assert_type(session.list_activities(), cc.ActivityList)
+        found = session.list_activities(state="failed", page_size=100)
+        assert_type(await found, list[cc.Activity])
+        async for activity in found:
+            assert_type(activity, cc.Activity)
+        assert_type(found.pages(), AsyncIterator[list[cc.Activity]])
+        async for page in found.pages():
+            assert_type(page, list[cc.Activity])
+        assert_type(await session.list_activities(state=cc.ActivityState.FAILED), list[cc.Activity])
+
+        await session.get_activity(7)  # type: ignore[arg-type]
+        session.list_activities("failed")  # type: ignore[call-arg]
+    await session.aclose()
+
+
+async def one_watch(session: cc.ActivitySession) -> None:
+    watch = session.watch("id", timeout=60, grace=0, max_staleness=5, every_poll=True)
+    assert_type(watch, cc.Watch)
+    assert_type(watch.activity_id, str)
+    assert_type(await watch, cc.Watch)
+    async with watch as same:
+        assert_type(same, cc.Watch)
+        async for activity in same:
+            assert_type(activity, cc.Activity)
+        assert_type(await anext(same), cc.Activity)
+    await watch.aclose()
+    async for activity in session.watch("id"):
+        assert_type(activity, cc.Activity)
+    async for activity in await session.watch("id", timeout=None, max_staleness=None):
+        assert_type(activity, cc.Activity)
+    assert_type(await session.wait("id"), cc.Activity)
+    assert_type(await session.wait("id", timeout=60, grace=0, max_staleness=5), cc.Activity)
+
+
+async def ids_to_come() -> AsyncIterator[str]:
+    yield "id"
+
+
+async def many_watches(session: cc.ActivitySession) -> None:
+    watch = session.watch_many(["id"], timeout=60, grace=0, max_staleness=5)
+    assert_type(watch, cc.BatchWatch)
+    assert_type(watch.errors, Mapping[str, cc.CCActivityError])
+    assert_type(await watch, cc.BatchWatch)
+    async with watch as same:
+        assert_type(same, cc.BatchWatch)
+        async for activity in same:
+            assert_type(activity, cc.Activity)
+    await watch.aclose()
+    assert_type(session.watch_many({"id"}), cc.BatchWatch)
+    assert_type(session.watch_many(each for each in ("id",)), cc.BatchWatch)
+    assert_type(session.watch_many(ids_to_come()), cc.BatchWatch)
+
+    result = await session.wait_many(["id"], timeout=60, grace=0, max_staleness=5)
+    assert_type(result, cc.BatchResult)
+    assert_type(result.completed, Mapping[str, cc.Activity])
+    assert_type(result.failed, Mapping[str, cc.Activity])
+    assert_type(result.errors, Mapping[str, cc.CCActivityError])
+    assert_type(await session.wait_many(ids_to_come()), cc.BatchResult)
+
+    session.watch_many([7])  # type: ignore[list-item]
+
+
+# --- ccactivity: its models -----------------------------------------------------------------------------------------
+
+
+def activities(activity: cc.Activity, other: cc.Activity) -> None:
+    assert_type(activity.activity_id, str)
+    assert_type(activity.state, cc.ActivityState | str | None)
+    assert_type(activity.created_at, datetime | None)
+    assert_type(activity.started_at, datetime | None)
+    assert_type(activity.updated_at, datetime | None)
+    assert_type(activity.completed_at, datetime | None)
+    assert_type(activity.source_file_name, str | None)
+    assert_type(activity.percent_done, int | None)
+    assert_type(activity.activity_errors, tuple[str, ...])
+    assert_type(activity.self_url, str | None)
+    assert_type(activity.results_url, str | None)
+    assert_type(activity.raw, Mapping[str, Any])
+    assert_type(activity.done, bool)
+    assert_type(activity.succeeded, bool)
+    assert_type(activity.partial, bool)
+    assert_type(activity.progress, float | None)
+    assert_type(activity.older_than(other), bool)
+    assert_type(activity.changed_from(other), bool)
+    activity.raise_for_state()
+    assert_type(activity.as_dict(), dict[str, Any])
+    assert_type(cc.Activity(activity_id="id", state="failed"), cc.Activity)
+    assert_type(cc.TERMINAL_STATES, frozenset[cc.ActivityState])
+
+    status = activity.status
+    assert_type(status, cc.ActivityStatus)
+    assert_type(status.items_total_count, int | None)
+    assert_type(status.items_completed_count, int | None)
+    assert_type(status.person_count, int | None)
+    assert_type(status.error_count, int | None)
+    assert_type(status.correctable_count, int | None)
+    assert_type(status.cannot_add_to_list_count, int | None)
+    assert_type(status.list_count, int | None)
+    assert_type(status.refused_count, int)
+    assert_type(status.as_dict(), dict[str, int])
+
+    activity.state = "failed"  # type: ignore[misc]
+    cc.Activity("id")  # type: ignore[call-arg]
+
+
+def sends(record: cc.SendRecord) -> None:
+    assert_type(record.send_id, int | None)
+    assert_type(record.contact_list_ids, tuple[str, ...])
+    assert_type(record.segment_ids, tuple[int, ...])
+    assert_type(record.count, int | None)
+    assert_type(record.run_date, datetime | None)
+    assert_type(record.send_status, cc.SendStatus | str | None)
+    assert_type(record.reason_code, int | None)
+    assert_type(record.raw, Mapping[str, Any])
+    assert_type(record.reason, str | None)
+    assert_type(record.succeeded, bool)
+    assert_type(record.as_dict(), dict[str, Any])
+
+
+# --- ccactivity: its errors -----------------------------------------------------------------------------------------
+
+
+def answers() -> list[type[cc.ResponseError]]:
+    return [
+        cc.AuthenticationError,
+        cc.BadRequestError,
+        cc.NotFoundError,
+        cc.PermissionDeniedError,
+        cc.ServerError,
+        cc.ThrottledError,
+    ]
+
+
+def others() -> list[type[cc.CCActivityError]]:
+    return [cc.PagingError, cc.SessionClosedError, cc.TokenError]
+
+
+def token_errors() -> list[type[cc.TokenError]]:
+    return [cc.LoginFailedError, cc.ReauthorizationRequiredError, cc.TokenStoreError]
+
+
+async def errors(session: cc.ActivitySession) -> None:
+    try:
+        await session.wait("id", timeout=60)
+    except cc.TransportError as error:
+        assert_type(error.reason, str)
+        assert_type(error.method, str)
+        assert_type(error.path, str)
+    except cc.PermissionDeniedError as error:
+        assert_type(error.scope, str | None)
+        assert_type(error.privilege, str | None)
+    except cc.ResponseError as error:
+        assert_type(error.status, int)
+        assert_type(error.method, str)
+        assert_type(error.path, str)
+        assert_type(error.error_key, str | None)
+        assert_type(error.error_message, str | None)
+        assert_type(error.request_id, str | None)
+        assert_type(error.hint, str | None)
+    except cc.QuotaExceededError as error:
+        assert_type(error.resets_at, datetime)
+    except cc.DecodeError as error:
+        assert_type(error.problem, str)
+        assert_type(error.status, int)
+        assert_type(error.excerpt, str)
+        assert_type(error.method, str | None)
+        assert_type(error.path, str | None)
+    except cc.UnsafeLinkError as error:
+        assert_type(error.problem, str)
+        assert_type(error.link, str)
+    except cc.ActivityFailedError as error:
+        assert_type(error.activity, cc.Activity)
+    except cc.ActivityExpiredError as error:
+        assert_type(error.activity, cc.Activity)
+    except cc.WatchTimeoutError as error:
+        assert_type(error.activity_id, str)
+        assert_type(error.activity, cc.Activity | None)
+        assert_type(error.timeout, float)
+    except cc.LoginFailedError as error:
+        assert_type(error.reason, str)
+    except cc.ReauthorizationRequiredError as error:
+        assert_type(error.reason, str)
+        assert_type(error.since, datetime | None)
+    timed_out: type[TimeoutError] = cc.WatchTimeoutError
+    group: type[ExceptionGroup[cc.CCActivityError]] = cc.BatchError
+    assert timed_out, group
+
+
+async def batch_errors(session: cc.ActivitySession) -> None:
+    try:
+        async for activity in session.watch_many(["id"]):
+            activity.raise_for_state()
+    except cc.BatchError as error:
+        assert_type(error.errors, Mapping[str, cc.CCActivityError])
+        assert_type(error.derive([cc.PagingError()]), cc.BatchError)
+    try:
+        await session.watch_many(["id"])
+    except* cc.NotFoundError as group:
+        assert_type(group, ExceptionGroup[cc.NotFoundError])
+
+
+# --- ccactivity.oauth -----------------------------------------------------------------------------------------------
+
+
+class OwnStore:
+    async def load(self) -> oauth.StoredTokens | None:
+        return None
+
+    async def save(self, record: oauth.StoredTokens, *, replaces: int) -> bool:
+        return True
+
+    async def delete(self) -> None: ...
+
+    def exclusive(self) -> AbstractAsyncContextManager[object]:
+        return nullcontext()
+
+
+def clients(http: aiohttp.ClientSession) -> None:
+    assert_type(oauth.OAuthClient("id"), oauth.OAuthClient)
+    assert_type(oauth.OAuthClient("id", "secret"), oauth.OAuthClient)
+    client = oauth.OAuthClient(
+        "id",
+        None,
+        scopes=["contact_data"],
+        base_url="https://authz.example/v1",
+        token_url="https://partner.example/token",
+        authorize_url=None,
+        device_url=None,
+        pkce=False,
+        http=http,
+        timeout=None,
+    )
+    assert_type(client.client_id, str)
+    assert_type(client.scopes, tuple[str, ...])
+    assert_type(client.token_url, str)
+    assert_type(client.authorization_request("https://app.example/callback"), oauth.AuthorizationRequest)
+    assert_type(oauth.OAuthClient.from_env(), oauth.OAuthClient)
+    assert_type(oauth.OAuthClient.from_env(timeout=10.0), oauth.OAuthClient)
+
+    oauth.OAuthClient("id", secret="secret")  # type: ignore[call-arg]
+
+
+async def stores(store: oauth.TokenStore) -> None:
+    assert_type(await store.load(), oauth.StoredTokens | None)
+    await store.delete()
+    kept: list[oauth.TokenStore] = [oauth.MemoryStore(), oauth.FileStore(), OwnStore()]
+    file = oauth.FileStore(Path("tokens.json"), lock_timeout=5)
+    assert_type(file.path, Path)
+    assert_type(oauth.FileStore("tokens.json"), oauth.FileStore)
+    for place in (file, oauth.MemoryStore()):
+        record = await place.load()
+        assert_type(record, oauth.StoredTokens | None)
+        if record is not None:
+            assert_type(await place.save(record, replaces=0), bool)
+        async with place.exclusive():
+            await place.delete()
+    assert kept
+
+
+def records(record: oauth.StoredTokens) -> None:
+    secret: str = record.access_token
+    rotating: str | None = record.refresh_token
+    assert_type(record.client_id, str)
+    assert_type(record.token_url, str)
+    assert_type(record.scopes, tuple[str, ...])
+    assert_type(record.obtained_at, datetime)
+    assert_type(record.expires_at, datetime | None)
+    assert_type(record.version, int)
+    assert_type(record.to_json(), str)
+    assert_type(oauth.StoredTokens.from_json(secret), oauth.StoredTokens)
+    assert_type(oauth.StoredTokens.from_json(b"{}"), oauth.StoredTokens)
+    assert rotating
+
+
+async def logins(client: oauth.OAuthClient, store: oauth.TokenStore) -> None:
+    async with oauth.OAuthTokens(client, store, now=now, advice="log in", pause=1) as tokens:
+        assert_type(tokens, oauth.OAuthTokens)
+        source: cc.TokenSource = tokens
+        assert_type(await source.access_token(), str)
+        await tokens.refused("token")
+        assert_type(await tokens.refresh(), oauth.Account)
+        assert_type(await tokens.account(), oauth.Account | None)
+        assert_type(await tokens.log_out(), bool)
+
+        device = await tokens.start_device_login()
+        assert_type(device, oauth.DeviceLogin)
+        assert_type(device.user_code, str)
+        assert_type(device.verification_uri, str)
+        assert_type(device.verification_uri_complete, str | None)
+        assert_type(device.expires_in, float)
+        assert_type(await device, oauth.Account)
+
+        request = tokens.start_code_login("https://app.example/callback")
+        assert_type(request, oauth.AuthorizationRequest)
+        assert_type(request.url, str)
+        assert_type(request.redirect_uri, str)
+        assert_type(request.state, str)
+        assert_type(request.code_verifier, str | None)
+        assert_type(await tokens.finish_code_login(request, "?code=1"), oauth.Account)
+    await tokens.aclose()
+
+
+def accounts(account: oauth.Account) -> None:
+    assert_type(account.client_id, str)
+    assert_type(account.user, str | None)
+    assert_type(account.scopes, tuple[str, ...])
+    assert_type(account.obtained_at, datetime)
+    assert_type(account.expires_at, datetime | None)
+    assert_type(account.refreshable, bool)
+    assert_type(account.refreshable_until, datetime | None)
+    assert_type(account.interrupted_at, datetime | None)
+    assert_type(account.problem, str | None)
+    assert_type(account.stored_in, str)
+
+
+# --- ccactivity.sandbox ---------------------------------------------------------------------------------------------
+
+
+async def sandboxes() -> None:
+    async with sb.Sandbox() as sandbox:
+        assert_type(sandbox, sb.Sandbox)
+    with sb.Sandbox(
+        start=now(),
+        latency=0.1,
+        host="127.0.0.1",
+        port=0,
+        seed=1,
+        workload=sb.Workload(median=30, lanes=2),
+        speed=60,
+        history=10,
+        order="oldest",
+        stale_rows=20,
+        per_second=None,
+        per_day=None,
+        spent_today=1,
+        token_life=3600,
+        oauth=sb.OAuthRules(rotating=False, approve_after=3),
+    ) as threaded:
+        assert_type(threaded, sb.Sandbox)
+    assert_type(sandbox.base_url, str)
+    assert_type(sandbox.oauth_base_url, str)
+    assert_type(sandbox.oauth, sb.OAuth)
+    assert_type(sandbox.oauth.families, list[sb.Family])
+    assert_type(sandbox.vendor, sb.Vendor)
+    assert_type(sandbox.token, str)
+    assert_type(sandbox.env, dict[str, str])
+    assert_type(sandbox.faults, sb.Faults)
+    assert_type(sandbox.violations, sb.Violations)
+    assert_type(sandbox.violations.total, int)
+    assert_type(sandbox.requests, Counter[str])
+    assert_type(sandbox.log, list[sb.Logged])
+    assert_type(sandbox.now, float)
+    assert_type(sandbox.wall, datetime)
+    assert_type(sandbox.submit(), str)
+    assert_type(sandbox.submit(sb.Life(), kind="contact_exports", rows=9, lists=2, file_name="a.csv"), str)
+    assert_type(sandbox.truth("id"), sb.Truth | None)
+    assert_type(sandbox.issue_token(), str)
+    sandbox.expire_token()
+    assert_type(sandbox.register_client(), sb.RegisteredClient)
+    assert_type(sandbox.register_client("id", secret="s", redirect_uris=["https://app.example"]), sb.RegisteredClient)
+    sandbox.approve_device("KPQZ-BXMD")
+    sandbox.deny_device("KPQZ-BXMD")
+    assert_type(sandbox.log_in("id", ["contact_data"]), dict[str, Any])
+    sandbox.revoke_logins()
+    sandbox.add_history("id", {"count": 5}, {})
+
+    sandbox.submit(duration=5)  # type: ignore[call-arg]
+
+
+def vendors() -> None:
+    vendor = sb.Vendor(start=now(), seed=1, workload=sb.Workload(), oauth=sb.OAuthRules())
+    request = sb.Request(method="GET", target="/v3/activities", headers={"accept": "application/json"})
+    reply = vendor.handle(request, now=0.0, transit=0.1)
+    assert_type(reply, sb.Reply)
+    assert_type(reply.status, int)
+    assert_type(reply.body, bytes)
+    assert_type(vendor.submit(0.0, sb.Life()), str)
+    assert_type(vendor.job("id"), sb.Job)
+    assert_type(vendor.job("id").state(1.0), str)
+    assert_type(vendor.wall(0.0), datetime)
+
+
+def lives(truth: sb.Truth, logged: sb.Logged, client: sb.RegisteredClient, family: sb.Family) -> None:
+    life = sb.Life(
+        duration=60,
+        end="failed",
+        delay=1,
+        progress="stall",
+        update_every=5,
+        errors=["Line 2: Invalid birthday"],
+        error_count=1,
+        correctable_count=1,
+        cannot_add_to_list_count=1,
+    )
+    assert_type(sb.Life(progress=[(0.0, 0.0), (1.0, 1.0)]), sb.Life)
+    assert_type(life.at(1.0), sb.Snapshot)
+    assert_type(life.at(1.0).state, str)
+    assert_type(life.at(1.0).percent_done, int)
+    assert_type(life.faster(60.0), sb.Life)
+    assert_type(sb.Workload().draw(Random(), rows=10), sb.Life)
+    assert_type(truth.state, str)
+    assert_type(truth.ended_at, float)
+    assert_type(logged.time, float)
+    assert_type(logged.method, str)
+    assert_type(logged.target, str)
+    assert_type(logged.status, int)
+    assert_type(logged.kind, str)
+    assert_type(client.client_id, str)
+    assert_type(family.generation, int)
+    assert_type(family.revoked, float | None)
+
+    sb.Life(end="lost")  # type: ignore[arg-type]
+
+
+class OwnEffect:
+    def apply(self, reply: sb.Reply, touched: str | None, /) -> sb.Reply:
+        return reply
+
+
+def faults(script: sb.Faults) -> None:
+    fault = sb.Fault(
+        sb.throttled({"Retry-After": "1"}),
+        where="get",
+        activity_id="id",
+        times=2,
+        skip=1,
+        after=600,
+        until=2400,
+        probability=0.5,
+    )
+    assert_type(fault.hits, int)
+    assert_type(script.add(fault), sb.Fault)
+    assert_type(script.add(sb.server_error(503), where="list", times=2), sb.Fault)
+    assert_type(script.add(OwnEffect()), sb.Fault)
+    assert_type(len(script), int)
+    for each in script:
+        assert_type(each, sb.Fault)
+    script.remove(fault)
+    script.clear()
+
+    sb.Fault(sb.empty(), where="nowhere")  # type: ignore[arg-type]
+    script.add("503")  # type: ignore[arg-type]
+
+
+def effects() -> list[sb.Answer | sb.Effect]:
+    answers = [
+        sb.empty(204),
+        sb.forbidden(),
+        sb.html(502),
+        sb.message(429, "Limit Exceeded"),
+        sb.not_found(),
+        sb.ok({"activities": []}),
+        sb.quota_exceeded(),
+        sb.server_error(),
+        sb.throttled(),
+        sb.unauthorized(),
+    ]
+    assert_type(answers, list[sb.Answer])
+    assert_type(sb.Answer(sb.Reply(status=200)), sb.Answer)
+    assert_type([sb.drop_rows("id"), sb.duplicate_rows(), sb.next_link(None)], list[sb.Edit])
+    assert_type(sb.wrong_id(), sb.Patch)
+    effects: list[sb.Effect] = [
+        sb.Bomb(size=1024),
+        sb.Cut(0.5),
+        sb.Delay(1.0),
+        sb.Disconnect(),
+        sb.Drip(pause=0.1, size=10, head=True),
+        sb.Edit(lambda body: body),
+        sb.Endless(declared=None),
+        sb.Hang(after=0.5),
+        sb.Patch({"state": "failed"}),
+        sb.Patch(lambda row: {**row, "state": "failed"}),
+        sb.Raw(b"HTTP/1.1 200 OK\r\n\r\n"),
+        sb.Reset(after=0.5, hard=False, chunked=True),
+    ]
+    return [*answers, *effects]
+
+
+# --- ccactivity.testing ---------------------------------------------------------------------------------------------
+
+
+async def main() -> int:
+    return 1
+
+
+def virtual_time() -> None:
+    assert_type(testing.run(main()), int)
+    assert_type(testing.run(main(), debug=True, utc_start=now()), int)
+    assert_type(testing.utc_now(), datetime)
+    loop = testing.VirtualTimeLoop(utc_start=now())
+    assert_type(loop.time(), float)
+    assert_type(loop.utc_now(), datetime)
+    loop.set_utc(now())
+    loop.step_utc(-60)
+    with loop.hold():
+        pass
+    deadlock: type[RuntimeError] = testing.DeadlockError
+    assert deadlock
+
+    testing.run(main)  # type: ignore[arg-type]
