@@ -1,12 +1,11 @@
-"""The words of OAuth 2, written and read by oauthlib; it sends nothing and keeps nothing.
+"""The messages of OAuth 2: forms, the authorization URL and the redirect, written and read by oauthlib. Pure.
 
-What oauthlib does here: the forms of the token endpoint (RFC 6749, 8628), the authorization URL, PKCE (RFC 7636), and
-reading the redirect. It takes plain http for insecure even on loopback, short of an environment variable for the whole
-process, so it is shown the https twin of a URL that has been checked already.
+oauthlib refuses plain http, even to this machine, unless an environment variable allows it to the whole process. So it
+is given the https form of a URL that has been checked already.
 
-What it does not do here, and why: `parse_token_response` reads HTML as a form, refuses an answer for a junk
-`expires_in`, reads the wall clock, and raises a Warning that holds the tokens when the scopes differ. An answer may be
-the only copy of a rotated token, so it is read by `answers`, tolerantly.
+Token responses are not read by oauthlib but by `client`. A response may be the only copy of a rotated refresh token, so
+it is read tolerantly; `parse_token_response` reads HTML as a form, rejects a response for a bad `expires_in`, reads the
+wall clock, and raises a Warning that holds the tokens when the scopes differ.
 """
 
 from __future__ import annotations
@@ -20,57 +19,78 @@ import attrs
 from .._secret import Secret
 from .._text import escape
 from ..errors import LoginFailedError
-from ._extras import need
+from ._extras import import_extra
 
 __all__ = [
+    "AuthorizationRequest",
     "authorization_url",
-    "basic",
+    "basic_authorization",
     "code_form",
     "device_form",
-    "pkce",
+    "login_error",
+    "pkce_pair",
     "poll_form",
     "read_redirect",
     "refresh_form",
 ]
 
-DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
+_PARAMETERS: Final = "oauthlib.oauth2.rfc6749.parameters"
+_DEVICE_GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:device_code"
+
+
+@attrs.frozen(kw_only=True)
+class AuthorizationRequest:
+    """A login by redirect that has been started: send the person to `url`, and keep the rest until they come back.
+
+    Keep `state` and `code_verifier` in their web session, and nowhere else. `code_verifier`: None without PKCE.
+    """
+
+    url: str
+    redirect_uri: str
+    state: str = attrs.field(repr=False)
+    code_verifier: str | None = attrs.field(repr=False)
+
+
+# `client_id` below: that of a public client; None for a confidential one, which authenticates by a header.
 
 
 def refresh_form(refresh_token: str, *, client_id: str | None) -> Secret:
-    """Write the form of a refresh. `client_id`: of a public client; None for one that authenticates itself."""
-    return _form("refresh_token", client_id, refresh_token=refresh_token)
+    """Write the form of a refresh."""
+    return _token_form("refresh_token", client_id, refresh_token=refresh_token)
 
 
 def code_form(code: str, *, redirect_uri: str, code_verifier: str | None, client_id: str | None) -> Secret:
     """Write the form that exchanges an authorization code."""
-    return _form("authorization_code", client_id, code=code, redirect_uri=redirect_uri, code_verifier=code_verifier)
+    return _token_form(
+        "authorization_code", client_id, code=code, redirect_uri=redirect_uri, code_verifier=code_verifier
+    )
 
 
 def poll_form(device_code: str, *, client_id: str | None) -> Secret:
     """Write the form that asks whether a person has approved a device code."""
-    return _form(DEVICE_GRANT, client_id, device_code=device_code)
+    return _token_form(_DEVICE_GRANT_TYPE, client_id, device_code=device_code)
 
 
 def device_form(scopes: tuple[str, ...], *, client_id: str) -> str:
-    """Write the form that asks for a device code, which names the client in any case (RFC 8628, section 3.1)."""
-    form: str = need("oauthlib.common").add_params_to_qs("", [("client_id", client_id), ("scope", " ".join(scopes))])
+    """Write the form that asks for a device code; it names the client in any case (RFC 8628, section 3.1)."""
+    fields = [("client_id", client_id), ("scope", " ".join(scopes))]
+    form: str = import_extra("oauthlib.common").add_params_to_qs("", fields)
     return form
 
 
-def _form(grant: str, client_id: str | None, **fields: str | None) -> Secret:
-    prepare = need("oauthlib.oauth2.rfc6749.parameters").prepare_token_request
-    return Secret(prepare(grant, client_id=client_id, **fields))
+def _token_form(grant_type: str, client_id: str | None, **fields: str | None) -> Secret:
+    return Secret(import_extra(_PARAMETERS).prepare_token_request(grant_type, client_id=client_id, **fields))
 
 
-def basic(client_id: str, client_secret: str) -> Secret:
-    """Write the Authorization of a confidential client: both parts are form-encoded first (RFC 6749, section 2.3.1)."""
+def basic_authorization(client_id: str, client_secret: str) -> Secret:
+    """Write the Authorization header of a confidential client; both parts are form-encoded (RFC 6749, 2.3.1)."""
     pair = f"{quote_plus(client_id)}:{quote_plus(client_secret)}".encode()
     return Secret("Basic " + base64.b64encode(pair).decode())
 
 
-def pkce(client_id: str) -> tuple[Secret, str]:
-    """Make a verifier and its challenge (S256)."""
-    client: Any = need("oauthlib.oauth2").WebApplicationClient(client_id)
+def pkce_pair(client_id: str) -> tuple[Secret, str]:
+    """Make a code verifier and its S256 challenge (RFC 7636)."""
+    client: Any = import_extra("oauthlib.oauth2").WebApplicationClient(client_id)
     verifier = Secret(client.create_code_verifier(64))
     return verifier, client.create_code_challenge(verifier, "S256")
 
@@ -78,46 +98,33 @@ def pkce(client_id: str) -> tuple[Secret, str]:
 def authorization_url(url: str, **fields: Any) -> str:
     """Write the URL at which a person grants access; `fields` are those of oauthlib's `prepare_grant_uri`."""
     scheme, _, rest = url.partition("://")
-    prepare = need("oauthlib.oauth2.rfc6749.parameters").prepare_grant_uri
-    secure: str = prepare(f"https://{rest}", response_type="code", **fields)
+    secure: str = import_extra(_PARAMETERS).prepare_grant_uri(f"https://{rest}", response_type="code", **fields)
     return scheme + secure.removeprefix("https")
 
 
 def read_redirect(url: str, *, state: str) -> Secret:
-    """Return the code that a redirect brings; LoginFailedError for one of another login, or a refusal."""
+    """Return the code of a redirect, given as a URL or its query.
+
+    LoginFailedError if it reports an error, has no code, or belongs to another login.
+    """
     query = url.partition("?")[2] if "?" in url else url
-    errors = need("oauthlib.oauth2.rfc6749.errors")
-    parse = need("oauthlib.oauth2.rfc6749.parameters").parse_authorization_code_response
+    errors = import_extra("oauthlib.oauth2.rfc6749.errors")
+    parse = import_extra(_PARAMETERS).parse_authorization_code_response
     try:
         return Secret(parse(f"https://redirect/?{query}", state=state)["code"])
     except errors.MismatchingStateError:
-        problem = LoginFailedError(
-            "the redirect belongs to another login, or to none: its state differs", reason="refused"
-        )
+        failure = LoginFailedError("the redirect belongs to another login: its state differs", reason="refused")
     except errors.MissingCodeError:
-        problem = LoginFailedError("the redirect brings neither a code nor an error", reason="refused")
+        failure = LoginFailedError("the redirect has neither a code nor an error", reason="refused")
     except errors.OAuth2Error as error:
-        problem = refused(str(error.error), error.description)
-    # Raised out here: oauthlib's errors quote the redirect.
-    raise problem
+        failure = login_error(str(error.error), error.description)
+    # Raised outside of `except`: oauthlib's errors quote the redirect, and with it the code.
+    raise failure
 
 
-def refused(error: str, description: str | None) -> LoginFailedError:
-    """Make the error of a login that the vendor or the person refused."""
+def login_error(error: str, description: str | None) -> LoginFailedError:
+    """Make the error of a login that ended with an OAuth error."""
     reason = {"access_denied": "denied", "expired_token": "expired"}.get(error, "refused")
-    words = {"denied": "the login was declined", "expired": "nobody approved the login in time"}
-    said = escape(": ".join(part for part in (error, description) if part), 200)
-    return LoginFailedError(f"{words.get(reason, 'the login was refused')} ({said})", reason=reason)
-
-
-@attrs.frozen(kw_only=True)
-class AuthorizationRequest:
-    """A login by redirect that has begun: send the person to `url`, and keep the rest for when she comes back.
-
-    `state` and `code_verifier` belong into her web session, and nowhere else; None: a verifier was not wanted.
-    """
-
-    url: str
-    redirect_uri: str
-    state: str = attrs.field(repr=False)
-    code_verifier: str | None = attrs.field(repr=False)
+    message = {"denied": "the login was declined", "expired": "nobody approved the login in time"}
+    details = escape(": ".join(part for part in (error, description) if part), 200)
+    return LoginFailedError(f"{message.get(reason, 'the login was refused')} ({details})", reason=reason)

@@ -200,7 +200,7 @@ async def test_a_code_whose_answer_was_lost_is_not_shown_again() -> None:
         sandbox.faults.add(sb.Reset(), where="token")
         async with tokens_of(sandbox, MemoryStore()) as tokens:
             request = tokens.start_code_login(REDIRECT)
-            with pytest.raises(cc.LoginFailedError, match="begin anew") as caught:
+            with pytest.raises(cc.LoginFailedError, match="begin a new one") as caught:
                 await tokens.finish_code_login(request, await visit(request))
 
     assert ("lost", 1) == (caught.value.reason, sandbox.requests["token"])

@@ -59,7 +59,7 @@ async def test_closing_is_the_last_chance_to_save(works_at_last: bool, caplog: p
             token = await tokens.access_token()
 
         assert works_at_last == (token == (await stored_in(memory)).access_token)
-        assert works_at_last != ("are lost with this process" in caplog.text)
+        assert works_at_last != ("end with this process" in caplog.text)
         async with memory.exclusive():
             pass
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from ccactivity import TokenStoreError
 from ccactivity._secret import Secret
 from ccactivity.oauth import FileStore, MemoryStore, StoredTokens, TokenStore
-from ccactivity.oauth.models import Attempt, Refusal
+from ccactivity.oauth.models import RefreshAttempt, RefreshRejection
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 RECORD = StoredTokens(
@@ -40,8 +40,8 @@ FULL = attrs.evolve(
     NEXT,
     expires_at=None,
     refresh_token=None,
-    attempt=Attempt(NOON, NOON + timedelta(seconds=9), 2),
-    refused=Refusal(NOON, "interrupted", NOON, "The refresh token is invalid."),
+    attempt=RefreshAttempt(NOON, NOON + timedelta(seconds=9), 2),
+    refused=RefreshRejection(NOON, "interrupted", NOON, "The refresh token is invalid."),
 )
 posix_only = pytest.mark.skipif(os.name != "posix", reason="modes and owners are those of POSIX systems")
 
@@ -133,10 +133,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a link": (_link, "is a link"),
     "a dangling link": (_dangling_link, "is a link"),
     "a hard link": (_hard_link, "2 names"),
-    "a linked folder": (_linked_folder, "a link or no directory"),
-    "a pipe": (_pipe, "no regular file"),
-    "a folder": (_folder, "no regular file"),
-    "a socket": (_socket, "cannot be read|no regular file"),
+    "a linked folder": (_linked_folder, "a link or not a directory"),
+    "a pipe": (_pipe, "not a regular file"),
+    "a folder": (_folder, "not a regular file"),
+    "a socket": (_socket, "cannot be read|not a regular file"),
     "a file others can read": (lambda path: path.chmod(0o640), "mode 640.*chmod 600"),
     "a file others can write": (lambda path: path.chmod(0o602), "mode 602.*chmod 600"),
     "a folder others can enter": (lambda path: path.parent.chmod(0o710), "mode 710.*chmod 700"),

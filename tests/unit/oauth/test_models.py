@@ -18,8 +18,8 @@ from support.logins import REDIRECT, client_of, expired, logged_in, stored_in, t
 import ccactivity as cc
 from ccactivity import sandbox as sb
 from ccactivity.oauth import MemoryStore, OAuthClient
-from ccactivity.oauth.forms import basic, pkce, read_redirect, refresh_form
-from ccactivity.oauth.lifetime import claims, lifetime, number
+from ccactivity.oauth.forms import basic_authorization, pkce_pair, read_redirect, refresh_form
+from ccactivity.oauth.lifetime import jwt_claims, positive_number, token_lifetime
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 EPOCH = NOON.timestamp()
@@ -34,7 +34,7 @@ def jwt(**said: Any) -> str:
 def life(
     expires_in: object, token: str = "opaque", server: datetime | None = NOON, now: datetime = NOON
 ) -> float | None:
-    return lifetime(expires_in, token, server=server, now=now)
+    return token_lifetime(expires_in, token, server_time=server, now=now)
 
 
 JUNK_LIVES: list[object] = [0, -5, True, None, "", "soon", "1e999", "nan", [], {}, math.inf, math.nan, "1" * 5000]
@@ -111,13 +111,13 @@ def test_no_junk_makes_a_life_that_is_no_life(expires_in: object, exp: object, i
 @given(token=st.text(max_size=200) | st.binary(max_size=200).map(lambda body: f"a.{base64.b64encode(body).decode()}.c"))
 def test_any_text_is_a_token_that_may_say_nothing(token: str) -> None:
     """What a token says is a mapping, an empty one for what is no JWT."""
-    assert dict(claims(token)) == claims(token)
+    assert dict(jwt_claims(token)) == jwt_claims(token)
 
 
 @given(value=ANYTHING)
 def test_a_number_is_positive_and_finite(value: object) -> None:
     """Nothing else gets into the arithmetic."""
-    found = number(value)
+    found = positive_number(value)
 
     assert found is None or 0 < found < math.inf
 
@@ -165,7 +165,7 @@ def test_a_public_client_names_itself_in_the_form_and_a_confidential_one_in_the_
     """Neither does both, and each part of the header is encoded first, so that a colon stays one."""
     assert {"grant_type", "refresh_token", "client_id"} == parse_qs(refresh_form("r", client_id="me")).keys()
     assert {"grant_type", "refresh_token"} == parse_qs(refresh_form("r", client_id=None)).keys()
-    assert b"me:se%3Acret%2B" == base64.b64decode(basic("me", "se:cret+").split()[1])
+    assert b"me:se%3Acret%2B" == base64.b64decode(basic_authorization("me", "se:cret+").split()[1])
 
 
 def test_the_address_for_a_login_holds_all_that_is_needed_and_no_secret() -> None:
@@ -192,12 +192,12 @@ def test_the_address_for_a_login_holds_all_that_is_needed_and_no_secret() -> Non
 
 def test_pkce_is_that_of_the_standard() -> None:
     """Each login has a verifier of its own, of a legal length; it can be left out where the vendor refuses it."""
-    verifier, challenge = pkce("me")
+    verifier, challenge = pkce_pair("me")
     plain = OAuthClient("me", pkce=False).authorization_request(REDIRECT)
 
     assert 43 <= len(verifier) <= 128
     assert 43 == len(challenge)
-    assert verifier != pkce("me")[0]
+    assert verifier != pkce_pair("me")[0]
     assert plain.code_verifier is None
     assert "code_challenge" not in plain.url
 
@@ -278,7 +278,7 @@ async def test_what_the_vendor_says_is_quoted_without_what_was_sent() -> None:
         sandbox.register_client(secret="canary-secret-client")
         store = await logged_in(sandbox, **expired())
         refresh = (await stored_in(store)).refresh_token
-        header = basic("ccactivity-sandbox", "canary-secret-client")
+        header = basic_authorization("ccactivity-sandbox", "canary-secret-client")
         body = json.dumps({"error": "invalid_scope", "error_description": f"saw {refresh} of {header}"})
         sandbox.faults.add(sb.Answer(sb.Reply(status=400, body=body.encode())), where="token")
         tokens = cc.oauth.OAuthTokens(client_of(sandbox, client_secret="canary-secret-client"), store)
