@@ -8,21 +8,22 @@ token. PKCE can be left out for an application that the vendor rejects it for.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import urlencode
 
 import attrs
 
 from .._secret import Secret, check_token
 from .._text import escape
 from .._validation import check_number
-from .._version import __version__
 from ..api.endpoint import Endpoint
 from ..errors import DecodeError
 from . import forms
 from ._extras import import_extra
+from .forms import AuthorizationRequest
 from .lifetime import positive_number, token_lifetime
 from .token_endpoint import TokenEndpoint, TokenResponse
 
@@ -34,7 +35,7 @@ __all__ = ["MAX_POLL_INTERVAL_S", "DeviceCode", "GrantedTokens", "OAuthClient"]
 MAX_POLL_INTERVAL_S: Final = 60.0
 _BASE_URL: Final = "https://authz.constantcontact.com/oauth2/default/v1"
 _SCOPES: Final = ("contact_data", "campaign_data")
-_OFFLINE_ACCESS: Final = "offline_access"
+_DEVICE_GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:device_code"
 _MIN_POLL_INTERVAL_S: Final = 1.0
 _DEFAULT_POLL_INTERVAL_S: Final = 5.0
 _MAX_DEVICE_CODE_LIFETIME_S: Final = 3600.0
@@ -106,20 +107,17 @@ class OAuthClient:
             raise TypeError("scopes must be several strings, not one")
         self.client_id: str = _check_printable("client_id", client_id)
         asked = [_check_printable("scopes", scope) for scope in scopes]
-        self.scopes: tuple[str, ...] = tuple(dict.fromkeys([*asked, _OFFLINE_ACCESS]))
+        self.scopes: tuple[str, ...] = tuple(dict.fromkeys([*asked, "offline_access"]))
         base = Endpoint.parse(base_url)
         self._pkce = pkce
         self._token = _endpoint("token_url", token_url, base, "/token")
         self._authorize = _endpoint("authorize_url", authorize_url, base, "/authorize")
         self._device = _endpoint("device_url", device_url, base, "/device/authorize")
-        self._token_endpoint = TokenEndpoint(http=http, timeout=timeout, agent=f"ccactivity/{__version__}")
-        # A public client is named in the form, a confidential one in the header.
-        self._form_client_id: str | None = self.client_id
-        self._secret = self._authorization = Secret()
-        if client_secret is not None:
-            self._form_client_id = None
-            self._secret = Secret(_check_printable("client_secret", client_secret))
-            self._authorization = forms.basic_authorization(self.client_id, self._secret)
+        secret = Secret("" if client_secret is None else _check_printable("client_secret", client_secret))
+        # A confidential client authenticates by a header, a public one is named in the form.
+        authorization = forms.basic_authorization(self.client_id, secret) if secret else Secret()
+        self._form_client_id = None if secret else self.client_id
+        self._token_endpoint = TokenEndpoint(http=http, timeout=timeout, authorization=authorization, secret=secret)
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:
@@ -143,63 +141,39 @@ class OAuthClient:
         """The only URL that refresh tokens are sent to."""
         return f"{self._token.origin}{self._token.prefix}"
 
-    # --- tokens -----------------------------------------------------------------------------------------------------
-    # Errors of these methods: see `TokenEndpoint.post`.
-
     async def refresh(self, refresh_token: str, *, now: datetime) -> GrantedTokens:
-        """Exchange a refresh token."""
-        form = forms.refresh_form(refresh_token, client_id=self._form_client_id)
-        return await self._request_tokens(form, refresh_token, now=now)
+        """Exchange a refresh token. Errors of this and the other requests: see `TokenEndpoint.post`."""
+        return await self._request_tokens("refresh_token", now, refresh_token=refresh_token)
 
     async def poll(self, device_code: str, *, now: datetime) -> GrantedTokens:
         """Exchange a device code; OAuthError `authorization_pending` while nobody has approved it."""
-        form = forms.poll_form(device_code, client_id=self._form_client_id)
-        return await self._request_tokens(form, device_code, now=now)
+        return await self._request_tokens(_DEVICE_GRANT_TYPE, now, device_code=device_code)
 
-    async def exchange(self, code: str, request: forms.AuthorizationRequest, *, now: datetime) -> GrantedTokens:
+    async def exchange(self, code: str, request: AuthorizationRequest, *, now: datetime) -> GrantedTokens:
         """Exchange an authorization code."""
         uri, verifier = request.redirect_uri, request.code_verifier
-        form = forms.code_form(code, redirect_uri=uri, code_verifier=verifier, client_id=self._form_client_id)
-        return await self._request_tokens(form, code, verifier or "", now=now)
+        return await self._request_tokens("authorization_code", now, uri, code=code, code_verifier=verifier)
+
+    async def _request_tokens(
+        self, grant_type: str, now: datetime, redirect_uri: str | None = None, **secrets: str | None
+    ) -> GrantedTokens:
+        form = forms.token_form(grant_type, client_id=self._form_client_id, redirect_uri=redirect_uri, **secrets)
+        return _read_tokens(await self._token_endpoint.post(self._token, form, secrets=secrets.values()), now)
 
     async def device_code(self) -> DeviceCode:
         """Start a login on another device (RFC 8628). A lost response costs nothing, so it is asked for again."""
-        form = forms.device_form(self.scopes, client_id=self.client_id)
-        return self._read_device_code(await self._post(self._device, form, idempotent=True))
+        # Confidential clients are named in this form too (section 3.1).
+        form = urlencode({"client_id": self.client_id, "scope": " ".join(self.scopes)})
+        return self._read_device_code(await self._token_endpoint.post(self._device, form, idempotent=True))
 
-    def authorization_request(self, redirect_uri: str) -> forms.AuthorizationRequest:
+    def authorization_request(self, redirect_uri: str) -> AuthorizationRequest:
         """Start a login by redirect: a URL to send a person to, with its own state and code verifier.
 
         `redirect_uri`: exactly as it is registered in the vendor's portal.
         """
         _check_printable("redirect_uri", redirect_uri)
-        state = secrets.token_urlsafe(32)
-        verifier, challenge = forms.pkce_pair(self.client_id) if self._pkce else (None, None)
-        url = forms.authorization_url(
-            f"{self._authorize.origin}{self._authorize.prefix}",
-            client_id=self.client_id,
-            redirect_uri=redirect_uri,
-            scope=" ".join(self.scopes),
-            state=state,
-            code_challenge=challenge,
-            code_challenge_method="S256" if challenge else None,
-        )
-        return forms.AuthorizationRequest(url=url, redirect_uri=redirect_uri, state=state, code_verifier=verifier)
-
-    # --- within -----------------------------------------------------------------------------------------------------
-
-    async def _request_tokens(self, form: str, *sent: str, now: datetime) -> GrantedTokens:
-        return _read_tokens(await self._post(self._token, form, *sent), now)
-
-    async def _post(self, endpoint: Endpoint, form: str, *sent: str, idempotent: bool = False) -> TokenResponse:
-        """`sent`: the secrets in the form."""
-        return await self._token_endpoint.post(
-            endpoint,
-            form,
-            authorization=self._authorization,
-            secrets=(*sent, self._secret, self._authorization),
-            idempotent=idempotent,
-        )
+        url, state = f"{self._authorize.origin}{self._authorize.prefix}", token_urlsafe(32)
+        return forms.authorization_request(url, self.client_id, redirect_uri, self.scopes, state=state, pkce=self._pkce)
 
     def _read_device_code(self, response: TokenResponse) -> DeviceCode:
         fields = response.fields
@@ -222,14 +196,11 @@ class OAuthClient:
 def _read_tokens(response: TokenResponse, now: datetime) -> GrantedTokens:
     fields = response.fields
     access_token, scope = _sendable(fields.get("access_token")), fields.get("scope")
-    lifetime = None
-    if access_token is not None:
-        lifetime = token_lifetime(fields.get("expires_in"), access_token, server_time=response.server_time, now=now)
     return GrantedTokens(
         access_token=access_token,
         refresh_token=_sendable(fields.get("refresh_token")),
         scopes=tuple(escape(scope, 1000).split()) if isinstance(scope, str) and scope.strip() else None,
-        lifetime=lifetime,
+        lifetime=token_lifetime(fields.get("expires_in"), access_token or "", response.server_time or now),
     )
 
 

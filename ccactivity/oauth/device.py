@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable, Generator
 from datetime import datetime
 from typing import Any, Final
 
-from ..errors import DecodeError, LoginFailedError, ServerError, ThrottledError, TransportError
+from ..errors import LoginFailedError
 from .client import MAX_POLL_INTERVAL_S, DeviceCode, GrantedTokens, OAuthClient
 from .forms import login_error
 from .models import Account
-from .token_endpoint import OAuthError
+from .token_endpoint import REQUEST_FAILURES, OAuthError
 
 __all__ = ["DeviceLogin"]
 
@@ -59,7 +59,7 @@ class DeviceLogin:
                 tokens = await self._client.poll(self._code.device_code, now=self._now())
             except OAuthError as error:
                 answer = error
-            except (TransportError, ServerError, ThrottledError, DecodeError):
+            except REQUEST_FAILURES:
                 # The lost response may have been the one with the tokens: the next poll will tell.
                 self._response_lost = True
                 delay = min(2 * delay, MAX_POLL_INTERVAL_S)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
@@ -18,18 +18,29 @@ import attrs
 
 from .._tasks import SingleFlight
 from .._text import escape
-from ..errors import CCActivityError, TokenStoreError
+from ..errors import CCActivityError, TokenStoreError, TransportError
 from .models import StoredTokens
 from .stores import TokenStore
 
-__all__ = ["DurableStore", "describe_error"]
+__all__ = ["DurableStore", "RefreshPendingError", "describe_error"]
 
 _log: Final = logging.getLogger("ccactivity")
+_LOCK_RETRY_DELAY_S: Final = 5.0
 _SAVE_RETRY_DELAYS_S: Final = (0.1, 0.5, 1.0, 2.0)
 _BACKGROUND_SAVE_DELAYS_S: Final = (5.0, 10.0, 30.0, 60.0)  # the last one again and again
-_NOT_SAVED: Final = (
-    "NEW TOKENS COULD NOT BE SAVED, and are used from memory; if this process ends now, somebody must log in again"
-)
+_NOT_SAVED: Final = "NEW TOKENS COULD NOT BE SAVED and are only in memory: if this process ends, log in again"
+
+
+class RefreshPendingError(TransportError):
+    """There is no access token now, but the next attempt, in `after` seconds, may bring one.
+
+    `tried`: whether the vendor or the store's lock was tried just now, in vain.
+    """
+
+    def __init__(self, reason: str, *, path: str, after: float, tried: bool) -> None:
+        super().__init__(reason, method="POST", path=path)
+        self.after = after
+        self.tried = tried
 
 
 class DurableStore:
@@ -39,7 +50,7 @@ class DurableStore:
         self._store = store
         self._owner = (client_id, token_url)
         self._task_lock = asyncio.Lock()
-        self._store_lock: AsyncExitStack | None = None  # while it is held
+        self._store_lock = AsyncExitStack()  # entered while it is held: under `locked`, and while there is `_unsaved`
         self._unsaved: StoredTokens | None = None  # newer than what is stored
         self._stored_version = 0  # which the unsaved record is to replace
         self._rejected: StoredTokens | None = None  # the vendor's last rejection, even if it could not be stored
@@ -50,22 +61,21 @@ class DurableStore:
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
-        """Hold both locks; TimeoutError if the store's is not free in time."""
+        """Hold both locks; RefreshPendingError if the store's is not free in time."""
         async with self._task_lock:
-            if self._store_lock is None:
-                lock = AsyncExitStack()
+            if self._unsaved is None:
                 try:
-                    await lock.enter_async_context(self._store.exclusive())
-                except TimeoutError:
-                    raise
+                    await self._store_lock.enter_async_context(self._store.exclusive())
+                except TimeoutError as error:
+                    reason, delay = str(error) or f"{self!r} is locked by somebody else", _LOCK_RETRY_DELAY_S
+                    raise RefreshPendingError(reason, path=self._owner[1], after=delay, tried=True) from None
                 except OSError as error:
                     raise TokenStoreError(f"{self!r} cannot be locked: {describe_error(error)}") from None
-                self._store_lock = lock
             try:
                 yield
             finally:
                 if self._unsaved is None:
-                    await self._unlock_store()
+                    await self._store_lock.aclose()
 
     async def load(self, *, any_owner: bool = False) -> StoredTokens | None:
         """Return the current login, None for none.
@@ -82,9 +92,7 @@ class DurableStore:
             return None
         if (stored.client_id, stored.token_url) != self._owner and not any_owner:
             owner = f"{escape(stored.client_id, 60)} of {escape(stored.token_url, 120)}"
-            raise TokenStoreError(
-                f"{self!r} holds the login of another client or server ({owner}): each needs a store of its own"
-            )
+            raise TokenStoreError(f"{self!r} holds the login of another client or server ({owner}): use another store")
         rejected = self._rejected
         if rejected is not None and stored.refused is None and stored.refresh_token == rejected.refresh_token:
             return attrs.evolve(stored, refused=rejected.refused)
@@ -101,8 +109,6 @@ class DurableStore:
             return True
         try:
             return await self._store.save(record, replaces=replaces)
-        except TokenStoreError:
-            raise
         except Exception as error:  # noqa: BLE001 -- a user's store may raise anything
             problem = describe_error(error)
         raise TokenStoreError(f"the refresh attempt cannot be stored in {self!r} ({problem}): nothing was sent")
@@ -114,7 +120,7 @@ class DurableStore:
         if self._unsaved is not None:
             self._unsaved = record
         else:
-            await self._try_save(record, record.version - 1, logging.WARNING, "the outcome of a refresh was not stored")
+            await self._try_save(record, record.version - 1, "the outcome of a refresh could not be stored")
 
     async def save(self, record: StoredTokens, *, replaces: int, spent: str | None) -> StoredTokens:
         """Store new tokens, or keep them in memory until that is possible; needs the locks. Return the current login.
@@ -122,22 +128,11 @@ class DurableStore:
         `spent`: the refresh token that was exchanged for them; None for a new login, which replaces any other.
         """
         if self._unsaved is not None:
-            replaces, self._unsaved = self._stored_version, None
-        for delay in (*_SAVE_RETRY_DELAYS_S, None):
-            stored = await self._try_save(record, replaces)
-            if stored == record:
-                return record
-            if stored is not None:
-                if spent not in (None, stored.refresh_token):
-                    _log.warning("somebody else stored tokens in %r, in spite of the lock; those are used", self)
-                    return stored
-                replaces = stored.version
-                record = attrs.evolve(record, version=replaces + 1)
-            elif delay is not None:
-                await asyncio.sleep(delay)
-        self._unsaved, self._stored_version = record, replaces
-        self._background_save.start(self._save_in_background)
-        return record
+            replaces = self._stored_version
+        login = await self._save(record, replaces, spent, _SAVE_RETRY_DELAYS_S)
+        if self._unsaved is not None:
+            self._background_save.start(self._save_in_background)
+        return login
 
     async def delete(self) -> None:
         """Remove the login; needs the locks."""
@@ -151,12 +146,7 @@ class DurableStore:
             if not await self._save_unsaved():
                 _log.critical("new tokens end with this process: they cannot be saved in %r; log in again", self)
             self._unsaved = None
-            await self._unlock_store()
-
-    async def _unlock_store(self) -> None:
-        lock, self._store_lock = self._store_lock, None
-        if lock is not None:
-            await lock.aclose()
+            await self._store_lock.aclose()
 
     async def _save_in_background(self) -> None:
         delays = iter(_BACKGROUND_SAVE_DELAYS_S)
@@ -167,22 +157,32 @@ class DurableStore:
 
     async def _save_unsaved(self) -> bool:
         """Try to save what is only in memory; tell whether everything is saved."""
-        record = self._unsaved
-        if record is None:
-            return True
-        stored = await self._try_save(record, self._stored_version)
-        if stored == record:
-            self._unsaved = None
-            _log.warning("the tokens that could not be saved in %r are saved now", self)
-            return True
-        if stored is not None:
-            self._stored_version = stored.version
-            self._unsaved = attrs.evolve(record, version=stored.version + 1)
-        return False
+        unsaved = self._unsaved
+        if unsaved is not None:
+            await self._save(unsaved, self._stored_version, None, ())
+            if self._unsaved is None:
+                _log.warning("the tokens that could not be saved in %r are saved now", self)
+        return self._unsaved is None
 
-    async def _try_save(
-        self, record: StoredTokens, replaces: int, level: int = logging.ERROR, message: str = _NOT_SAVED
-    ) -> StoredTokens | None:
+    async def _save(
+        self, record: StoredTokens, replaces: int, spent: str | None, retry_delays: Iterable[float]
+    ) -> StoredTokens:
+        for delay in (*retry_delays, None):
+            stored = await self._try_save(record, replaces)
+            if stored is not None:
+                replaced = stored != record and spent not in (None, stored.refresh_token)
+                if replaced:
+                    _log.warning("somebody else stored tokens in %r, in spite of the lock; those are used", self)
+                if replaced or stored == record:
+                    self._unsaved = None
+                    return stored
+                replaces, record = stored.version, attrs.evolve(record, version=stored.version + 1)
+            elif delay is not None:
+                await asyncio.sleep(delay)
+        self._unsaved, self._stored_version = record, replaces
+        return record
+
+    async def _try_save(self, record: StoredTokens, replaces: int, message: str = _NOT_SAVED) -> StoredTokens | None:
         """Save once, and return what the store then holds: this record or another one; None if that is unknown."""
         try:
             if await self._store.save(record, replaces=replaces):
@@ -190,10 +190,10 @@ class DurableStore:
             # A save that seemed to fail may have worked: then the record is there already.
             stored = await self._store.load()
         except Exception as error:  # noqa: BLE001 -- a user's store may raise anything
-            _log.log(level, "%s (%s, in %r)", message, describe_error(error), self)
+            _log.error("%s (%s, in %r)", message, describe_error(error), self)
             return None
         if stored != record:
-            _log.log(level, "%s (%r holds another version)", message, self)
+            _log.error("%s (%r holds another version)", message, self)
         return stored
 
 

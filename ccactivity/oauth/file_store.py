@@ -1,14 +1,13 @@
 """A store that is one file of one user.
 
 1. The file has mode 0600 in a directory of mode 0700, both owned by the user. Anything looser is refused, and so are
-   links and files with several names: whoever can write there could read the tokens or replace them. (On Windows, which
-   has no such modes, the user's own folder is trusted.)
+   links and files with several names: others could read the tokens or replace them. (Windows has no such modes: there
+   the user's own folder is trusted.)
 2. A record is written beside the file, flushed to the disk, and moved into place by a rename, which is flushed too. So
-   the file always holds a whole record: the last one, or the one before.
+   the file always holds a whole record: the last one, or the one before. A file that cannot be read is left as it is.
 3. A process may die between the write and the rename. The record that it wrote is then read instead of the file, and
    moved into place by the next save: a rotated token that reached the disk is never lost.
 4. The lock is a file of its own, which is never removed. The system frees it when its holder dies.
-5. A file that cannot be read is never repaired or replaced.
 """
 
 from __future__ import annotations
@@ -79,7 +78,10 @@ class FileStore:
         loop = asyncio.get_running_loop()
         deadline, pause = loop.time() + self._lock_timeout, _FIRST_LOCK_POLL_S
         try:
-            while not await _run_in_thread(lambda: self._try_lock(lock)):
+            while True:
+                with contextlib.suppress(self._filelock.Timeout):
+                    await _run_in_thread(lambda: lock.acquire(blocking=False))
+                    break
                 if loop.time() >= deadline:
                     raise TimeoutError(f"another process has held the lock of {self.path} for {self._lock_timeout:g} s")
                 await asyncio.sleep(pause)
@@ -89,29 +91,18 @@ class FileStore:
             # Also after a cancellation, which may arrive just when a thread has acquired the lock.
             await _run_in_thread(lambda: lock.release(force=True))
 
-    # --- in a thread ------------------------------------------------------------------------------------------------
-
-    def _try_lock(self, lock: Any) -> bool:
-        try:
-            lock.acquire(blocking=False)
-        except self._filelock.Timeout:
-            return False
-        return True
-
     def _load(self) -> StoredTokens | None:
-        if not self._check_folder():
-            return None
+        self._check_folder()
         stored = _read(self.path)
         with contextlib.suppress(TokenStoreError):  # a half-written record does not count
             new = _read(self._new_path)
-            if new is not None and new.version > _version(stored):
+            if new is not None and new.version > (stored.version if stored else 0):
                 return new
         return stored
 
     def _save(self, record: StoredTokens, replaces: int) -> bool:
-        self._make_folder()
         stored = self._load()
-        if _version(stored) != replaces:
+        if replaces != (stored.version if stored else 0):
             return False
         if stored is not None and stored != _read(self.path):  # it was written by a process that died: rule 3
             with self._new_path.open("rb") as file:
@@ -129,8 +120,7 @@ class FileStore:
     def _delete(self) -> None:
         for path in (self._new_path, self.path):
             path.unlink(missing_ok=True)
-        if self.path.parent.exists():
-            self._flush_folder()
+        self._flush_folder()
 
     def _move_into_place(self) -> None:
         self._new_path.replace(self.path)
@@ -149,21 +139,14 @@ class FileStore:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._check_folder()
 
-    def _check_folder(self) -> bool:
-        """Tell whether the directory exists; TokenStoreError if it cannot be trusted."""
+    def _check_folder(self) -> None:
+        """TokenStoreError if the directory cannot be trusted; one that is missing has no tokens in it."""
         folder = self.path.parent
-        try:
+        with contextlib.suppress(FileNotFoundError):
             status = folder.lstat()
-        except FileNotFoundError:
-            return False
-        if not stat.S_ISDIR(status.st_mode):
-            raise TokenStoreError(f"{folder} is a link or not a directory: tokens are kept in a real one")
-        _check_owner(folder, status, "700")
-        return True
-
-
-def _version(stored: StoredTokens | None) -> int:
-    return 0 if stored is None else stored.version
+            if not stat.S_ISDIR(status.st_mode):
+                raise TokenStoreError(f"{folder} is a link or not a directory: tokens are kept in a real one")
+            _check_owner(folder, status, "700")
 
 
 def _read(path: Path) -> StoredTokens | None:
@@ -176,7 +159,12 @@ def _read(path: Path) -> StoredTokens | None:
         problem = "is a link, which is not followed" if path.is_symlink() else f"cannot be read: {error.strerror}"
         raise TokenStoreError(f"{path} {problem}") from None
     try:
-        _check_file(path, os.fstat(descriptor))
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise TokenStoreError(f"{path} is not a regular file")
+        if status.st_nlink > 1:
+            raise TokenStoreError(f"{path} has {status.st_nlink} names (hard links): one may be another user's")
+        _check_owner(path, status, "600")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             text = file.read(_MAX_TOKEN_FILE_BYTES + 1)
     finally:
@@ -185,14 +173,6 @@ def _read(path: Path) -> StoredTokens | None:
         if len(text) <= _MAX_TOKEN_FILE_BYTES:
             return StoredTokens.from_json(text)
     raise TokenStoreError(f"{path} has no readable tokens, and was left as it is; to log in again, move it away")
-
-
-def _check_file(path: Path, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise TokenStoreError(f"{path} is not a regular file")
-    if status.st_nlink > 1:
-        raise TokenStoreError(f"{path} has {status.st_nlink} names (hard links): one may be another user's")
-    _check_owner(path, status, "600")
 
 
 def _check_owner(path: Path, status: os.stat_result, mode: str) -> None:
@@ -213,10 +193,7 @@ async def _run_in_thread(work: Callable[[], T]) -> T:
     job = asyncio.ensure_future(asyncio.to_thread(work))
     try:
         return await asyncio.shield(job)
-    except asyncio.CancelledError:
+    finally:
         while not job.done():
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait([job])
-        if not job.cancelled():
-            job.exception()  # retrieved, so that asyncio does not report it
-        raise

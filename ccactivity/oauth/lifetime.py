@@ -1,11 +1,10 @@
 """The lifetime of an access token, from `expires_in` or the token itself. Pure: the time is an argument.
 
-1. `expires_in` is a number of seconds, whatever the vendor's SDK says. A number above a billion can only be a point in
-   time, and is read as one. Anything that is not a positive number is ignored.
-2. Without `expires_in`, the `exp` claim of the token tells, which is a time of the vendor's clock. It is compared with
-   times of that same clock: the token's `iat`, else the Date of the response. Only without both is it compared with our
-   clock: on a machine whose clock is an hour fast every new token would look expired, and be refreshed for ever.
-3. A lifetime is at least one second and at most 30 days. A token of unknown lifetime is used until the API rejects it.
+1. `expires_in` is in seconds, whatever the vendor's SDK says. A number above a billion can only be a point in time.
+2. Without it the `exp` claim of the token tells. That is a time of the vendor's clock, and is compared with that clock:
+   the token's `iat`, else the Date of the response. By our own, if it is an hour fast, every new token would look
+   expired, and be refreshed for ever; so it is used only if there is neither.
+3. A lifetime is at least a second and at most 30 days. A token of unknown lifetime is used until the API rejects it.
 """
 
 from __future__ import annotations
@@ -30,18 +29,15 @@ _NO_CLAIMS: Final[Mapping[str, Any]] = {}
 
 def positive_number(value: object) -> float | None:
     """Read a finite number above 0, given as a number or as text; None for anything else. A bool is not a number."""
-    if isinstance(value, str) and value.isascii() and len(value) < _MAX_NUMBER_LENGTH:
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, str) and (not value.isascii() or len(value) > _MAX_NUMBER_LENGTH):
         return None
     try:
         number = float(value)
-    except OverflowError:
+    except (ValueError, OverflowError):
         return None
-    return number if math.isfinite(number) and number > 0 else None
+    return number if 0.0 < number < math.inf else None
 
 
 def jwt_claims(token: str) -> Mapping[str, Any]:
@@ -56,19 +52,19 @@ def jwt_claims(token: str) -> Mapping[str, Any]:
     return claims if isinstance(claims, dict) else _NO_CLAIMS
 
 
-def token_lifetime(expires_in: object, token: str, *, server_time: datetime | None, now: datetime) -> float | None:
-    """Seconds from `now` until the access token expires; None if neither `expires_in` nor the token says it.
+def token_lifetime(expires_in: object, token: str, answered_at: datetime) -> float | None:
+    """Seconds for which an access token is valid; None if neither `expires_in` nor the token says it.
 
-    `expires_in`: as received. `server_time`: when the vendor responded, by its own clock; None if unknown.
+    `expires_in`: as received. `answered_at`: when the vendor sent both, by its own clock if that is known.
     """
-    vendor_now = (server_time or now).timestamp()
+    sent = answered_at.timestamp()
     seconds = positive_number(expires_in)
     if seconds is not None and seconds > _MAX_DURATION_S:
-        seconds -= vendor_now
+        seconds -= sent
     if seconds is None or seconds <= 0:
         claims = jwt_claims(token)
         expires, issued = positive_number(claims.get("exp")), positive_number(claims.get("iat"))
         if expires is None:
             return None
-        seconds = expires - (issued if issued is not None and issued < expires else vendor_now)
+        seconds = expires - (issued if issued is not None and issued < expires else sent)
     return min(_MAX_LIFETIME_S, max(_MIN_LIFETIME_S, seconds)) if seconds > 0 else None

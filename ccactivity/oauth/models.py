@@ -7,6 +7,7 @@ whether the record to be replaced is still the one that it holds.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
@@ -17,7 +18,7 @@ from .._secret import Secret, check_token
 from ..errors import TokenStoreError
 from .lifetime import jwt_claims
 
-__all__ = ["Account", "RefreshAttempt", "RefreshRejection", "StoredTokens"]
+__all__ = ["Account", "RefreshAttempt", "RefreshRejection", "StoredTokens", "usable_seconds"]
 
 _FORMAT: Final = 1
 _MAX_MARGIN_S: Final = 300.0
@@ -86,7 +87,7 @@ class StoredTokens:
     @property
     def life(self) -> float:
         """Seconds of the whole lifetime of the access token; infinite if unknown."""
-        return float("inf") if self.expires_at is None else (self.expires_at - self.obtained_at).total_seconds()
+        return math.inf if self.expires_at is None else (self.expires_at - self.obtained_at).total_seconds()
 
     def to_json(self) -> str:
         """Return the record as JSON for a store. It holds the tokens; its repr hides them."""
@@ -114,17 +115,16 @@ class StoredTokens:
             access_token=Secret(check_token(fields["access_token"])),
             refresh_token=None if refresh_token is None else Secret(check_token(refresh_token)),
             scopes=tuple(_string(scope) for scope in fields["scopes"]),
-            obtained_at=_instant(fields["obtained_at"]),
-            expires_at=_optional_instant(fields["expires_at"]),
+            obtained_at=_time(fields["obtained_at"]),
+            expires_at=_optional_time(fields["expires_at"]),
             version=fields["version"],
-            attempt=attempt
-            and RefreshAttempt(_instant(attempt["began"]), _instant(attempt["last"]), int(attempt["count"])),
+            attempt=attempt and RefreshAttempt(_time(attempt["began"]), _time(attempt["last"]), int(attempt["count"])),
             refused=refused
             and RefreshRejection(
-                at=_instant(refused["at"]),
-                reason=_string(refused["reason"]),
-                since=_optional_instant(refused["since"]),
-                said=_string(refused["said"]),
+                _time(refused["at"]),
+                _string(refused["reason"]),
+                _optional_time(refused["since"]),
+                _string(refused["said"]),
             ),
         )
 
@@ -170,19 +170,27 @@ class Account:
         )
 
 
+def usable_seconds(record: StoredTokens | None, rejected: str | None, now: datetime) -> float:
+    """Seconds for which the access token may be sent: none if the API has `rejected` it, infinite if unknown."""
+    if record is None or record.access_token == rejected:
+        return 0.0
+    left = record.left(now)
+    return math.inf if left is None else left
+
+
 def _to_json_value(_: object, __: object, value: Any) -> Any:
     return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
 
 
-def _instant(text: str) -> datetime:
-    instant = datetime.fromisoformat(text)
-    if instant.utcoffset() is None:
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    if time.utcoffset() is None:
         raise ValueError
-    return instant
+    return time
 
 
-def _optional_instant(text: str | None) -> datetime | None:
-    return None if text is None else _instant(text)
+def _optional_time(text: str | None) -> datetime | None:
+    return None if text is None else _time(text)
 
 
 def _string(value: object) -> str:

@@ -14,50 +14,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Final
 
 import attrs
 
-from .._secret import Secret
 from .._text import escape
-from ..api.outcome import NotSentError, UntrustedServerError
-from ..errors import (
-    CCActivityError,
-    DecodeError,
-    ReauthorizationRequiredError,
-    ServerError,
-    ThrottledError,
-    TokenStoreError,
-    TransportError,
-)
+from ..errors import CCActivityError, LoginFailedError, ReauthorizationRequiredError, TokenStoreError
 from .client import GrantedTokens, OAuthClient
-from .durable_store import DurableStore
-from .models import RefreshAttempt, RefreshRejection, StoredTokens
-from .token_endpoint import OAuthError
+from .durable_store import DurableStore, RefreshPendingError
+from .models import RefreshAttempt, RefreshRejection, StoredTokens, usable_seconds
+from .token_endpoint import NOT_PROCESSED, OUTCOME_UNKNOWN, OAuthError
 
-__all__ = ["RefreshPendingError", "Refresher"]
+__all__ = ["Refresher"]
 
 _log: Final = logging.getLogger("ccactivity")
 _IDLE_TIME: Final = timedelta(days=179)  # a rejection after it is put down to the vendor's limit of 180 idle days
 _MAX_STORE_CONFLICTS: Final = 5
 _MAX_RESEND_DELAY_S: Final = 300.0
 _RESEND_DELAY_FACTOR: Final = 3.0
-_LOCK_RETRY_DELAY_S: Final = 5.0
-
-
-class RefreshPendingError(TransportError):
-    """There is no access token now, but the next attempt, in `after` seconds, may bring one.
-
-    `tried`: whether the vendor or the store's lock was tried just now, in vain.
-    """
-
-    def __init__(self, reason: str, *, path: str, after: float, tried: bool) -> None:
-        super().__init__(reason, method="POST", path=path)
-        self.after = after
-        self.tried = tried
+_TIME_FORMAT: Final = "%Y-%m-%d %H:%M:%S UTC"
 
 
 class Refresher:
@@ -77,15 +55,18 @@ class Refresher:
         self._advice = advice
         self._first_resend_delay = pause
 
-    async def store_login(self, granted: GrantedTokens, access_token: Secret) -> StoredTokens:
-        """Store a new login, instead of any earlier one of anyone."""
-        async with self._locked():
+    async def store_login(self, granted: GrantedTokens) -> StoredTokens:
+        """Store a new login, instead of any earlier one of anyone; LoginFailedError if it cannot be used."""
+        if granted.access_token is None:
+            reason = "the response has no access token that can be sent"
+            raise LoginFailedError(f"POST {self._client.token_url}: {reason}", reason="lost")
+        async with self._store.locked():
             stored, now = await self._store.load(any_owner=True), self._now()
             replaces = stored.version if stored else 0
             record = StoredTokens(
                 client_id=self._client.client_id,
                 token_url=self._client.token_url,
-                access_token=access_token,
+                access_token=granted.access_token,
                 refresh_token=granted.refresh_token,
                 scopes=granted.scopes or self._client.scopes,
                 obtained_at=now,
@@ -95,14 +76,13 @@ class Refresher:
             self.current = await self._store.save(record, replaces=replaces, spent=None)
         if record.refresh_token is None:
             _log.warning(
-                "the vendor granted no refresh token, although offline_access was requested: this login ends with its"
-                " access token; check the application's settings in the vendor's portal"
+                "no refresh token was granted: this login ends with its access token (see the vendor's portal)"
             )
         return record
 
     async def delete_login(self) -> bool:
         """Remove the login from the store and from memory; tell whether there was one."""
-        async with self._locked():
+        async with self._store.locked():
             stored = await self._store.load(any_owner=True)
             await self._store.delete()
         self.current = None
@@ -116,10 +96,10 @@ class Refresher:
         """
         if self._accept(await self._store.load(), rejected):
             return
-        async with self._locked():
+        async with self._store.locked():
             for _ in range(_MAX_STORE_CONFLICTS):
                 stored = await self._store.load()
-                if self._accept(stored, rejected) or await self._refresh_once(self._check_refreshable(stored)):
+                if self._accept(stored, rejected) or await self._refresh_once(stored):
                     return
         raise TokenStoreError(f"{self._store!r} changes while it is locked: does its lock keep others out?")
 
@@ -137,46 +117,25 @@ class Refresher:
             return None
         return ReauthorizationRequiredError(f"{message}; {self._advice}", reason=reason, since=since)
 
-    # --- steps of a refresh -----------------------------------------------------------------------------------------
-
-    @asynccontextmanager
-    async def _locked(self) -> AsyncIterator[None]:
-        try:
-            async with self._store.locked():
-                yield
-        except TimeoutError as error:
-            reason = str(error) or f"{self._store!r} is locked by somebody else"
-        else:
-            return
-        raise RefreshPendingError(reason, path=self._client.token_url, after=_LOCK_RETRY_DELAY_S, tried=True)
-
     def _accept(self, stored: StoredTokens | None, rejected: str | None) -> bool:
         """Make what is stored current; tell whether its access token will do."""
         self.current = stored
         if stored is None:
             return False
-        left = stored.left(self._now())
-        if rejected is not None:
-            return stored.access_token != rejected and (left is None or left > 0)
-        return left is None or left > stored.margin
+        return usable_seconds(stored, rejected, self._now()) > (stored.margin if rejected is None else 0.0)
 
-    def _check_refreshable(self, stored: StoredTokens | None) -> StoredTokens:
-        """Return a login whose refresh token may be sent now; else raise."""
-        problem = self.reauthorization_error(stored)
-        if problem is not None or stored is None:
-            raise problem or AssertionError
-        if stored.attempt is not None:
-            delay = self._resend_delay(stored.attempt.count)
-            passed = (self._now() - stored.attempt.last).total_seconds()
-            if 0 <= passed < delay:  # negative: the clock was set back, which must not prolong the delay
-                raise self._pending_error(stored.attempt, delay - passed, tried=False)
-        return stored
-
-    async def _refresh_once(self, stored: StoredTokens) -> bool:
-        """Send the refresh token once; False if the login was changed meanwhile, in spite of the lock."""
+    async def _refresh_once(self, stored: StoredTokens | None) -> bool:
+        """Send the refresh token once, if it may be sent now; False if the login was changed in spite of the lock."""
+        if problem := self.reauthorization_error(stored):
+            raise problem
+        assert stored is not None
         assert stored.refresh_token is not None
-        now, earlier = self._now(), stored.attempt
-        attempt = RefreshAttempt(earlier.began if earlier else now, now, earlier.count + 1 if earlier else 1)
+        now, attempt = self._now(), stored.attempt
+        if attempt is not None:
+            delay, passed = self._resend_delay(attempt.count), (now - attempt.last).total_seconds()
+            if 0 <= passed < delay:  # negative: the clock was set back, which must not prolong the delay
+                raise self._pending_error(attempt, delay - passed, tried=False)
+        attempt = RefreshAttempt(attempt.began, now, attempt.count + 1) if attempt else RefreshAttempt(now, now, 1)
         attempted = attrs.evolve(stored, version=stored.version + 1, attempt=attempt)
         if not await self._store.record_intent(attempted, replaces=stored.version):
             return False
@@ -187,16 +146,11 @@ class Refresher:
             if error.error == "invalid_grant":
                 return await self._record_rejection(stored, attempted, error)
             failure = error
-        except (NotSentError, UntrustedServerError, ThrottledError) as error:
+        except NOT_PROCESSED as error:
             failure = error
-        except (TransportError, ServerError, DecodeError) as error:
+        except OUTCOME_UNKNOWN as error:
             self.current, delay = attempted, self._resend_delay(attempt.count)
-            _log.warning(
-                "a refresh of the access token got no usable response (%s); its refresh token may be spent or not, and"
-                " is sent again in %g s",
-                error,
-                delay,
-            )
+            _log.warning("a refresh got no answer (%s); the refresh token may be spent, next try in %g s", error, delay)
             raise self._pending_error(attempt, delay, tried=True) from None
         else:
             await self._store_granted(attempted, granted)
@@ -207,23 +161,21 @@ class Refresher:
 
     async def _store_granted(self, attempted: StoredTokens, granted: GrantedTokens) -> None:
         """Store what a refresh has brought; what it has not brought stays as it was."""
-        now = self._now()
-        changes: dict[str, Any] = {"version": attempted.version + 1, "attempt": None, "refused": None}
-        if granted.refresh_token is not None:
-            changes["refresh_token"] = granted.refresh_token
-        if granted.scopes:
-            changes["scopes"] = granted.scopes
-        if granted.access_token is None:
-            changes["expires_at"] = now  # the refresh token is kept all the same: the next refresh needs it
-        else:
-            changes |= {
-                "access_token": granted.access_token,
-                "obtained_at": now,
-                "expires_at": granted.expires_at(now),
-            }
-        record = attrs.evolve(attempted, **changes)
+        now, access_token = self._now(), granted.access_token
+        record = attrs.evolve(
+            attempted,
+            version=attempted.version + 1,
+            access_token=access_token or attempted.access_token,
+            refresh_token=granted.refresh_token or attempted.refresh_token,
+            scopes=granted.scopes or attempted.scopes,
+            obtained_at=now if access_token else attempted.obtained_at,
+            expires_at=granted.expires_at(now) if access_token else now,
+            attempt=None,
+            refused=None,
+        )
         self.current = await self._store.save(record, replaces=attempted.version, spent=attempted.refresh_token)
-        if granted.access_token is None:
+        if access_token is None:
+            # What it has brought is stored all the same: the next refresh needs its refresh token.
             reason = "the response to a refresh has no access token that can be sent"
             raise RefreshPendingError(reason, path=self._client.token_url, after=self._resend_delay(1), tried=True)
 
@@ -250,24 +202,18 @@ class Refresher:
         return min(_MAX_RESEND_DELAY_S, self._first_resend_delay * _RESEND_DELAY_FACTOR ** min(count - 1, 20))
 
     def _pending_error(self, attempt: RefreshAttempt, after: float, *, tried: bool) -> RefreshPendingError:
-        reason = f"a refresh that began at {_format(attempt.began)} got no answer; the next attempt is in {after:.0f} s"
+        began = f"{attempt.began:{_TIME_FORMAT}}"
+        reason = f"a refresh that began at {began} got no answer; the next attempt is in {after:.0f} s"
         return RefreshPendingError(reason, path=self._client.token_url, after=after, tried=tried)
 
 
 def _describe(rejection: RefreshRejection) -> str:
-    when = "" if rejection.since is None else _format(rejection.since)
+    when = "" if rejection.since is None else f"{rejection.since:{_TIME_FORMAT}}"
     if rejection.reason == "interrupted":
-        return (
-            f"an interrupted refresh of {when} has spent the refresh token: its response was lost, or its process ended"
-            " before the new tokens were saved"
-        )
+        return f"an interrupted refresh of {when} has spent the refresh token: its answer was lost or not saved"
     if rejection.reason == "idle":
         return f"the refresh token was last used at {when}: the vendor ends one that nobody uses for 180 days"
     return (
         f"the vendor no longer accepts the refresh token ({rejection.said}): access was withdrawn, the password or the"
         " application's secret was changed, or a copy of the token was used elsewhere"
     )
-
-
-def _format(instant: datetime) -> str:
-    return f"{instant.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -21,23 +22,33 @@ from urllib.parse import quote_plus
 import attrs
 
 from .._text import escape
+from .._version import __version__
 from ..api.decoding import decode_json
 from ..api.endpoint import Endpoint
 from ..api.messages import Reply, Request
-from ..api.outcome import NotSentError, Outcome, OutcomeKind, classify, error_from
+from ..api.outcome import NotSentError, Outcome, OutcomeKind, UntrustedServerError, classify, error_from
 from ..api.transport import Transport
 from ..errors import CCActivityError, DecodeError, ServerError, ThrottledError, TokenError, TransportError
 
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["OAuthError", "TokenEndpoint", "TokenResponse"]
+__all__ = ["NOT_PROCESSED", "OUTCOME_UNKNOWN", "REQUEST_FAILURES", "OAuthError", "TokenEndpoint", "TokenResponse"]
 
 _SPACING_S: Final = 1.1  # more than a second, for on the way to the vendor two requests may get closer together
 _MAX_RETRY_DELAY_S: Final = 60.0
 _MAX_JITTER_S: Final = 0.5
-_MAX_THROTTLED: Final = 5  # 429 in a row
-_MAX_LOST: Final = 3  # responses to an idempotent form
+# How many failures of a kind end a request: of any form, of an idempotent one. The first kind that fits counts.
+_FAILURE_LIMITS: Final[Mapping[type[CCActivityError], tuple[int, int]]] = {
+    NotSentError: (2, 4),
+    UntrustedServerError: (1, 1),
+    ThrottledError: (5, 5),
+    CCActivityError: (1, 3),
+}
+# What a request may fail with when there is no definite answer: the form was not processed, or that is unknown.
+NOT_PROCESSED: Final = (NotSentError, UntrustedServerError, ThrottledError)
+OUTCOME_UNKNOWN: Final = (TransportError, ServerError, DecodeError)
+REQUEST_FAILURES: Final = (*NOT_PROCESSED, *OUTCOME_UNKNOWN)
 # OAuth errors about the state of the server, not about the request (RFC 6749, section 4.1.2.1).
 _TRANSIENT_OAUTH_ERRORS: Final = frozenset({"server_error", "temporarily_unavailable"})
 
@@ -60,62 +71,62 @@ class TokenResponse:
     server_time: datetime | None
 
 
+@attrs.define(kw_only=True, eq=False, repr=False)
 class TokenEndpoint:
-    """Sends forms to the authorization server, one a second. `agent`: the value of the User-Agent header."""
+    """Sends the forms of one application, one a second.
 
-    def __init__(self, *, http: aiohttp.ClientSession | None, timeout: float | None, agent: str) -> None:
-        self._http = http
-        self._timeout = timeout
-        self._agent = agent
-        self._next_send = 0.0
+    `authorization`: the value of the header, or empty. `secret`: the application's, or empty.
+    """
+
+    _http: aiohttp.ClientSession | None
+    _timeout: float | None
+    _authorization: str
+    _secret: str
+    _next_send: float = attrs.field(default=0.0, init=False)
 
     async def post(
-        self, endpoint: Endpoint, form: str, *, authorization: str, secrets: Iterable[str], idempotent: bool = False
+        self, endpoint: Endpoint, form: str, *, secrets: Iterable[str | None] = (), idempotent: bool = False
     ) -> TokenResponse:
         """POST a form.
 
-        `authorization`: the value of the header, or empty. `secrets`: what an error must not quote. `idempotent`:
-        sending the form twice does no harm, so a lost response is asked for again.
+        `secrets`: those in the form, which no error may quote. `idempotent`: sending the form twice does no harm, so a
+        lost response is asked for again.
 
-        Raises OAuthError; NotSentError, UntrustedServerError or ThrottledError if the form was not processed;
-        TransportError, ServerError or DecodeError if that is unknown.
+        Raises OAuthError; else one of NOT_PROCESSED, or of OUTCOME_UNKNOWN. Look for the former first.
         """
-        body = form.encode()
-        request = Request("token", endpoint.prefix, scope=None, method="POST", body=body, idempotent=idempotent)
-        hidden = {text for secret in secrets if secret for text in (secret, quote_plus(secret))}
-        unconnected = throttled = lost = 0
+        content = form.encode()
+        request = Request("token", endpoint.prefix, scope=None, method="POST", body=content, idempotent=idempotent)
+        known = filter(None, (*secrets, self._secret, self._authorization))
+        hidden = {text for secret in known for text in (secret, quote_plus(secret))}
+        failures: Counter[type[CCActivityError]] = Counter()
         failure: CCActivityError
         while True:
             try:
-                return await self._attempt(endpoint, request, authorization, hidden)
-            except NotSentError as error:
-                unconnected += 1
-                failure, last = error, unconnected > (_MAX_LOST if idempotent else 1)
-            except ThrottledError as error:
-                throttled += 1
-                failure, last = error, throttled >= _MAX_THROTTLED
-                self._delay_next(2.0 ** (throttled - 1))
-            except (TransportError, ServerError, DecodeError) as error:
-                lost += 1
-                failure, last = error, not idempotent or lost >= _MAX_LOST
-                self._delay_next(2.0 ** (lost - 1))
-            if last:
+                return await self._attempt(endpoint, request, hidden)
+            except REQUEST_FAILURES as error:
+                failure = error
+            kind = next(kind for kind in _FAILURE_LIMITS if isinstance(failure, kind))
+            failures[kind] += 1
+            if kind is not NotSentError:
+                self._delay_next(2.0 ** (failures[kind] - 1))
+            if failures[kind] >= _FAILURE_LIMITS[kind][idempotent]:
                 break
         # Raised outside of `except`, so that it holds no trace of the retries.
         raise failure
 
-    async def _attempt(
-        self, endpoint: Endpoint, request: Request, authorization: str, secrets: Iterable[str]
-    ) -> TokenResponse:
+    async def _attempt(self, endpoint: Endpoint, request: Request, secrets: Iterable[str]) -> TokenResponse:
         await self._wait_for_turn()
-        transport = Transport(endpoint.origin, self._http, self._timeout, self._agent)
+        transport = Transport(endpoint.origin, self._http, self._timeout, agent=f"ccactivity/{__version__}")
         try:
-            reply = await transport.send(request, _SendOnce(request, authorization).before_each_send)
+            reply = await transport.send(request, _SendOnce(request, self._authorization).before_each_send)
         finally:
             await transport.aclose()
         if reply.succeeded:
             return TokenResponse(_read_fields(request, reply), classify(reply).server_time)
-        outcome = classify(_redact(reply, secrets))
+        body = reply.body
+        for secret in sorted(secrets, key=len, reverse=True):  # one may be a part of another
+            body = body.replace(secret.encode(), b"(secret)")
+        outcome = classify(attrs.evolve(reply, body=body))
         if reply.status == 429:
             self._delay_next(outcome.retry_after)
         raise _error_from(request, outcome)
@@ -134,61 +145,42 @@ class TokenEndpoint:
         self._next_send = max(self._next_send, now + delay)
 
 
+@attrs.define
 class _SendOnce:
     """Lets a form be sent once: an HTTP session that re-sends by itself would use a token twice."""
 
-    def __init__(self, request: Request, authorization: str) -> None:
-        self._request = request
-        self._authorization = authorization
-        self._sent = False
+    request: Request
+    authorization: str
+    sent: bool = False
 
     async def before_each_send(self) -> str:
-        if self._sent:
+        if self.sent:
             reason = "the HTTP session would have sent it twice"
-            raise TransportError(reason, method=self._request.method, path=self._request.path)
-        self._sent = True
-        return self._authorization
-
-
-def _redact(reply: Reply, secrets: Iterable[str]) -> Reply:
-    body = reply.body
-    for secret in sorted(secrets, key=len, reverse=True):  # one may be a part of another
-        body = body.replace(secret.encode(), b"(secret)")
-    return attrs.evolve(reply, body=body)
+            raise TransportError(reason, method=self.request.method, path=self.request.path)
+        self.sent = True
+        return self.authorization
 
 
 def _error_from(request: Request, outcome: Outcome) -> CCActivityError:
     reply, error = outcome.reply, outcome.error_key
-    if reply.status == 429:
+    if reply.status == 429 or reply.status >= 500:
         return error_from(request, outcome)
-    if outcome.kind is OutcomeKind.TRANSIENT or error in _TRANSIENT_OAUTH_ERRORS:
-        return ServerError(
-            status=reply.status,
-            method=request.method,
-            path=request.path,
-            error_key=error,
-            error_message=outcome.error_message,
-        )
-    if reply.status >= 400 and error and _is_oauth(reply.body):
-        return OAuthError(error, outcome.error_message, status=reply.status, path=request.path)
-    reason = f"HTTP {reply.status}, which is no response of an authorization server"
+    definite = outcome.kind in (OutcomeKind.REJECTED, OutcomeKind.UNAUTHORIZED) and error not in _TRANSIENT_OAUTH_ERRORS
+    if error and definite:
+        body = decode_json(reply.body)
+        # An error body of OAuth, or of the vendor's own software; a gateway's has neither key.
+        if isinstance(body, dict) and ("error" in body or "errorCode" in body):
+            return OAuthError(error, outcome.error_message, status=reply.status, path=request.path)
+    reason = f"HTTP {reply.status}, {error or 'which is no response of an authorization server'}"
     return TransportError(reason, method=request.method, path=request.path)
-
-
-def _is_oauth(body: bytes) -> bool:
-    """Whether an error body is one of OAuth, or of the vendor's own software; a gateway's message is neither."""
-    data = decode_json(body)
-    return isinstance(data, dict) and ("error" in data or "errorCode" in data)
 
 
 def _read_fields(request: Request, reply: Reply) -> Mapping[str, Any]:
     try:
-        fields = decode_json(reply.body)
+        fields, problem = decode_json(reply.body), "not a JSON object"
     except DecodeError as error:
-        problem = error.problem
-    else:
-        if isinstance(fields, dict):
-            return fields
-        problem = "not a JSON object"
+        fields, problem = None, error.problem
+    if isinstance(fields, dict):
+        return fields
     # Without the excerpt that such errors have elsewhere: the body may hold a token.
     raise DecodeError(escape(problem, 80), status=reply.status, method=request.method, path=request.path)

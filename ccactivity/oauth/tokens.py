@@ -15,29 +15,19 @@ import copy
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Final, Self
 
 from .._tasks import LoopBound, SingleFlight, finish, spawn
 from .._validation import check_number
-from ..errors import (
-    CCActivityError,
-    DecodeError,
-    LoginFailedError,
-    ServerError,
-    SessionClosedError,
-    ThrottledError,
-    TokenError,
-    TransportError,
-)
+from ..errors import CCActivityError, LoginFailedError, SessionClosedError, TokenError
 from .client import GrantedTokens, OAuthClient
 from .device import DeviceLogin
-from .durable_store import DurableStore, describe_error
+from .durable_store import DurableStore, RefreshPendingError, describe_error
 from .forms import AuthorizationRequest, login_error, read_redirect
-from .models import Account, StoredTokens
-from .refresher import Refresher, RefreshPendingError
+from .models import Account, StoredTokens, usable_seconds
+from .refresher import Refresher
 from .stores import TokenStore
-from .token_endpoint import OAuthError
+from .token_endpoint import REQUEST_FAILURES, OAuthError
 
 __all__ = ["OAuthTokens"]
 
@@ -84,7 +74,7 @@ class OAuthTokens:
         self._loop = LoopBound("these tokens belong", "make one OAuthTokens for each loop")
         self._closed = False
         self._refresh: SingleFlight[None] = SingleFlight()
-        self._logins: set[asyncio.Task[StoredTokens]] = set()  # that are being stored
+        self._logins: set[asyncio.Task[Account]] = set()  # that are being stored
         # The last refresh: its error, and since the last success the number of failures.
         self._error: Exception | None = None
         self._failures = 0
@@ -100,9 +90,7 @@ class OAuthTokens:
         self._bind()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
@@ -121,14 +109,11 @@ class OAuthTokens:
         """
         loop = self._bind()
         record = self._refresher.current
-        if record is None or record.access_token == self._rejected:
+        usable = usable_seconds(record, self._rejected, self._now())
+        if record is None or usable <= 0:
             return await self._new_token()
-        left = record.left(self._now())
-        if left is not None and left <= record.margin:
-            if left <= 0:
-                return await self._new_token()
-            if loop.time() >= self._retry_at:
-                self._start_refresh()
+        if usable <= record.margin and loop.time() >= self._retry_at:
+            self._start_refresh()
         return record.access_token
 
     async def refused(self, token: str) -> None:
@@ -194,7 +179,7 @@ class OAuthTokens:
             granted = await self._client.exchange(code, request, now=self._now())
         except OAuthError as error:
             failure = login_error(error.error, error.description)
-        except (TransportError, ServerError, ThrottledError, DecodeError) as error:
+        except REQUEST_FAILURES as error:
             failure = LoginFailedError(f"the login was not completed, begin a new one: {error}", reason="lost")
         else:
             return await self._store_login(granted)
@@ -214,15 +199,14 @@ class OAuthTokens:
         return await self._refresher.delete_login()
 
     async def _store_login(self, granted: GrantedTokens) -> Account:
-        if granted.access_token is None:
-            raise LoginFailedError(
-                f"POST {self._client.token_url}: the response has no access token that can be sent", reason="lost"
-            )
         # In a task that no caller can cancel: these tokens exist nowhere else.
-        storing = spawn(self._refresher.store_login(granted, granted.access_token))
-        self._logins.add(storing)
-        storing.add_done_callback(self._logins.discard)
-        record = await asyncio.shield(storing)
+        login = spawn(self._finish_login(granted))
+        self._logins.add(login)
+        login.add_done_callback(self._logins.discard)
+        return await asyncio.shield(login)
+
+    async def _finish_login(self, granted: GrantedTokens) -> Account:
+        record = await self._refresher.store_login(granted)
         self._rejected = None
         self._forget_failures()
         return self._account_of(record)
@@ -238,9 +222,13 @@ class OAuthTokens:
         """Wait for an access token other than the current one."""
         loop = asyncio.get_running_loop()
         while True:
-            delay = self._retry_at - loop.time()
-            if self._error is not None and delay > 0 and not self._refresh.running:
-                self._raise_unless_retry_is_near(self._error)
+            error, delay = self._error, self._retry_at - loop.time()
+            if error is not None and delay > 0 and not self._refresh.running:
+                # Worth waiting for: the attempt after the first lost answer, if it is near.
+                pending = isinstance(error, RefreshPendingError) and error.after <= _MAX_WAIT_FOR_RETRY_S
+                if not pending or self._failures > 1:
+                    # A copy for each caller: each raise adds to the traceback of an error.
+                    raise copy.copy(error) if isinstance(error, CCActivityError) else error
                 await asyncio.sleep(delay)
                 continue
             refresh = self._start_refresh()
@@ -248,17 +236,8 @@ class OAuthTokens:
             if not refresh.cancelled():
                 refresh.result()  # re-raises BaseException
             record = self._refresher.current
-            if self._error is not None:
-                self._raise_unless_retry_is_near(self._error)
-            elif record is not None and record.access_token != self._rejected:
+            if self._error is None and record is not None and record.access_token != self._rejected:
                 return record.access_token
-
-    def _raise_unless_retry_is_near(self, error: Exception) -> None:
-        """Raise the error of the last refresh, unless it is the first lost answer and the next attempt is soon."""
-        if isinstance(error, RefreshPendingError) and self._failures <= 1 and error.after <= _MAX_WAIT_FOR_RETRY_S:
-            return
-        # A copy for each caller: each raise adds to the traceback of an error.
-        raise copy.copy(error) if isinstance(error, CCActivityError) else error
 
     def _start_refresh(self) -> asyncio.Task[None]:
         self._bind()
@@ -278,7 +257,10 @@ class OAuthTokens:
                 self._failures += 1
                 delay = _FIRST_RETRY_DELAY_S * 2.0 ** min(self._failures - 1, 10)
                 self._retry_after(error, min(delay, _MAX_RETRY_DELAY_S))
-            self._log_failure(error)
+            if usable_seconds(self._refresher.current, self._rejected, self._now()) > 0:
+                _log.warning("the access token is still good, but it cannot be refreshed: %s", describe_error(error))
+            else:
+                _log.debug("no access token: %s", describe_error(error))
         else:
             self._forget_failures()
             if (record := self._refresher.current) is not None:
@@ -289,14 +271,6 @@ class OAuthTokens:
 
     def _forget_failures(self) -> None:
         self._error, self._failures, self._retry_at = None, 0, 0.0
-
-    def _log_failure(self, error: Exception) -> None:
-        record = self._refresher.current
-        left = None if record is None else record.left(self._now())
-        if record is not None and record.access_token != self._rejected and (left is None or left > 0):
-            _log.warning("the access token is still good, but it cannot be refreshed: %s", describe_error(error))
-        else:
-            _log.debug("no access token: %s", describe_error(error))
 
     def _bind(self) -> asyncio.AbstractEventLoop:
         if self._closed:

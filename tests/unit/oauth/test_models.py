@@ -18,7 +18,7 @@ from support.logins import REDIRECT, client_of, expired, logged_in, stored_in, t
 import ccactivity as cc
 from ccactivity import sandbox as sb
 from ccactivity.oauth import MemoryStore, OAuthClient
-from ccactivity.oauth.forms import basic_authorization, pkce_pair, read_redirect, refresh_form
+from ccactivity.oauth.forms import basic_authorization, read_redirect, token_form
 from ccactivity.oauth.lifetime import jwt_claims, positive_number, token_lifetime
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -34,7 +34,7 @@ def jwt(**said: Any) -> str:
 def life(
     expires_in: object, token: str = "opaque", server: datetime | None = NOON, now: datetime = NOON
 ) -> float | None:
-    return token_lifetime(expires_in, token, server_time=server, now=now)
+    return token_lifetime(expires_in, token, server or now)
 
 
 JUNK_LIVES: list[object] = [0, -5, True, None, "", "soon", "1e999", "nan", [], {}, math.inf, math.nan, "1" * 5000]
@@ -163,8 +163,12 @@ async def test_a_junk_answer_loses_nothing(answer: Any) -> None:
 
 def test_a_public_client_names_itself_in_the_form_and_a_confidential_one_in_the_header() -> None:
     """Neither does both, and each part of the header is encoded first, so that a colon stays one."""
-    assert {"grant_type", "refresh_token", "client_id"} == parse_qs(refresh_form("r", client_id="me")).keys()
-    assert {"grant_type", "refresh_token"} == parse_qs(refresh_form("r", client_id=None)).keys()
+    assert {"grant_type", "refresh_token", "client_id"} == parse_qs(
+        token_form("refresh_token", refresh_token="r", client_id="me")
+    ).keys()
+    assert {"grant_type", "refresh_token"} == parse_qs(
+        token_form("refresh_token", refresh_token="r", client_id=None)
+    ).keys()
     assert b"me:se%3Acret%2B" == base64.b64decode(basic_authorization("me", "se:cret+").split()[1])
 
 
@@ -192,12 +196,12 @@ def test_the_address_for_a_login_holds_all_that_is_needed_and_no_secret() -> Non
 
 def test_pkce_is_that_of_the_standard() -> None:
     """Each login has a verifier of its own, of a legal length; it can be left out where the vendor refuses it."""
-    verifier, challenge = pkce_pair("me")
+    request = OAuthClient("me").authorization_request(REDIRECT)
     plain = OAuthClient("me", pkce=False).authorization_request(REDIRECT)
 
-    assert 43 <= len(verifier) <= 128
-    assert 43 == len(challenge)
-    assert verifier != pkce_pair("me")[0]
+    assert request.code_verifier is not None
+    assert 43 <= len(request.code_verifier) <= 128
+    assert request.code_verifier != OAuthClient("me").authorization_request(REDIRECT).code_verifier
     assert plain.code_verifier is None
     assert "code_challenge" not in plain.url
 
