@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from support.logins import (
     CLIENT,
-    Brittle,
     Crash,
+    FailingStore,
     FileStore,
     expired,
     logged_in,
@@ -33,7 +33,7 @@ UNSPENT = ["load 1", "load 2", "save 1", "after load 1", "after load 2"]
 
 async def crash(sandbox: Sandbox, store: TokenStore, at: str) -> None:
     """Let a process die at a step of its refresh."""
-    async with tokens_of(sandbox, Brittle(store, at)) as tokens:
+    async with tokens_of(sandbox, FailingStore(store, at)) as tokens:
         caller = asyncio.ensure_future(tokens.access_token())
         with pytest.raises(Crash):
             await caller
