@@ -178,6 +178,7 @@ class Refresher:
             # What it has brought is stored all the same: the next refresh needs its refresh token.
             reason = "the response to a refresh has no access token that can be sent"
             raise RefreshPendingError(reason, path=self._client.token_url, after=self._resend_delay(1), tried=True)
+        _log.debug("there is a new access token, valid until %s", record.expires_at or "an unknown time")
 
     async def _record_rejection(self, stored: StoredTokens, attempted: StoredTokens, error: OAuthError) -> bool:
         """Store that the refresh token was rejected, and raise; False if another one has been stored meanwhile."""

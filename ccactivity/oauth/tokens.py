@@ -233,8 +233,9 @@ class OAuthTokens:
                 continue
             refresh = self._start_refresh()
             await asyncio.wait([refresh])
-            if not refresh.cancelled():
-                refresh.result()  # re-raises BaseException
+            if refresh.cancelled():
+                continue  # by `aclose`: the next step raises
+            refresh.result()  # re-raises BaseException
             record = self._refresher.current
             if self._error is None and record is not None and record.access_token != self._rejected:
                 return record.access_token
@@ -263,8 +264,6 @@ class OAuthTokens:
                 _log.debug("no access token: %s", describe_error(error))
         else:
             self._forget_failures()
-            if (record := self._refresher.current) is not None:
-                _log.debug("there is a new access token, valid until %s", record.expires_at or "an unknown time")
 
     def _retry_after(self, error: Exception, delay: float) -> None:
         self._error, self._retry_at = error, asyncio.get_running_loop().time() + delay

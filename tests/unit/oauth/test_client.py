@@ -119,3 +119,14 @@ async def test_junk_durations_of_a_device_code_become_sensible_ones(junk: object
 
         assert login.expires_in in (600, 3600)
         assert sandbox.now <= 200
+
+
+def test_without_a_url_in_the_environment_the_vendors_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables beside the client id may be unset, and an attempt may last as long as it likes."""
+    monkeypatch.setenv("CCACTIVITY_CLIENT_ID", "me")
+    for name in ("CLIENT_SECRET", "OAUTH_URL"):
+        monkeypatch.delenv(f"CCACTIVITY_{name}", raising=False)
+
+    url = OAuthClient.from_env(timeout=None).token_url
+
+    assert "https://authz.constantcontact.com/oauth2/default/v1/token" == url

@@ -102,3 +102,24 @@ def test_a_sandbox_in_a_thread_serves_logins_too(ccactivity_sandbox: Sandbox) ->
 
     assert ccactivity_sandbox.oauth_base_url.endswith("/oauth2/default/v1")
     assert {"access_token", "refresh_token", "expires_in", "scope", "token_type"} == answer.keys()
+
+
+async def test_a_login_shows_what_a_person_needs() -> None:
+    """Its repr has the code and the address, and nothing secret."""
+    async with vendor() as sandbox, tokens_of(sandbox, MemoryStore()) as tokens:
+        login = await tokens.start_device_login()
+
+    assert f"<DeviceLogin {login.user_code} at {login.verification_uri}>" == repr(login)
+
+
+async def test_a_device_code_is_asked_for_again_after_a_lost_answer() -> None:
+    """Nothing is spent by it: three lost answers end the login, two do not, nor do three refused connections."""
+    async with vendor() as sandbox, tokens_of(sandbox, MemoryStore()) as tokens:
+        sandbox.faults.add(sb.Reset(), where="device", times=2)
+        await tokens.start_device_login()
+        assert 3 == sandbox.requests["device"]
+
+        sandbox.faults.add(sb.Reset(), where="device", times=3)
+        with pytest.raises(cc.TransportError):
+            await tokens.start_device_login()
+        assert 6 == sandbox.requests["device"]

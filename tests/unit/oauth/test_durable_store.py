@@ -22,6 +22,7 @@ from support.logins import (
 )
 
 import ccactivity as cc
+from ccactivity import sandbox as sb
 from ccactivity.oauth import MemoryStore
 
 
@@ -180,3 +181,22 @@ async def test_a_lock_that_cannot_be_had_is_named(failure: OSError, error: type[
                 await tokens.access_token()
 
         assert 0 == sandbox.requests["token"]
+
+
+async def test_tokens_in_memory_survive_a_refresh_without_new_ones() -> None:
+    """What a refresh that was not processed leaves behind is in memory too, until the store works again."""
+    async with vendor(access_life=600) as sandbox:
+        memory = await logged_in(sandbox, **expired())
+        async with tokens_of(sandbox, FailingStore(memory, "save 2", DISK_FULL, times=30)) as tokens:
+            await tokens.access_token()
+            invalid = sb.Answer(sb.Reply(status=400, body=b'{"error": "invalid_request"}'))
+            sandbox.faults.add(invalid, where="token", times=1)
+            await asyncio.sleep(601)
+            with pytest.raises(cc.TokenError, match="invalid_request"):
+                await tokens.access_token()
+            await asyncio.sleep(2000)
+            token = await tokens.access_token()
+
+        record = await stored_in(memory)
+        assert (token, None) == (record.access_token, record.attempt)
+        assert {1} == set(sandbox.oauth.families[0].posts.values())

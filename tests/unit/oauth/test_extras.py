@@ -5,6 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+
+from ccactivity.oauth._extras import import_extra
 
 
 def test_a_missing_package_is_named_with_the_extra_that_brings_it() -> None:
@@ -21,3 +26,14 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it() -> None:
 
     assert 2 == len(re.findall(r"pip install 'ccactivity\[oauth\]'", done.stdout)), done.stderr
     assert re.search("filelock.*\n.*oauthlib", done.stdout)
+
+
+def test_what_a_package_lacks_itself_is_not_blamed_on_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package that is there, and cannot import one of its own needs, raises the error as it is."""
+    (tmp_path / "needy_package.py").write_text("import no_such_dependency")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    with pytest.raises(ModuleNotFoundError, match="no_such_dependency"):
+        import_extra("needy_package")

@@ -264,3 +264,18 @@ def test_the_default_place_is_the_users_own(monkeypatch: pytest.MonkeyPatch, tmp
     assert "tokens.json" == store.path.name
     assert "ccactivity" in str(store)
     assert str(store.path) == repr(store)
+
+
+async def test_a_cancelled_save_is_whole(path: Path) -> None:
+    """A thread cannot be stopped half-way, so the caller is held until it has ended, however often it is cancelled."""
+    store = FileStore(path)
+    async with store.exclusive():
+        saving = asyncio.ensure_future(store.save(RECORD, replaces=0))
+        await asyncio.sleep(0)
+        saving.cancel()
+        await asyncio.sleep(0)
+        saving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await saving
+
+        assert RECORD == await store.load()

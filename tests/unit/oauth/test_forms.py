@@ -11,7 +11,7 @@ from support.logins import REDIRECT
 
 import ccactivity as cc
 from ccactivity.oauth import OAuthClient
-from ccactivity.oauth.forms import basic_authorization, read_redirect, token_form
+from ccactivity.oauth.forms import basic_authorization, login_error, read_redirect, token_form
 
 
 def test_a_public_client_names_itself_in_the_form_and_a_confidential_one_in_the_header() -> None:
@@ -90,3 +90,13 @@ def test_a_redirect_without_a_code_says_why(query: str, reason: str) -> None:
 def test_the_code_of_a_redirect_is_found(url: str) -> None:
     """In a whole URL, http on this machine included, or in its query alone."""
     assert "c+d" == read_redirect(url, state="s")
+
+
+def test_an_oauth_error_of_a_login_keeps_the_vendors_words() -> None:
+    """They are cut and escaped; what a program needs is the reason."""
+    told = login_error("slow\n" + "x" * 500, None)
+
+    assert "refused" == told.reason
+    assert str(told).isprintable()
+    assert len(str(told)) < 300
+    assert "(access_denied: no thanks)" in str(login_error("access_denied", "no thanks"))

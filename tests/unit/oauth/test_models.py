@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
+from datetime import datetime, timedelta, timezone
+from typing import Any
 
+import attrs
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.logins import FULL_RECORD, RECORD
+from support.logins import FULL_RECORD, NOON, RECORD
 
 from ccactivity import TokenStoreError
-from ccactivity.oauth import StoredTokens
+from ccactivity.oauth import Account, StoredTokens
+from ccactivity.oauth.models import RefreshAttempt, RefreshRejection, usable_seconds
 
 
 def test_a_record_shows_no_secret() -> None:
@@ -41,3 +47,99 @@ def test_any_wrong_field_is_an_error_of_the_family(name: str, value: object) -> 
         chain = (None, None)
         assert record.version >= 1
     assert (None, None) == chain
+
+
+STORED = """{
+ "format": 1,
+ "version": 7,
+ "client_id": "an-application",
+ "token_url": "https://vendor.example/token",
+ "access_token": "canary-secret-access",
+ "refresh_token": "canary-secret-refresh",
+ "scopes": [
+  "contact_data",
+  "offline_access"
+ ],
+ "obtained_at": "2026-01-01T12:00:00+00:00",
+ "expires_at": "2026-01-02T12:00:00.000005+00:00",
+ "attempt": {
+  "began": "2026-01-01T12:00:00+00:00",
+  "last": "2026-01-01T12:00:09+00:00",
+  "count": 2
+ },
+ "refused": {
+  "at": "2026-01-01T12:00:00+00:00",
+  "reason": "interrupted",
+  "since": null,
+  "said": "The refresh token \\u00fc is invalid."
+ }
+}"""
+
+
+def test_the_stored_format_does_not_change() -> None:
+    """What earlier versions have stored is read, and written again byte for byte."""
+    record = StoredTokens.from_json(STORED)
+
+    assert STORED == record.to_json()
+    assert record == attrs.evolve(
+        RECORD,
+        version=7,
+        expires_at=NOON + timedelta(days=1, microseconds=5),
+        attempt=RefreshAttempt(began=NOON, last=NOON + timedelta(seconds=9), count=2),
+        refused=RefreshRejection(at=NOON, reason="interrupted", since=None, said="The refresh token ü is invalid."),
+    )
+
+
+def test_times_are_stored_in_utc() -> None:
+    """Whatever the zone of a time, the same moment is stored."""
+    elsewhere = attrs.evolve(RECORD, obtained_at=NOON.astimezone(timezone(timedelta(hours=-5))))
+
+    assert RECORD.to_json() == elsewhere.to_json()
+
+
+@pytest.mark.parametrize(("lifetime", "margin"), [(None, 300), (86_400, 300), (3000, 300), (600, 60), (10, 1)])
+def test_a_token_is_refreshed_before_it_expires(lifetime: float | None, margin: float) -> None:
+    """Five minutes before, or a tenth of a short lifetime."""
+    expires_at = None if lifetime is None else NOON + timedelta(seconds=lifetime)
+
+    assert margin == attrs.evolve(RECORD, expires_at=expires_at).margin
+
+
+@pytest.mark.parametrize(
+    ("record", "rejected", "passed", "expected"),
+    [
+        (None, None, 0, 0.0),
+        (RECORD, None, 0, 86_400.0),
+        (RECORD, None, 86_500, -100.0),
+        (RECORD, RECORD.access_token, 0, 0.0),
+        (RECORD, "canary-secret-other", 400, 86_000.0),
+        (RECORD, None, -1, math.inf),
+        (attrs.evolve(RECORD, expires_at=None), None, 10**9, math.inf),
+    ],
+)
+def test_a_token_is_usable_until_it_expires_or_is_rejected(
+    record: StoredTokens | None, rejected: str | None, passed: float, expected: float
+) -> None:
+    """A clock that was set back before the login says nothing about the end of the token."""
+    assert expected == usable_seconds(record, rejected, NOON + timedelta(seconds=passed))
+
+
+@pytest.mark.parametrize(
+    ("changes", "refreshable_until", "interrupted_at"),
+    [
+        ({}, NOON + timedelta(days=180), None),
+        ({"refresh_token": None}, None, None),
+        ({"refused": FULL_RECORD.refused}, None, None),
+        ({"attempt": FULL_RECORD.attempt}, NOON + timedelta(days=180), NOON),
+    ],
+)
+def test_an_account_says_how_long_a_login_can_last(
+    changes: dict[str, Any], refreshable_until: datetime | None, interrupted_at: datetime | None
+) -> None:
+    """180 days after its last refresh, unless there is nothing to refresh it with."""
+    account = Account.of(attrs.evolve(RECORD, **changes), "a problem", "a place")
+
+    assert (refreshable_until, interrupted_at) == (account.refreshable_until, account.interrupted_at)
+    assert (refreshable_until is not None) == account.refreshable
+    assert ("a problem", "a place", None) == (account.problem, account.stored_in, account.user)
+    assert "canary" not in repr(account)

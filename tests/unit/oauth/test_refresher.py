@@ -199,3 +199,19 @@ async def test_a_store_that_changes_at_every_read_is_given_up() -> None:
                 await tokens.access_token()
 
         assert 0 == sandbox.requests["token"]
+
+
+async def test_a_login_stored_while_the_old_token_is_rejected_is_used() -> None:
+    """With a lock that keeps nobody out, `invalid_grant` may be about a token that was replaced meanwhile."""
+    async with vendor(latency=4.0) as sandbox:
+        store = await logged_in(sandbox, **expired())
+        sandbox.revoke_logins()
+        async with tokens_of(sandbox, store) as tokens:
+            caller = asyncio.ensure_future(tokens.access_token())
+            await asyncio.sleep(2)
+            attempted = await stored_in(store)
+            login = record_of(sandbox, version=attempted.version + 1)
+            assert await store.save(login, replaces=attempted.version)
+
+            assert login.access_token == await caller
+        assert login == await stored_in(store)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+from itertools import pairwise
 
+import aiohttp
 import pytest
 from support.logins import client_of, expired, logged_in, stored_in, tokens_of, vendor
 
 import ccactivity as cc
 from ccactivity import sandbox as sb
-from ccactivity.oauth import MemoryStore
+from ccactivity.oauth import MemoryStore, OAuthTokens
 from ccactivity.oauth.forms import basic_authorization
+from ccactivity.testing import utc_now
 
 
 @pytest.mark.parametrize("fault", [sb.throttled(), sb.throttled({"Retry-After": "7"})])
@@ -42,3 +47,79 @@ async def test_what_the_vendor_says_is_quoted_without_what_was_sent() -> None:
 
     assert "saw (secret) of (secret)" in str(caught.value)
     assert "canary" not in str(caught.value) + repr(tokens) + repr(MemoryStore())
+
+
+async def test_requests_are_a_second_apart() -> None:
+    """One request a second is what the vendor allows, whichever login or flow it is for."""
+    async with vendor() as sandbox:
+        client = client_of(sandbox)
+        stores = [await logged_in(sandbox, **expired()) for _ in range(5)]
+        async with contextlib.AsyncExitStack() as stack:
+            sources = [OAuthTokens(client, store, now=utc_now) for store in stores]
+            for source in sources:
+                await stack.enter_async_context(source)
+            await asyncio.gather(*(source.access_token() for source in sources), sources[0].start_device_login())
+
+    times = [line.time for line in sandbox.log if line.kind in ("device", "token")]
+    assert 6 == len(times)
+    assert all(later - earlier >= 1.0 for earlier, later in pairwise(times))
+    assert 0 == sandbox.violations.oauth_over_per_second
+
+
+async def test_a_session_that_sends_again_by_itself_sends_a_token_once() -> None:
+    """A retrying middleware of the caller's HTTP session is stopped at its second request."""
+
+    async def twice(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        (await handler(request)).close()
+        return await handler(request)
+
+    async with vendor() as sandbox, aiohttp.ClientSession(middlewares=[twice]) as http:
+        store = await logged_in(sandbox, **expired())
+        tokens = OAuthTokens(client_of(sandbox, http=http), store, now=utc_now, pause=60)
+        async with tokens:
+            with pytest.raises(cc.TransportError, match="got no answer"):
+                await tokens.access_token()
+
+    assert {0: 1} == sandbox.oauth.families[0].posts
+
+
+async def test_a_429_that_does_not_end_leaves_the_login_as_it_was() -> None:
+    """After five of them callers get ThrottledError; the next attempt needs no care."""
+    async with vendor() as sandbox:
+        sandbox.faults.add(sb.throttled(), where="token", times=5)
+        store = await logged_in(sandbox, **expired())
+        async with tokens_of(sandbox, store) as tokens:
+            with pytest.raises(cc.ThrottledError):
+                await tokens.access_token()
+            assert (await stored_in(store)).attempt is None
+            await asyncio.sleep(20)
+            await tokens.access_token()
+
+    assert 6 == sandbox.requests["token"]
+    assert {0: 1} == sandbox.oauth.families[0].posts
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, {"error": "server_error"}),
+        (408, {"error": "invalid_request"}),
+        (302, {"error": "invalid_grant"}),
+        (403, {"message": "Forbidden"}),
+        (403, {"error_key": "unauthorized", "error_message": "Unauthorized"}),
+        (404, [{"error_key": "not_found", "error_message": "none"}]),
+        (400, {"error": ["invalid_grant"]}),
+    ],
+)
+async def test_only_an_oauth_error_is_a_definite_answer(status: int, body: object) -> None:
+    """Whatever a gateway or an overloaded server says, the attempt stays stored, and the login is not given up."""
+    async with vendor() as sandbox:
+        sandbox.faults.add(sb.Answer(sb.Reply(status=status, body=json.dumps(body).encode())), where="token")
+        store = await logged_in(sandbox, **expired())
+        async with tokens_of(sandbox, store, pause=60) as tokens:
+            with pytest.raises(cc.TransportError, match="got no answer"):
+                await tokens.access_token()
+
+        record = await stored_in(store)
+        assert record.refused is None
+        assert record.attempt is not None

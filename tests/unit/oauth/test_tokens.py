@@ -406,3 +406,38 @@ async def test_logging_out_removes_the_login() -> None:
             assert await store.load() is None
             with pytest.raises(cc.ReauthorizationRequiredError, match="nobody has logged in"):
                 await tokens.access_token()
+
+
+async def test_a_refusal_of_an_earlier_token_costs_nothing() -> None:
+    """A 401 that was late, or is for a token that nobody gave out, is not about the current one."""
+    async with vendor() as sandbox, tokens_of(sandbox, await logged_in(sandbox)) as tokens:
+        await tokens.refused("canary-secret-early")
+        await tokens.access_token()
+        await tokens.refused("canary-secret-late")
+
+    assert 0 == sandbox.requests["token"]
+
+
+async def test_a_refresh_by_hand_that_fails_leaves_the_token_in_use() -> None:
+    """The API has not rejected it, so it is given out until its end."""
+    async with vendor(access_life=3600) as sandbox, tokens_of(sandbox, await logged_in(sandbox)) as tokens:
+        token = await tokens.access_token()
+        sandbox.revoke_logins()
+        with pytest.raises(cc.ReauthorizationRequiredError):
+            await tokens.refresh()
+
+        assert token == await tokens.access_token()
+
+
+async def test_a_refresh_that_hangs_does_not_hold_up_closing() -> None:
+    """It gets ten seconds; then it is cancelled, and its callers hear that the tokens were closed."""
+    async with vendor(latency=100.0) as sandbox:
+        async with tokens_of(sandbox, await logged_in(sandbox, **expired())) as tokens:
+            caller = asyncio.ensure_future(tokens.access_token())
+            await asyncio.sleep(1)
+            began = asyncio.get_running_loop().time()
+        took = asyncio.get_running_loop().time() - began
+        with pytest.raises(cc.SessionClosedError):
+            await caller
+
+    assert 10 <= took < 10.5
