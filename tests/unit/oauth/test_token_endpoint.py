@@ -9,26 +9,62 @@ from itertools import pairwise
 
 import aiohttp
 import pytest
-from support.logins import client_of, expired, logged_in, stored_in, tokens_of, vendor
+from support.logins import REDIRECT, client_of, expired, logged_in, stored_in, tokens_of, vendor
+from yarl import URL
 
 import ccactivity as cc
 from ccactivity import sandbox as sb
-from ccactivity.oauth import MemoryStore, OAuthTokens
+from ccactivity.oauth import MemoryStore, OAuthClient, OAuthTokens
 from ccactivity.oauth.forms import basic_authorization
 from ccactivity.testing import utc_now
 
 
-@pytest.mark.parametrize("fault", [sb.throttled(), sb.throttled({"Retry-After": "7"})])
-async def test_a_throttled_refresh_is_sent_again(fault: sb.Answer) -> None:
-    """After a 429 the same refresh token is sent again, after a pause; callers only wait."""
+@pytest.mark.parametrize(("headers", "pauses"), [({}, [1, 2, 4]), ({"Retry-After": "7"}, [7, 7, 7])])
+async def test_a_throttled_refresh_is_sent_again(headers: dict[str, str], pauses: list[float]) -> None:
+    """After a 429 the same refresh token is sent again, after a growing pause or the vendor's; callers only wait."""
     async with vendor() as sandbox:
-        sandbox.faults.add(fault, where="token", times=3)
+        sandbox.faults.add(sb.throttled(headers), where="token", times=3)
         async with tokens_of(sandbox, await logged_in(sandbox, **expired())) as tokens:
             await tokens.access_token()
 
+    times = [line.time for line in sandbox.log if line.kind == "token"]
+    assert all(
+        pause <= later - earlier < pause + 1 for pause, (earlier, later) in zip(pauses, pairwise(times), strict=True)
+    )
     assert {0: 1} == sandbox.oauth.families[0].posts
-    assert 4 == sandbox.requests["token"]
     assert 0 == sandbox.violations.oauth_over_per_second
+
+
+async def test_without_a_connection_a_form_is_sent_once_more() -> None:
+    """The server knows nothing of it, so a second attempt is safe; there is no third."""
+    tokens = OAuthTokens(OAuthClient("me", base_url="http://127.0.0.1:9"), MemoryStore(), now=utc_now)
+    async with tokens:
+        request = tokens.start_code_login(REDIRECT)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(cc.LoginFailedError, match="Connect"):
+            await tokens.finish_code_login(request, f"?state={request.state}&code=c")
+        took = asyncio.get_running_loop().time() - began
+
+    assert 1 <= took < 2
+
+
+async def test_a_form_that_would_go_elsewhere_is_not_repeated() -> None:
+    """A session that leads to another server will do so again: the request fails at once, and nothing is sent."""
+    seen = []
+
+    async def astray(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        seen.append(request.method)
+        request.url = URL("http://elsewhere.example/")
+        return await handler(request)
+
+    async with vendor() as sandbox, aiohttp.ClientSession(middlewares=[astray]) as http:
+        tokens = OAuthTokens(client_of(sandbox, http=http), MemoryStore(), now=utc_now)
+        async with tokens:
+            with pytest.raises(cc.TransportError, match="elsewhere"):
+                await tokens.start_device_login()
+
+    assert ["POST"] == seen
+    assert 0 == sandbox.requests["device"]
 
 
 async def test_what_the_vendor_says_is_quoted_without_what_was_sent() -> None:

@@ -412,10 +412,12 @@ async def test_a_refusal_of_an_earlier_token_costs_nothing() -> None:
     """A 401 that was late, or is for a token that nobody gave out, is not about the current one."""
     async with vendor() as sandbox, tokens_of(sandbox, await logged_in(sandbox)) as tokens:
         await tokens.refused("canary-secret-early")
-        await tokens.access_token()
+        token = await tokens.access_token()
         await tokens.refused("canary-secret-late")
+        assert 0 == sandbox.requests["token"]
 
-    assert 0 == sandbox.requests["token"]
+        await tokens.refused(token)
+        assert token != await tokens.access_token()
 
 
 async def test_a_refresh_by_hand_that_fails_leaves_the_token_in_use() -> None:
