@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -192,6 +194,12 @@ class FailingStore:
         return self.store.exclusive()
 
 
+def jwt(**claims: Any) -> str:
+    """A token that says something."""
+    parts = [json.dumps(part).encode() for part in ({"alg": "RS256"}, claims)]
+    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts) + ".signature"
+
+
 async def save(store: TokenStore, record: StoredTokens, replaces: int = 0) -> bool:
     async with store.exclusive():
         return await store.save(record, replaces=replaces)
@@ -226,6 +234,7 @@ __all__ = [
     "client_of",
     "complaint",
     "expired",
+    "jwt",
     "keep",
     "logged_in",
     "only_a_store",

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.logins import ANYTHING
+from support.logins import ANYTHING, jwt
 
 from ccactivity.oauth.lifetime import jwt_claims, positive_number, token_lifetime
 
@@ -20,11 +18,6 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 EPOCH = NOON.timestamp()
 
 HOUR = 3600.0
-
-
-def jwt(**said: Any) -> str:
-    parts = [json.dumps(part).encode() for part in ({"alg": "RS256"}, said)]
-    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts) + ".signature"
 
 
 def life(

@@ -11,9 +11,10 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.logins import FULL_RECORD, NOON, RECORD
+from support.logins import FULL_RECORD, NOON, RECORD, jwt
 
 from ccactivity import TokenStoreError
+from ccactivity._secret import Secret
 from ccactivity.oauth import Account, StoredTokens
 from ccactivity.oauth.models import RefreshAttempt, RefreshRejection, usable_seconds
 
@@ -143,3 +144,19 @@ def test_an_account_says_how_long_a_login_can_last(
     assert (refreshable_until is not None) == account.refreshable
     assert ("a problem", "a place", None) == (account.problem, account.stored_in, account.user)
     assert "canary" not in repr(account)
+
+
+@pytest.mark.parametrize(
+    ("claims", "user"),
+    [
+        ({"sub": "person@example.com"}, "person@example.com"),
+        ({"sub": "per\x1b[31mson"}, None),
+        ({"sub": 5}, None),
+        ({}, None),
+    ],
+)
+def test_an_account_names_the_user_of_its_token(claims: dict[str, object], user: str | None) -> None:
+    """Only a name that can be shown."""
+    record = attrs.evolve(RECORD, access_token=Secret(jwt(**claims)))
+
+    assert user == Account.of(record, None, "a place").user

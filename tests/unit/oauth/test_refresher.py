@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ import ccactivity as cc
 from ccactivity import sandbox as sb
 from ccactivity._secret import Secret
 from ccactivity.oauth import MemoryStore
+from ccactivity.oauth.models import RefreshAttempt
+from ccactivity.testing import utc_now
 
 
 def _without(name: str) -> Any:
@@ -215,3 +218,15 @@ async def test_a_login_stored_while_the_old_token_is_rejected_is_used() -> None:
 
             assert login.access_token == await caller
         assert login == await stored_in(store)
+
+
+async def test_an_attempt_in_the_future_delays_nothing() -> None:
+    """If the clock was set back since, nobody can know when the attempt was, and it must not block the login."""
+    async with vendor() as sandbox:
+        later = utc_now() + timedelta(days=1)
+        store = await logged_in(sandbox, **expired(), attempt=RefreshAttempt(later, later, 9))
+        began = asyncio.get_running_loop().time()
+        async with tokens_of(sandbox, store) as tokens:
+            await tokens.access_token()
+
+    assert asyncio.get_running_loop().time() - began < 2

@@ -443,3 +443,21 @@ async def test_a_refresh_that_hangs_does_not_hold_up_closing() -> None:
             await caller
 
     assert 10 <= took < 10.5
+
+
+async def test_a_new_login_starts_without_the_failures_of_the_old_one() -> None:
+    """The pause after them would keep a rejected token of the new login in use."""
+    async with vendor(approve_after=1) as sandbox:
+        answer = sb.Answer(sb.Reply(status=401, body=b'{"error": "invalid_client"}'))
+        fault = sandbox.faults.add(answer, where="token")
+        async with tokens_of(sandbox, await logged_in(sandbox, **expired())) as tokens:
+            for _ in range(60):
+                with pytest.raises(cc.TokenError):
+                    await tokens.access_token()
+                await asyncio.sleep(1)
+            sandbox.faults.remove(fault)
+            await (await tokens.start_device_login())
+
+            token = await tokens.access_token()
+            await tokens.refused(token)
+            assert token != await tokens.access_token()
