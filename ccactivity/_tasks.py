@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
-__all__ = ["LoopBound", "SingleFlight", "spawn", "wait_until_set"]
+__all__ = ["LoopBound", "SingleFlight", "finish", "spawn", "wait_until_set"]
 
 T = TypeVar("T")
 
@@ -16,6 +16,16 @@ T = TypeVar("T")
 def spawn(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     """Start a task in a fresh context: not in that of the web request which happened to need it first."""
     return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+
+
+async def finish(tasks: Iterable[asyncio.Task[Any]], timeout: float) -> None:
+    """Give tasks `timeout` seconds to end, then cancel them and wait until they have ended."""
+    if pending := set(tasks):
+        _, pending = await asyncio.wait(pending, timeout=timeout)
+    for task in pending:
+        task.cancel()
+    if pending:
+        await asyncio.wait(pending)
 
 
 async def wait_until_set(event: asyncio.Event, timeout: float) -> None:
@@ -54,11 +64,8 @@ class SingleFlight(Generic[T]):
             await asyncio.wait([self._task])
 
     async def aclose(self, timeout: float) -> None:
-        """Give a run that is under way `timeout` seconds to end, then cancel it."""
-        if self._task is not None:
-            await asyncio.wait([self._task], timeout=timeout)
-        if self._task is not None:
-            self._task.cancel()
+        """Give a run that is under way `timeout` seconds to end, then cancel it and wait until it has ended."""
+        await finish([] if self._task is None else [self._task], timeout)
 
     def _done(self, task: asyncio.Task[T]) -> None:
         self._task, self.running = None, False

@@ -7,7 +7,9 @@ from typing import Final
 
 import attrs
 
-__all__ = ["CAMPAIGN_DATA", "CONTACT_DATA", "Reply", "Request", "Scope"]
+__all__ = ["CAMPAIGN_DATA", "CONTACT_DATA", "SUCCESSES", "Reply", "Request", "Scope"]
+
+SUCCESSES: Final = range(200, 300)  # statuses
 
 
 @attrs.frozen

@@ -23,7 +23,7 @@ from ..errors import (
     TransportError,
 )
 from .decoding import decode_json
-from .messages import Reply, Request
+from .messages import SUCCESSES, Reply, Request
 
 __all__ = [
     "BodyTooLargeError",
@@ -110,7 +110,7 @@ class Outcome:
 
 def classify(reply: Reply) -> Outcome:
     """Say what a reply means, by its status and, for 429, by the vendor's error_key."""
-    if 200 <= reply.status < 300:
+    if reply.status in SUCCESSES:
         return Outcome(OutcomeKind.ANSWER, reply)
     key, message = _read_error_body(reply.body)
     return Outcome(_kind_of(reply.status, key), reply, key, message)

@@ -25,7 +25,7 @@ from yarl import URL
 
 from .._text import escape
 from ..errors import CCActivityError, DecodeError, SessionClosedError, TransportError
-from .messages import Reply, Request
+from .messages import SUCCESSES, Reply, Request
 from .outcome import BodyTooLargeError, NotSentError, UntrustedServerError
 
 __all__ = ["MAX_BODY_BYTES", "Transport"]
@@ -122,7 +122,7 @@ class Transport:
             except BaseException as error:
                 # What is left of the body is not worth reading, so the connection is of no more use.
                 response.close()
-                if not isinstance(error, DecodeError) or 200 <= response.status < 300:
+                if not isinstance(error, DecodeError) or response.status in SUCCESSES:
                     raise
                 body = b""  # what is no success says by its status what to do
             return Reply(response.status, response.headers, body)

@@ -1,202 +1,205 @@
-"""One login between memory and its store; it sends nothing, and never lets the two disagree unnoticed.
+"""A store that may fail without losing tokens: what cannot be saved is used from memory until it can.
 
-1. Whatever changes the login holds two locks: one among the tasks here, and the store's own.
-2. New tokens that cannot be saved serve from memory. The store's lock then stays with this process, since what is
-   stored is spent and must not be shown to the vendor by anyone, and saving is tried until it works.
-3. What a store says about a failure is not repeated unless it is ours: a database's error may quote the tokens.
+1. Whatever changes the login holds two locks: one among the tasks of this process, and the store's own.
+2. While tokens are only in memory, the store's lock stays with this process: the stored refresh token is spent, and
+   nobody may send it to the vendor. Saving is repeated until it works.
+3. The text of a store's error is not repeated unless it is ours or the system's: a database's may quote the tokens.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import attrs
 
+from .._tasks import SingleFlight
 from .._text import escape
-from ..errors import TokenError, TokenStoreError
+from ..errors import CCActivityError, TokenStoreError, TransportError
 from .models import StoredTokens
 from .stores import TokenStore
 
-__all__ = ["Vault"]
+__all__ = ["DurableStore", "RefreshPendingError", "describe_error"]
 
 _log: Final = logging.getLogger("ccactivity")
-_PAUSES: Final = (0.1, 0.5, 1.0, 2.0)
-_LATER: Final = (5.0, 10.0, 30.0, 60.0)
+_LOCK_RETRY_DELAY_S: Final = 5.0
+_SAVE_RETRY_DELAYS_S: Final = (0.1, 0.5, 1.0, 2.0)
+_BACKGROUND_SAVE_DELAYS_S: Final = (5.0, 10.0, 30.0, 60.0)  # the last one again and again
+_NOT_SAVED: Final = "NEW TOKENS COULD NOT BE SAVED and are only in memory: if this process ends, log in again"
 
 
-class Vault:
-    """The login of one client in one store."""
+class RefreshPendingError(TransportError):
+    """There is no access token now, but the next attempt, in `after` seconds, may bring one.
+
+    `tried`: whether the vendor or the store's lock was tried just now, in vain.
+    """
+
+    def __init__(self, reason: str, *, path: str, after: float, tried: bool) -> None:
+        super().__init__(reason, method="POST", path=path)
+        self.after = after
+        self.tried = tried
+
+
+class DurableStore:
+    """The login of one application in a store."""
 
     def __init__(self, store: TokenStore, client_id: str, token_url: str) -> None:
         self._store = store
         self._owner = (client_id, token_url)
-        self._turn = asyncio.Lock()
-        self._held: AsyncExitStack | None = None
-        # The version in the store, as far as known, and what is newer and only here.
-        self._base = 0
-        self._unsaved: StoredTokens | None = None
-        self._dead: StoredTokens | None = None
-        self._saver: asyncio.Task[None] | None = None
+        self._task_lock = asyncio.Lock()
+        self._store_lock = AsyncExitStack()  # entered while it is held: under `locked`, and while there is `_unsaved`
+        self._unsaved: StoredTokens | None = None  # newer than what is stored
+        self._stored_version = 0  # which the unsaved record is to replace
+        self._rejected: StoredTokens | None = None  # the vendor's last rejection, even if it could not be stored
+        self._background_save: SingleFlight[None] = SingleFlight()
 
     def __repr__(self) -> str:
         return repr(self._store)
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
-        """Hold both locks; TimeoutError if the store's cannot be had."""
-        async with self._turn:
-            if self._held is None:
-                stack = AsyncExitStack()
+        """Hold both locks; RefreshPendingError if the store's is not free in time."""
+        async with self._task_lock:
+            if self._unsaved is None:
                 try:
-                    await stack.enter_async_context(self._store.exclusive())
-                except TimeoutError:
-                    raise
+                    await self._store_lock.enter_async_context(self._store.exclusive())
+                except TimeoutError as error:
+                    reason, delay = str(error) or f"{self!r} is locked by somebody else", _LOCK_RETRY_DELAY_S
+                    raise RefreshPendingError(reason, path=self._owner[1], after=delay, tried=True) from None
                 except OSError as error:
-                    raise TokenStoreError(f"{self!r} cannot be locked: {_told(error)}") from None
-                self._held = stack
+                    raise TokenStoreError(f"{self!r} cannot be locked: {describe_error(error)}") from None
             try:
                 yield
             finally:
                 if self._unsaved is None:
-                    held, self._held = self._held, None
-                    await held.aclose()
+                    await self._store_lock.aclose()
 
-    async def read(self, *, anyones: bool = False) -> StoredTokens | None:
-        """Return the login as it is; TokenStoreError for one of another client, unless it may be `anyones`."""
+    async def load(self, *, any_owner: bool = False) -> StoredTokens | None:
+        """Return the current login, None for none.
+
+        TokenStoreError if it cannot be read, or belongs to another application or server and not `any_owner` will do.
+        """
         if self._unsaved is not None:
             return self._unsaved
         try:
             stored = await self._store.load()
         except OSError as error:
-            raise TokenStoreError(f"{self!r} cannot be read: {_told(error)}") from None
+            raise TokenStoreError(f"{self!r} cannot be read: {describe_error(error)}") from None
         if stored is None:
             return None
-        if (stored.client_id, stored.token_url) != self._owner and not anyones:
-            whose = f"{escape(stored.client_id, 60)} of {escape(stored.token_url, 120)}"
-            raise TokenStoreError(
-                f"{self!r} holds the tokens of another client or server ({whose}): each needs a store of its own"
-            )
-        if self._dead is not None and stored.refused is None and stored.refresh_token == self._dead.refresh_token:
-            return attrs.evolve(stored, refused=self._dead.refused)
+        if (stored.client_id, stored.token_url) != self._owner and not any_owner:
+            owner = f"{escape(stored.client_id, 60)} of {escape(stored.token_url, 120)}"
+            raise TokenStoreError(f"{self!r} holds the login of another client or server ({owner}): use another store")
+        rejected = self._rejected
+        if rejected is not None and stored.refused is None and stored.refresh_token == rejected.refresh_token:
+            return attrs.evolve(stored, refused=rejected.refused)
         return stored
 
-    async def note(self, noted: StoredTokens, *, replaces: int) -> bool:
-        """Store an intent before it is carried out, under the lock; False if the login has changed meanwhile."""
-        if self._unsaved is not None and not await self._save_unsaved():
-            # What is stored is spent already, so a note there would protect nothing.
-            self._unsaved = noted
+    async def record_intent(self, record: StoredTokens, *, replaces: int) -> bool:
+        """Store a refresh attempt before the token is sent; needs the locks. False if the login was changed meanwhile.
+
+        TokenStoreError if it cannot be stored: then nothing may be sent.
+        """
+        if not await self._save_unsaved():
+            # The stored refresh token is spent already, so a stored attempt would protect nothing.
+            self._unsaved = record
             return True
         try:
-            return await self._store.save(noted, replaces=replaces)
-        except TokenStoreError:
-            raise
-        except Exception as error:  # noqa: BLE001 -- a store may be anyone's database, and raise anything
-            problem = _told(error)
-        raise TokenStoreError(f"the intent to refresh cannot be saved in {self!r} ({problem}): nothing was sent")
+            return await self._store.save(record, replaces=replaces)
+        except Exception as error:  # noqa: BLE001 -- a user's store may raise anything
+            problem = describe_error(error)
+        raise TokenStoreError(f"the refresh attempt cannot be stored in {self!r} ({problem}): nothing was sent")
 
-    async def amend(self, record: StoredTokens) -> None:
-        """Store what became of an intent, under the lock, if that is possible: it brought no new tokens."""
+    async def record_outcome(self, record: StoredTokens) -> None:
+        """Store what came of an attempt without new tokens, if that is possible; needs the locks."""
         if record.refused is not None:
-            self._dead = record
+            self._rejected = record
         if self._unsaved is not None:
             self._unsaved = record
         else:
-            await self._put(record, record.version - 1, logging.WARNING, "what became of a refresh was not saved")
+            await self._try_save(record, record.version - 1, "the outcome of a refresh could not be stored")
 
     async def save(self, record: StoredTokens, *, replaces: int, spent: str | None) -> StoredTokens:
-        """Store new tokens under the lock, or keep them in memory until that is possible; return what counts.
+        """Store new tokens, or keep them in memory until that is possible; needs the locks. Return the current login.
 
-        `spent`: the refresh token that they came for; None for a new login, which replaces anything.
+        `spent`: the refresh token that was exchanged for them; None for a new login, which replaces any other.
         """
         if self._unsaved is not None:
-            replaces, self._unsaved = self._base, None
-        for pause in (*_PAUSES, None):
-            there = await self._put(record, replaces, logging.ERROR, _LOUD)
-            if there == record:
-                return record
-            if there is not None:
-                if spent not in (None, there.refresh_token):
-                    _log.warning("somebody else stored tokens in %r, in spite of the lock: they count", self)
-                    return there
-                replaces = there.version
-                record = attrs.evolve(record, version=replaces + 1)
-            elif pause is not None:
-                await asyncio.sleep(pause)
-        self._unsaved, self._base = record, replaces
-        if self._saver is None:
-            self._saver = asyncio.get_running_loop().create_task(self._save_later(), context=contextvars.Context())
-        return record
+            replaces = self._stored_version
+        login = await self._save(record, replaces, spent, _SAVE_RETRY_DELAYS_S)
+        if self._unsaved is not None:
+            self._background_save.start(self._save_in_background)
+        return login
 
     async def delete(self) -> None:
-        """Remove the login, under the lock."""
+        """Remove the login; needs the locks."""
         await self._store.delete()
         self._unsaved = None
 
     async def aclose(self) -> None:
-        """Save what is not saved yet, if that is possible, and let go of the lock."""
-        async with self._turn:
-            saver, self._saver = self._saver, None
-            if saver is not None:
-                saver.cancel()
-                await asyncio.wait([saver])
-            if self._unsaved is None:
-                return
+        """Try once more to save what is only in memory, and release the store's lock."""
+        async with self._task_lock:
+            await self._background_save.aclose(0.0)
             if not await self._save_unsaved():
-                _log.critical("new tokens are lost with this process: %r takes none; somebody must log in again", self)
+                _log.critical("new tokens end with this process: they cannot be saved in %r; log in again", self)
             self._unsaved = None
-            if self._held is not None:
-                held, self._held = self._held, None
-                await held.aclose()
+            await self._store_lock.aclose()
 
-    async def _save_later(self) -> None:
-        waits = iter(_LATER)
+    async def _save_in_background(self) -> None:
+        delays = iter(_BACKGROUND_SAVE_DELAYS_S)
         while self._unsaved is not None:
-            await asyncio.sleep(next(waits, _LATER[-1]))
+            await asyncio.sleep(next(delays, _BACKGROUND_SAVE_DELAYS_S[-1]))
             async with self.locked():
                 await self._save_unsaved()
-        self._saver = None
 
     async def _save_unsaved(self) -> bool:
-        record = self._unsaved
-        if record is not None:
-            there = await self._put(record, self._base, logging.ERROR, _LOUD)
-            if there != record:
-                if there is not None:
-                    self._base = there.version
-                    self._unsaved = attrs.evolve(record, version=there.version + 1)
-                return False
-            self._unsaved = None
-            _log.warning("the tokens that could not be saved in %r are saved now", self)
-        return True
+        """Try to save what is only in memory; tell whether everything is saved."""
+        unsaved = self._unsaved
+        if unsaved is not None:
+            await self._save(unsaved, self._stored_version, None, ())
+            if self._unsaved is None:
+                _log.warning("the tokens that could not be saved in %r are saved now", self)
+        return self._unsaved is None
 
-    async def _put(self, record: StoredTokens, replaces: int, level: int, words: str) -> StoredTokens | None:
-        """Save once, and return what the store then holds: the record, or another one; None if nobody knows."""
+    async def _save(
+        self, record: StoredTokens, replaces: int, spent: str | None, retry_delays: Iterable[float]
+    ) -> StoredTokens:
+        for delay in (*retry_delays, None):
+            stored = await self._try_save(record, replaces)
+            if stored is not None:
+                replaced = stored != record and spent not in (None, stored.refresh_token)
+                if replaced:
+                    _log.warning("somebody else stored tokens in %r, in spite of the lock; those are used", self)
+                if replaced or stored == record:
+                    self._unsaved = None
+                    return stored
+                replaces, record = stored.version, attrs.evolve(record, version=stored.version + 1)
+            elif delay is not None:
+                await asyncio.sleep(delay)
+        self._unsaved, self._stored_version = record, replaces
+        return record
+
+    async def _try_save(self, record: StoredTokens, replaces: int, message: str = _NOT_SAVED) -> StoredTokens | None:
+        """Save once, and return what the store then holds: this record or another one; None if that is unknown."""
         try:
             if await self._store.save(record, replaces=replaces):
                 return record
             # A save that seemed to fail may have worked: then the record is there already.
-            there = await self._store.load()
-        except Exception as error:  # noqa: BLE001 -- as in `note`
-            _log.log(level, "%s (%s, in %r)", words, _told(error), self)
+            stored = await self._store.load()
+        except Exception as error:  # noqa: BLE001 -- a user's store may raise anything
+            _log.error("%s (%s, in %r)", message, describe_error(error), self)
             return None
-        if there != record:
-            _log.log(level, "%s (another version is there, in %r)", words, self)
-        return there
+        if stored != record:
+            _log.error("%s (%r holds another version)", message, self)
+        return stored
 
 
-_LOUD: Final = (
-    "NEW TOKENS COULD NOT BE SAVED, and serve from memory; if this process ends now, somebody must log in again"
-)
-
-
-def _told(error: Exception) -> str:
-    """Say what failed, in words that are ours or the system's."""
-    if isinstance(error, TokenError):
+def describe_error(error: Exception) -> str:
+    """Say what failed, in words that are ours or the system's: others may quote tokens."""
+    if isinstance(error, CCActivityError):
         return str(error)
-    words = error.strerror if isinstance(error, OSError) else None
-    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+    reason = error.strerror if isinstance(error, OSError) else None
+    return f"{type(error).__name__}: {reason}" if reason else type(error).__name__

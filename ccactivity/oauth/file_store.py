@@ -1,13 +1,13 @@
-"""Tokens in a file of one user's; it repairs nothing, follows no link, and replaces only what it could read.
+"""A store that is one file of one user.
 
-1. The file is 0600 in a directory that is 0700, both its user's own. Anything looser is refused, as are links and
-   files with several names: whoever may write there could have tokens sent or taken. (Where there are no such modes,
-   on Windows, the user's own folder is trusted.)
-2. A record is written beside the file, flushed to the disk, and put in its place by a rename, which is flushed too. So
-   the file is always a whole record: the last one, or the one before.
-3. A process may die between the writing and the rename. What it wrote is then read in the place of its predecessor, and
-   put there by the next one that saves: a rotated token that reached the disk at all is not lost.
-4. The lock is a file of its own, never removed, that the system frees when its holder dies.
+1. The file has mode 0600 in a directory of mode 0700, both owned by the user. Anything looser is refused, and so are
+   links and files with several names: others could read the tokens or replace them. (Windows has no such modes: there
+   the user's own folder is trusted.)
+2. A record is written beside the file, flushed to the disk, and moved into place by a rename, which is flushed too. So
+   the file always holds a whole record: the last one, or the one before. A file that cannot be read is left as it is.
+3. A process may die between the write and the rename. The record that it wrote is then read instead of the file, and
+   moved into place by the next save: a rotated token that reached the disk is never lost.
+4. The lock is a file of its own, which is never removed. The system frees it when its holder dies.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from ..errors import TokenStoreError
-from ._extras import need
+from ._extras import import_extra
 from .models import StoredTokens
 
 __all__ = ["FileStore"]
 
 T = TypeVar("T")
-_MOST: Final = 256 * 1024
-_POLL: Final = 0.02
-_SLOWEST_POLL: Final = 0.25
-# No link is followed, no child inherits the file, and a named pipe does not block.
-_SAFELY: Final = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_NONBLOCK"))
+_MAX_TOKEN_FILE_BYTES: Final = 256 * 1024
+_FIRST_LOCK_POLL_S: Final = 0.02
+_MAX_LOCK_POLL_S: Final = 0.25
+# No link is followed, no child process inherits the file, and a named pipe does not block.
+_OPEN_FLAGS: Final = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_NONBLOCK"))
+_GROUP_AND_OTHERS: Final = 0o077
 
 
 class FileStore:
@@ -45,11 +46,12 @@ class FileStore:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None, *, lock_timeout: float = 60.0) -> None:
-        self._locks: Any = need("filelock")
+        self._filelock: Any = import_extra("filelock")
         if path is None:
-            path = Path(need("platformdirs").user_state_path("ccactivity", appauthor=False), "tokens.json")
+            folder = import_extra("platformdirs").user_state_path("ccactivity", appauthor=False)
+            path = Path(folder, "tokens.json")
         self.path: Path = Path(path).expanduser().absolute()
-        self._new = self.path.with_name(f".{self.path.name}.new")
+        self._new_path = self.path.with_name(f".{self.path.name}.new")
         self._lock_timeout = lock_timeout
 
     def __repr__(self) -> str:
@@ -57,168 +59,141 @@ class FileStore:
 
     async def load(self) -> StoredTokens | None:
         """Return what is stored, None for nothing."""
-        return await _finish(self._load)
+        return await _run_in_thread(self._load)
 
     async def save(self, record: StoredTokens, *, replaces: int) -> bool:
         """Store a record if the stored version is `replaces`, 0 for nothing; needs the lock."""
-        return await _finish(lambda: self._save(record, replaces))
+        return await _run_in_thread(lambda: self._save(record, replaces))
 
     async def delete(self) -> None:
         """Remove what is stored; needs the lock."""
-        await _finish(self._delete)
+        await _run_in_thread(self._delete)
 
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[None]:
-        """Hold the lock; TimeoutError if another process keeps it for too long."""
-        await _finish(self._prepare)
-        # Not bound to the thread that takes it, for each call may get another one.
-        lock = self._locks.FileLock(self.path.with_name(f"{self.path.name}.lock"), mode=0o600, thread_local=False)
+        """Hold the lock; TimeoutError if another process holds it for longer than `lock_timeout`."""
+        await _run_in_thread(self._make_folder)
+        # Not bound to the thread that acquires it: each call may run in another one.
+        lock = self._filelock.FileLock(self.path.with_name(f"{self.path.name}.lock"), mode=0o600, thread_local=False)
         loop = asyncio.get_running_loop()
-        deadline, pause = loop.time() + self._lock_timeout, _POLL
+        deadline, pause = loop.time() + self._lock_timeout, _FIRST_LOCK_POLL_S
         try:
-            while not await _finish(lambda: self._take(lock)):
+            while True:
+                with contextlib.suppress(self._filelock.Timeout):
+                    await _run_in_thread(lambda: lock.acquire(blocking=False))
+                    break
                 if loop.time() >= deadline:
                     raise TimeoutError(f"another process has held the lock of {self.path} for {self._lock_timeout:g} s")
                 await asyncio.sleep(pause)
-                pause = min(_SLOWEST_POLL, pause * 1.5)
+                pause = min(_MAX_LOCK_POLL_S, pause * 1.5)
             yield
         finally:
-            # Also after a cancellation, which may come in the very moment in which a thread takes the lock.
-            await _finish(lambda: lock.release(force=True))
-
-    # --- in a thread ------------------------------------------------------------------------------------------------
-
-    def _take(self, lock: Any) -> bool:
-        try:
-            lock.acquire(blocking=False)
-        except self._locks.Timeout:
-            return False
-        return True
+            # Also after a cancellation, which may arrive just when a thread has acquired the lock.
+            await _run_in_thread(lambda: lock.release(force=True))
 
     def _load(self) -> StoredTokens | None:
-        if not self._check_directory():
-            return None
-        stored = self._read(self.path)
-        with contextlib.suppress(TokenStoreError):  # a half-written successor is none
-            new = self._read(self._new)
+        self._check_folder()
+        stored = _read(self.path)
+        with contextlib.suppress(TokenStoreError):  # a half-written record does not count
+            new = _read(self._new_path)
             if new is not None and new.version > (stored.version if stored else 0):
                 return new
         return stored
 
     def _save(self, record: StoredTokens, replaces: int) -> bool:
-        self._prepare()
         stored = self._load()
-        if (stored.version if stored else 0) != replaces:
+        if replaces != (stored.version if stored else 0):
             return False
-        if stored is not None and stored != self._read(self.path):
-            with self._new.open("rb") as file:
+        if stored is not None and stored != _read(self.path):  # it was written by a process that died: rule 3
+            with self._new_path.open("rb") as file:
                 os.fsync(file.fileno())
-            self._publish()
-        with contextlib.suppress(FileNotFoundError):
-            self._new.unlink()
-        handle = os.open(self._new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFELY, 0o600)
-        with os.fdopen(handle, "wb") as file:
+            self._move_into_place()
+        self._new_path.unlink(missing_ok=True)
+        descriptor = os.open(self._new_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN_FLAGS, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
             file.write(record.to_json().encode())
             file.flush()
             os.fsync(file.fileno())
-        self._publish()
+        self._move_into_place()
         return True
-
-    def _publish(self) -> None:
-        """Put the successor in its place."""
-        self._new.replace(self.path)
-        self._flush_directory()
 
     def _delete(self) -> None:
-        for path in (self._new, self.path):
+        for path in (self._new_path, self.path):
             path.unlink(missing_ok=True)
-        if self.path.parent.exists():
-            self._flush_directory()
+        self._flush_folder()
 
-    def _flush_directory(self) -> None:
+    def _move_into_place(self) -> None:
+        self._new_path.replace(self.path)
+        self._flush_folder()
+
+    def _flush_folder(self) -> None:
         if os.name != "posix":
             return  # a directory cannot be opened there
-        handle = os.open(self.path.parent, os.O_RDONLY)
+        descriptor = os.open(self.path.parent, os.O_RDONLY)
         try:
-            os.fsync(handle)
+            os.fsync(descriptor)
         finally:
-            os.close(handle)
+            os.close(descriptor)
 
-    # --- what is trusted --------------------------------------------------------------------------------------------
-
-    def _prepare(self) -> None:
+    def _make_folder(self) -> None:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._check_directory()
+        self._check_folder()
 
-    def _check_directory(self) -> bool:
-        """Whether the directory is there; TokenStoreError if it cannot be trusted."""
+    def _check_folder(self) -> None:
+        """TokenStoreError if the directory cannot be trusted; one that is missing has no tokens in it."""
         folder = self.path.parent
-        try:
-            found = folder.lstat()
-        except FileNotFoundError:
-            return False
-        if not stat.S_ISDIR(found.st_mode):
-            raise TokenStoreError(f"{folder} is a link or no directory: tokens are kept in a real one")
-        _check_owner(folder, found, "700")
-        return True
-
-    @staticmethod
-    def _read(path: Path) -> StoredTokens | None:
-        try:
-            handle = os.open(path, os.O_RDONLY | _SAFELY)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            if path.is_symlink():
-                raise TokenStoreError(f"{path} is a link, which is not followed") from None
-            raise TokenStoreError(f"{path} cannot be read: {error.strerror}") from None
-        try:
-            _check_file(path, os.fstat(handle))
-            with os.fdopen(handle, "rb", closefd=False) as file:
-                text = file.read(_MOST + 1)
-        finally:
-            os.close(handle)
-        try:
-            if len(text) <= _MOST:
-                return StoredTokens.from_json(text)
-        except TokenStoreError:
-            pass
-        raise TokenStoreError(
-            f"{path} holds no tokens that can be read; it was left as it is: move it away to log in anew"
-        )
+        with contextlib.suppress(FileNotFoundError):
+            status = folder.lstat()
+            if not stat.S_ISDIR(status.st_mode):
+                raise TokenStoreError(f"{folder} is a link or not a directory: tokens are kept in a real one")
+            _check_owner(folder, status, "700")
 
 
-def _check_file(path: Path, found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        raise TokenStoreError(f"{path} is no regular file")
-    if found.st_nlink > 1:
-        raise TokenStoreError(f"{path} has {found.st_nlink} names (hard links): one may be someone else's")
-    _check_owner(path, found, "600")
+def _read(path: Path) -> StoredTokens | None:
+    """Read a record; None if there is no file, TokenStoreError if it cannot be trusted or read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | _OPEN_FLAGS)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        problem = "is a link, which is not followed" if path.is_symlink() else f"cannot be read: {error.strerror}"
+        raise TokenStoreError(f"{path} {problem}") from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise TokenStoreError(f"{path} is not a regular file")
+        if status.st_nlink > 1:
+            raise TokenStoreError(f"{path} has {status.st_nlink} names (hard links): one may be another user's")
+        _check_owner(path, status, "600")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            text = file.read(_MAX_TOKEN_FILE_BYTES + 1)
+    finally:
+        os.close(descriptor)
+    with contextlib.suppress(TokenStoreError):
+        if len(text) <= _MAX_TOKEN_FILE_BYTES:
+            return StoredTokens.from_json(text)
+    raise TokenStoreError(f"{path} has no readable tokens, and was left as it is; to log in again, move it away")
 
 
-def _check_owner(path: Path, found: os.stat_result, mode: str) -> None:
+def _check_owner(path: Path, status: os.stat_result, mode: str) -> None:
     if os.name != "posix":
         return
-    if found.st_uid != os.geteuid():
-        raise TokenStoreError(f"{path} belongs to the user with id {found.st_uid}, not to this one")
-    if loose := stat.S_IMODE(found.st_mode) & 0o077:
-        shown = stat.S_IMODE(found.st_mode)
+    if status.st_uid != os.geteuid():
+        raise TokenStoreError(f"{path} belongs to the user with id {status.st_uid}, not to this one")
+    if status.st_mode & _GROUP_AND_OTHERS:
         advice = f"chmod {mode} {path}"
-        if stat.S_ISDIR(found.st_mode):
-            # It may be a home, or /tmp, and is not to be shut for the sake of one file.
+        if stat.S_ISDIR(status.st_mode):
+            # It may be a home directory or /tmp, which must not be closed to others for the sake of one file.
             advice = f"keep the tokens in a folder of their own, or if it is one, {advice}"
-        raise TokenStoreError(f"{path} is open to others (mode {shown:o}, {loose:o} too much): {advice}")
+        raise TokenStoreError(f"{path} is open to other users (mode {stat.S_IMODE(status.st_mode):o}): {advice}")
 
 
-async def _finish(work: Callable[[], T]) -> T:
-    """Run `work` in a thread, and wait for its end even when cancelled: it cannot be stopped half-way."""
+async def _run_in_thread(work: Callable[[], T]) -> T:
+    """Run `work` in a thread, and wait until it ends even if cancelled: a thread cannot be stopped half-way."""
     job = asyncio.ensure_future(asyncio.to_thread(work))
     try:
         return await asyncio.shield(job)
-    except asyncio.CancelledError:
+    finally:
         while not job.done():
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait([job])
-        if not job.cancelled():
-            job.exception()
-        raise

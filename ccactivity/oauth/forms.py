@@ -1,17 +1,15 @@
-"""The words of OAuth 2, written and read by oauthlib; it sends nothing and keeps nothing.
+"""The messages of OAuth 2: forms, the authorization URL and the redirect, written and read by oauthlib. Pure.
 
-What oauthlib does here: the forms of the token endpoint (RFC 6749, 8628), the authorization URL, PKCE (RFC 7636), and
-reading the redirect. It takes plain http for insecure even on loopback, short of an environment variable for the whole
-process, so it is shown the https twin of a URL that has been checked already.
-
-What it does not do here, and why: `parse_token_response` reads HTML as a form, refuses an answer for a junk
-`expires_in`, reads the wall clock, and raises a Warning that holds the tokens when the scopes differ. An answer may be
-the only copy of a rotated token, so it is read by `answers`, tolerantly.
+oauthlib refuses plain http, even to this machine, so it is given the https form of URLs that have been checked already.
+Token responses are read by `client`: one may be the only copy of a rotated refresh token, so it is read tolerantly.
+oauthlib reads HTML as a form, rejects a bad `expires_in`, reads the wall clock, and raises a Warning that holds the
+tokens when the scopes differ.
 """
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import quote_plus
 
@@ -20,104 +18,92 @@ import attrs
 from .._secret import Secret
 from .._text import escape
 from ..errors import LoginFailedError
-from ._extras import need
+from ._extras import import_extra
 
 __all__ = [
-    "authorization_url",
-    "basic",
-    "code_form",
-    "device_form",
-    "pkce",
-    "poll_form",
+    "AuthorizationRequest",
+    "authorization_request",
+    "basic_authorization",
+    "login_error",
     "read_redirect",
-    "refresh_form",
+    "token_form",
 ]
 
-DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
-
-
-def refresh_form(refresh_token: str, *, client_id: str | None) -> Secret:
-    """Write the form of a refresh. `client_id`: of a public client; None for one that authenticates itself."""
-    return _form("refresh_token", client_id, refresh_token=refresh_token)
-
-
-def code_form(code: str, *, redirect_uri: str, code_verifier: str | None, client_id: str | None) -> Secret:
-    """Write the form that exchanges an authorization code."""
-    return _form("authorization_code", client_id, code=code, redirect_uri=redirect_uri, code_verifier=code_verifier)
-
-
-def poll_form(device_code: str, *, client_id: str | None) -> Secret:
-    """Write the form that asks whether a person has approved a device code."""
-    return _form(DEVICE_GRANT, client_id, device_code=device_code)
-
-
-def device_form(scopes: tuple[str, ...], *, client_id: str) -> str:
-    """Write the form that asks for a device code, which names the client in any case (RFC 8628, section 3.1)."""
-    form: str = need("oauthlib.common").add_params_to_qs("", [("client_id", client_id), ("scope", " ".join(scopes))])
-    return form
-
-
-def _form(grant: str, client_id: str | None, **fields: str | None) -> Secret:
-    prepare = need("oauthlib.oauth2.rfc6749.parameters").prepare_token_request
-    return Secret(prepare(grant, client_id=client_id, **fields))
-
-
-def basic(client_id: str, client_secret: str) -> Secret:
-    """Write the Authorization of a confidential client: both parts are form-encoded first (RFC 6749, section 2.3.1)."""
-    pair = f"{quote_plus(client_id)}:{quote_plus(client_secret)}".encode()
-    return Secret("Basic " + base64.b64encode(pair).decode())
-
-
-def pkce(client_id: str) -> tuple[Secret, str]:
-    """Make a verifier and its challenge (S256)."""
-    client: Any = need("oauthlib.oauth2").WebApplicationClient(client_id)
-    verifier = Secret(client.create_code_verifier(64))
-    return verifier, client.create_code_challenge(verifier, "S256")
-
-
-def authorization_url(url: str, **fields: Any) -> str:
-    """Write the URL at which a person grants access; `fields` are those of oauthlib's `prepare_grant_uri`."""
-    scheme, _, rest = url.partition("://")
-    prepare = need("oauthlib.oauth2.rfc6749.parameters").prepare_grant_uri
-    secure: str = prepare(f"https://{rest}", response_type="code", **fields)
-    return scheme + secure.removeprefix("https")
-
-
-def read_redirect(url: str, *, state: str) -> Secret:
-    """Return the code that a redirect brings; LoginFailedError for one of another login, or a refusal."""
-    query = url.partition("?")[2] if "?" in url else url
-    errors = need("oauthlib.oauth2.rfc6749.errors")
-    parse = need("oauthlib.oauth2.rfc6749.parameters").parse_authorization_code_response
-    try:
-        return Secret(parse(f"https://redirect/?{query}", state=state)["code"])
-    except errors.MismatchingStateError:
-        problem = LoginFailedError(
-            "the redirect belongs to another login, or to none: its state differs", reason="refused"
-        )
-    except errors.MissingCodeError:
-        problem = LoginFailedError("the redirect brings neither a code nor an error", reason="refused")
-    except errors.OAuth2Error as error:
-        problem = refused(str(error.error), error.description)
-    # Raised out here: oauthlib's errors quote the redirect.
-    raise problem
-
-
-def refused(error: str, description: str | None) -> LoginFailedError:
-    """Make the error of a login that the vendor or the person refused."""
-    reason = {"access_denied": "denied", "expired_token": "expired"}.get(error, "refused")
-    words = {"denied": "the login was declined", "expired": "nobody approved the login in time"}
-    said = escape(": ".join(part for part in (error, description) if part), 200)
-    return LoginFailedError(f"{words.get(reason, 'the login was refused')} ({said})", reason=reason)
+_PARAMETERS: Final = "oauthlib.oauth2.rfc6749.parameters"
+_LOGIN_ERRORS: Final = {
+    "access_denied": ("denied", "the login was declined"),
+    "expired_token": ("expired", "nobody approved the login in time"),
+}
 
 
 @attrs.frozen(kw_only=True)
 class AuthorizationRequest:
-    """A login by redirect that has begun: send the person to `url`, and keep the rest for when she comes back.
+    """A login by redirect that has been started: send the person to `url`, and keep the rest until they come back.
 
-    `state` and `code_verifier` belong into her web session, and nowhere else; None: a verifier was not wanted.
+    Keep `state` and `code_verifier` in their web session, and nowhere else. `code_verifier`: None without PKCE.
     """
 
     url: str
     redirect_uri: str
     state: str = attrs.field(repr=False)
     code_verifier: str | None = attrs.field(repr=False)
+
+
+def token_form(grant_type: str, **fields: str | None) -> Secret:
+    """Write a form for the token endpoint; fields that are None are left out.
+
+    `client_id` is a field for a public client only; a confidential one authenticates by a header.
+    """
+    return Secret(import_extra(_PARAMETERS).prepare_token_request(grant_type, **fields))
+
+
+def basic_authorization(client_id: str, client_secret: str) -> Secret:
+    """Write the Authorization header of a confidential client; both parts are form-encoded (RFC 6749, 2.3.1)."""
+    pair = f"{quote_plus(client_id)}:{quote_plus(client_secret)}".encode()
+    return Secret("Basic " + base64.b64encode(pair).decode())
+
+
+def authorization_request(
+    url: str, client_id: str, redirect_uri: str, scopes: Sequence[str], *, state: str, pkce: bool
+) -> AuthorizationRequest:
+    """Write the URL at which a person grants access. `pkce`: with the S256 challenge of a new verifier (RFC 7636)."""
+    client: Any = import_extra("oauthlib.oauth2").WebApplicationClient(client_id)
+    verifier = Secret(client.create_code_verifier(64)) if pkce else None
+    scheme, _, rest = url.partition("://")
+    secure: str = client.prepare_request_uri(
+        f"https://{rest}",
+        redirect_uri,
+        list(scopes),
+        state,
+        code_challenge=client.create_code_challenge(verifier, "S256") if pkce else None,
+        code_challenge_method="S256" if pkce else None,
+    )
+    url = scheme + secure.removeprefix("https")
+    return AuthorizationRequest(url=url, redirect_uri=redirect_uri, state=state, code_verifier=verifier)
+
+
+def read_redirect(url: str, *, state: str) -> Secret:
+    """Return the code of a redirect, given as a URL or its query.
+
+    LoginFailedError if it reports an error, has no code, or belongs to another login.
+    """
+    query = url.partition("?")[2] if "?" in url else url
+    errors = import_extra("oauthlib.oauth2.rfc6749.errors")
+    parse = import_extra(_PARAMETERS).parse_authorization_code_response
+    try:
+        return Secret(parse(f"https://redirect/?{query}", state=state)["code"])
+    except errors.MismatchingStateError:
+        failure = LoginFailedError("the redirect belongs to another login: its state differs", reason="refused")
+    except errors.MissingCodeError:
+        failure = LoginFailedError("the redirect has neither a code nor an error", reason="refused")
+    except errors.OAuth2Error as error:
+        failure = login_error(str(error.error), error.description)
+    # Raised outside of `except`: oauthlib's errors quote the redirect, and with it the code.
+    raise failure
+
+
+def login_error(error: str, description: str | None) -> LoginFailedError:
+    """Make the error of a login that ended with an OAuth error."""
+    reason, message = _LOGIN_ERRORS.get(error, ("refused", "the login was refused"))
+    details = escape(": ".join(part for part in (error, description) if part), 200)
+    return LoginFailedError(f"{message} ({details})", reason=reason)

@@ -1,12 +1,10 @@
-"""How long an access token lives, as arithmetic; it reads no clock and trusts no number.
+"""The lifetime of an access token, from `expires_in` or the token itself. Pure: the time is an argument.
 
-1. What the vendor means by `expires_in` is seconds from now, whatever its SDK's model says; a number above a billion
-   can only be an instant. What is no positive number is nothing at all.
-2. Without it the `exp` of the token tells, which is an instant of the vendor's clock. It is compared with instants of
-   that same clock, the token's `iat` or the answer's Date, and with ours only when there is neither: a machine an hour
-   off would otherwise find each new token expired, and refresh without end.
-3. A life is never taken for shorter than a second, nor for longer than 30 days. A token whose life nobody knows serves
-   until the API refuses it, which is the last word in any case.
+1. `expires_in` is in seconds, whatever the vendor's SDK says. A number above a billion can only be a point in time.
+2. Without it the `exp` claim of the token tells. That is a time of the vendor's clock, and is compared with that clock:
+   the token's `iat`, else the Date of the response. By our own, if it is an hour fast, every new token would look
+   expired, and be refreshed for ever; so it is used only if there is neither.
+3. A lifetime is at least a second and at most 30 days. A token of unknown lifetime is used until the API rejects it.
 """
 
 from __future__ import annotations
@@ -20,56 +18,53 @@ from typing import Any, Final
 from ..api.decoding import decode_json
 from ..errors import DecodeError
 
-__all__ = ["claims", "lifetime", "number"]
+__all__ = ["jwt_claims", "positive_number", "token_lifetime"]
 
-_EPOCH: Final = 1e9
-_SHORTEST: Final = 1.0
-_LONGEST: Final = 30 * 86_400.0
-_NOBODY: Final[Mapping[str, Any]] = {}
+_MAX_DURATION_S: Final = 1e9  # above it a number is a point in time: seconds since 1970
+_MIN_LIFETIME_S: Final = 1.0
+_MAX_LIFETIME_S: Final = 30 * 86_400.0
+_MAX_NUMBER_LENGTH: Final = 40
+_NO_CLAIMS: Final[Mapping[str, Any]] = {}
 
 
-def number(value: object) -> float | None:
-    """Read a number above 0, also one that came as text; None for anything else. A bool is none."""
-    if isinstance(value, str) and value.isascii() and len(value) < 40:
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
+def positive_number(value: object) -> float | None:
+    """Read a finite number above 0, given as a number or as text; None for anything else. A bool is not a number."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, str) and (not value.isascii() or len(value) > _MAX_NUMBER_LENGTH):
         return None
     try:
-        found = float(value)
-    except OverflowError:
+        number = float(value)
+    except (ValueError, OverflowError):
         return None
-    return found if math.isfinite(found) and found > 0 else None
+    return number if 0.0 < number < math.inf else None
 
 
-def claims(token: str) -> Mapping[str, Any]:
-    """Read what a JWT says, without verifying it; nothing for a token of another kind."""
+def jwt_claims(token: str) -> Mapping[str, Any]:
+    """Read the claims of a JWT without verifying it; none for a token of another kind."""
     parts = token.split(".")
     if len(parts) != 3:
-        return _NOBODY
+        return _NO_CLAIMS
     try:
-        body = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
-        said = decode_json(body)
+        claims = decode_json(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
     except (ValueError, DecodeError):
-        return _NOBODY
-    return said if isinstance(said, dict) else _NOBODY
+        return _NO_CLAIMS
+    return claims if isinstance(claims, dict) else _NO_CLAIMS
 
 
-def lifetime(expires_in: object, token: str, *, server: datetime | None, now: datetime) -> float | None:
-    """Seconds that a token lives from `now` on; None when nothing says it.
+def token_lifetime(expires_in: object, token: str, answered_at: datetime) -> float | None:
+    """Seconds for which an access token is valid; None if neither `expires_in` nor the token says it.
 
-    `expires_in`: as it came. `server`: the instant at which the vendor answered, None if it did not say.
+    `expires_in`: as received. `answered_at`: when the vendor sent both, by its own clock if that is known.
     """
-    here = (server or now).timestamp()
-    seconds = number(expires_in)
-    if seconds is not None and seconds > _EPOCH:
-        seconds -= here
+    sent = answered_at.timestamp()
+    seconds = positive_number(expires_in)
+    if seconds is not None and seconds > _MAX_DURATION_S:
+        seconds -= sent
     if seconds is None or seconds <= 0:
-        said = claims(token)
-        end, issued = number(said.get("exp")), number(said.get("iat"))
-        if end is None:
+        claims = jwt_claims(token)
+        expires, issued = positive_number(claims.get("exp")), positive_number(claims.get("iat"))
+        if expires is None:
             return None
-        seconds = end - (issued if issued is not None and issued < end else here)
-    return min(_LONGEST, max(_SHORTEST, seconds)) if seconds > 0 else None
+        seconds = expires - (issued if issued is not None and issued < expires else sent)
+    return min(_MAX_LIFETIME_S, max(_MIN_LIFETIME_S, seconds)) if seconds > 0 else None

@@ -1,12 +1,13 @@
-"""What is stored of a login, and what may be told of it; it performs no I/O and reads no clock.
+"""A login as values: what a store keeps of it, and what may be shown of it. Pure: the time is an argument.
 
-A record is never changed: each step of a refresh makes the next one, with the next version, so that a store can tell
-whether the record it is to replace is still the one it holds.
+A record is never changed: each step of a refresh makes a new one with the next version, so that a store can tell
+whether the record to be replaced is still the one that it holds.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
@@ -15,21 +16,21 @@ import attrs
 
 from .._secret import Secret, check_token
 from ..errors import TokenStoreError
-from .lifetime import claims
+from .lifetime import jwt_claims
 
-__all__ = ["Account", "Attempt", "Refusal", "StoredTokens"]
+__all__ = ["Account", "RefreshAttempt", "RefreshRejection", "StoredTokens", "usable_seconds"]
 
 _FORMAT: Final = 1
-_MARGIN: Final = 300.0
+_MAX_MARGIN_S: Final = 300.0
 _MARGIN_SHARE: Final = 0.1
-_IDLE_LIFE: Final = timedelta(days=180)  # of a refresh token that nobody uses (vendor's page on access tokens)
+_MAX_IDLE_TIME: Final = timedelta(days=180)  # of a refresh token (vendor's page on access tokens)
 
 
 @attrs.frozen
-class Attempt:
-    """A refresh that was begun and has no known end: noted before it is sent.
+class RefreshAttempt:
+    """A refresh whose outcome is not known; it is stored before the refresh token is sent.
 
-    `began`: when the refresh token was first sent. `last`: when it was sent last. `count`: how often.
+    `began`: when the refresh token was sent first. `last`: when it was sent last. `count`: how often it was sent.
     """
 
     began: datetime
@@ -38,8 +39,11 @@ class Attempt:
 
 
 @attrs.frozen
-class Refusal:
-    """The vendor's definite answer to the refresh token: `reason` and `since` as in ReauthorizationRequiredError."""
+class RefreshRejection:
+    """The vendor's rejection of the refresh token, which is final.
+
+    `reason`, `since`: as in ReauthorizationRequiredError. `said`: the vendor's own words, escaped.
+    """
 
     at: datetime
     reason: str
@@ -51,10 +55,11 @@ class Refusal:
 class StoredTokens:
     """One login as a store keeps it.
 
-    `version`: 1 for the first record of a store, one more for each that replaces it. `client_id`, `token_url`: whom the
-    tokens were given to and by what; they are shown to no other. `refresh_token`: None if none was granted.
-    `obtained_at`, `expires_at`: of the access token, by the clock of the machine that got it; `expires_at` is None when
-    nothing said it. `attempt`: a refresh under way, or interrupted. `refused`: set once the refresh token is dead.
+    `client_id`, `token_url`: the application, and the token endpoint that issued the tokens; no other gets to see them.
+    `refresh_token`: None if none was granted. `obtained_at`, `expires_at`: of the access token, by the clock of the
+    machine that obtained it; `expires_at` is None if unknown. `version`: 1 for the first record of a store, and one
+    more for each that replaces it. `attempt`: a refresh that is under way, or was interrupted. `refused`: set once the
+    vendor has rejected the refresh token.
     """
 
     client_id: str
@@ -65,83 +70,60 @@ class StoredTokens:
     obtained_at: datetime
     expires_at: datetime | None
     version: int
-    attempt: Attempt | None = None
-    refused: Refusal | None = None
+    attempt: RefreshAttempt | None = None
+    refused: RefreshRejection | None = None
 
     def left(self, now: datetime) -> float | None:
-        """Seconds that the access token has left; None if that is unknown, also because the clock was set back."""
+        """Seconds until the access token expires; None if unknown, also because the clock was set back."""
         if self.expires_at is None or now < self.obtained_at:
             return None
         return (self.expires_at - now).total_seconds()
 
     @property
     def margin(self) -> float:
-        """Seconds before its end at which the access token is renewed: five minutes, less for a short life."""
-        return min(_MARGIN, _MARGIN_SHARE * self.life)
+        """Seconds before its end at which the access token is refreshed: 300, or a tenth of a short lifetime."""
+        return min(_MAX_MARGIN_S, _MARGIN_SHARE * self.life)
 
     @property
     def life(self) -> float:
-        """Seconds that the access token lives in all; infinite if that is unknown."""
-        return float("inf") if self.expires_at is None else (self.expires_at - self.obtained_at).total_seconds()
+        """Seconds of the whole lifetime of the access token; infinite if unknown."""
+        return math.inf if self.expires_at is None else (self.expires_at - self.obtained_at).total_seconds()
 
     def to_json(self) -> str:
-        """Return the record as text, secrets and all, for a store; its repr hides it."""
-        data = {
-            "format": _FORMAT,
-            "version": self.version,
-            "client_id": self.client_id,
-            "token_url": self.token_url,
-            "access_token": self.access_token,
-            "refresh_token": self.refresh_token,
-            "scopes": list(self.scopes),
-            "obtained_at": _text(self.obtained_at),
-            "expires_at": _text(self.expires_at),
-            "attempt": self.attempt
-            and {
-                "began": _text(self.attempt.began),
-                "last": _text(self.attempt.last),
-                "count": self.attempt.count,
-            },
-            "refused": self.refused
-            and {
-                "at": _text(self.refused.at),
-                "reason": self.refused.reason,
-                "since": _text(self.refused.since),
-                "said": self.refused.said,
-            },
-        }
-        return Secret(json.dumps(data, indent=1))
+        """Return the record as JSON for a store. It holds the tokens; its repr hides them."""
+        fields = attrs.asdict(self, value_serializer=_to_json_value)
+        return Secret(json.dumps({"format": _FORMAT, "version": self.version, **fields}, indent=1))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read what `to_json` made; TokenStoreError for anything else, which quotes nothing of it."""
+        """Read what `to_json` wrote; TokenStoreError for anything else, which quotes nothing of it."""
         try:
-            return cls._read(json.loads(text))
+            return cls._from_fields(json.loads(text))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             pass
-        # Raised out here: the errors of the json module carry the whole text, tokens and all.
+        # Raised outside of `except`: the errors of the json module hold the whole text, and with it the tokens.
         raise TokenStoreError("this is not a record of tokens that this version can read")
 
     @classmethod
-    def _read(cls, data: Mapping[str, Any]) -> Self:
-        if data["format"] != _FORMAT or type(data["version"]) is not int or data["version"] < 1:
+    def _from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        if fields["format"] != _FORMAT or type(fields["version"]) is not int or fields["version"] < 1:
             raise ValueError
-        refresh, attempt, refused = data["refresh_token"], data["attempt"], data["refused"]
+        refresh_token, attempt, refused = fields["refresh_token"], fields["attempt"], fields["refused"]
         return cls(
-            client_id=_string(data["client_id"]),
-            token_url=_string(data["token_url"]),
-            access_token=Secret(check_token(data["access_token"])),
-            refresh_token=None if refresh is None else Secret(check_token(refresh)),
-            scopes=tuple(_string(scope) for scope in data["scopes"]),
-            obtained_at=_instant(data["obtained_at"]),
-            expires_at=_maybe(data["expires_at"]),
-            version=data["version"],
-            attempt=attempt and Attempt(_instant(attempt["began"]), _instant(attempt["last"]), int(attempt["count"])),
+            client_id=_string(fields["client_id"]),
+            token_url=_string(fields["token_url"]),
+            access_token=Secret(check_token(fields["access_token"])),
+            refresh_token=None if refresh_token is None else Secret(check_token(refresh_token)),
+            scopes=tuple(_string(scope) for scope in fields["scopes"]),
+            obtained_at=_time(fields["obtained_at"]),
+            expires_at=_optional_time(fields["expires_at"]),
+            version=fields["version"],
+            attempt=attempt and RefreshAttempt(_time(attempt["began"]), _time(attempt["last"]), int(attempt["count"])),
             refused=refused
-            and Refusal(
-                _instant(refused["at"]),
+            and RefreshRejection(
+                _time(refused["at"]),
                 _string(refused["reason"]),
-                _maybe(refused["since"]),
+                _optional_time(refused["since"]),
                 _string(refused["said"]),
             ),
         )
@@ -149,10 +131,10 @@ class StoredTokens:
 
 @attrs.frozen(kw_only=True)
 class Account:
-    """What may be told of a login; it holds no secret.
+    """What may be shown of a login; it holds no secret.
 
-    `user`: the login that the access token names, None if it names none. `refreshable`: whether there is a refresh
-    token that the vendor has not refused. `interrupted_at`: when a refresh began that has no known end, else None.
+    `user`: the user named by the access token, None if it names none. `refreshable`: whether there is a refresh token
+    that the vendor has not rejected. `interrupted_at`: when a refresh began whose outcome is not known, else None.
     `problem`: why somebody must log in again, else None. `stored_in`: where the tokens are.
     """
 
@@ -168,13 +150,13 @@ class Account:
 
     @property
     def refreshable_until(self) -> datetime | None:
-        """When the login ends if nobody uses it: 180 days after it last brought a token; None if it has no future."""
-        return self.obtained_at + _IDLE_LIFE if self.refreshable else None
+        """When the login ends if nobody uses it: 180 days after its last refresh; None if it cannot be refreshed."""
+        return self.obtained_at + _MAX_IDLE_TIME if self.refreshable else None
 
     @classmethod
     def of(cls, record: StoredTokens, problem: str | None, stored_in: str) -> Account:
-        """Tell of a record."""
-        user = claims(record.access_token).get("sub")
+        """Make the account of a record."""
+        user = jwt_claims(record.access_token).get("sub")
         return cls(
             client_id=record.client_id,
             user=user if isinstance(user, str) and user.isprintable() else None,
@@ -188,19 +170,27 @@ class Account:
         )
 
 
-def _text(when: datetime | None) -> str | None:
-    return None if when is None else when.astimezone(UTC).isoformat()
+def usable_seconds(record: StoredTokens | None, rejected: str | None, now: datetime) -> float:
+    """Seconds for which the access token may be sent: none if the API has `rejected` it, infinite if unknown."""
+    if record is None or record.access_token == rejected:
+        return 0.0
+    left = record.left(now)
+    return math.inf if left is None else left
 
 
-def _instant(text: str) -> datetime:
-    when = datetime.fromisoformat(text)
-    if when.utcoffset() is None:
+def _to_json_value(_: object, __: object, value: Any) -> Any:
+    return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
+
+
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    if time.utcoffset() is None:
         raise ValueError
-    return when
+    return time
 
 
-def _maybe(text: str | None) -> datetime | None:
-    return None if text is None else _instant(text)
+def _optional_time(text: str | None) -> datetime | None:
+    return None if text is None else _time(text)
 
 
 def _string(value: object) -> str:

@@ -1,7 +1,7 @@
-"""What a place for tokens has to do; no place is in here but memory.
+"""What a store of tokens has to do, and the store in memory.
 
-A store keeps one login. Whatever shares it (tasks, processes, machines) must share the lock as well: `exclusive`
-has to keep out everyone else until it is left, and its holder's death has to free it, at once or after a while.
+A store keeps one login. All that share it (tasks, processes, machines) share its lock too: `exclusive` excludes all
+others until it is left, and the death of its holder frees it, at once or after a while.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ __all__ = ["MemoryStore", "TokenStore"]
 
 @runtime_checkable
 class TokenStore(Protocol):
-    """A place for one login. Its repr says where that is: it goes into messages.
+    """A place for one login. Its repr says where that is, for messages.
 
-    Keep what `StoredTokens.to_json` gives, beside the version, and read it with `StoredTokens.from_json`.
+    Store the text of `StoredTokens.to_json` and, beside it, the version; read the text with `StoredTokens.from_json`.
     """
 
     async def load(self) -> StoredTokens | None:
@@ -28,23 +28,23 @@ class TokenStore(Protocol):
         ...
 
     async def save(self, record: StoredTokens, *, replaces: int) -> bool:
-        """Store a record durably if the stored version is `replaces`, 0 for nothing; else return False.
+        """Store a record durably if the stored version is `replaces` (0: nothing is stored), else return False.
 
-        It is called with the lock held. What was stored stays whole until the new record is.
+        Called with the lock held. If it fails half-way, what was stored must still be there.
         """
         ...
 
     async def delete(self) -> None:
-        """Remove what is stored: somebody logs out. It is called with the lock held."""
+        """Remove what is stored: somebody logs out. Called with the lock held."""
         ...
 
     def exclusive(self) -> AbstractAsyncContextManager[object]:
-        """Return a lock to be entered and left; TimeoutError if it cannot be had within a minute or so."""
+        """Return the lock as a context manager; TimeoutError if it is not free within a minute or so."""
         ...
 
 
 class MemoryStore:
-    """Keeps a login as long as the process lives: for tests, and for what must not touch a disk."""
+    """Keeps a login as long as the process lives: for tests, and where nothing may be written to a disk."""
 
     def __init__(self) -> None:
         self._record: StoredTokens | None = None
@@ -59,7 +59,7 @@ class MemoryStore:
 
     async def save(self, record: StoredTokens, *, replaces: int) -> bool:
         """Store a record if the stored version is `replaces`."""
-        if (self._record.version if self._record else 0) != replaces:
+        if replaces != (self._record.version if self._record else 0):
             return False
         self._record = record
         return True

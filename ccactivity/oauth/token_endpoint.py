@@ -1,11 +1,11 @@
-"""One question to the authorization server and its answer; it knows no tokens by meaning, and stores none.
+"""The authorization server: POSTs one form and reads the response. It stores nothing, and knows no token.
 
-1. **A question goes to its own origin**, by the same transport as everything else: https or loopback, no redirects, a
-   capped body, one clock for the attempt. The HTTP session of our own lives for one question: there are few.
+1. **A form goes to its own origin**, by the same transport as everything else: https or loopback, no redirects, a
+   capped body, one timeout for the attempt. An HTTP session of our own lives for one request: there are few.
 2. **One request a second** (vendor's page on access tokens), whichever of the endpoints it is for.
-3. **What was not taken may be sent again**: a connection that did not come to be, once; a 429, a few times. Nothing
-   else is, for a token or a code that was shown once may be spent. Who asked decides what a lost answer means.
-4. **Only an OAuth error is a definite answer.** A 5xx, a page of HTML and a 200 that cannot be read are lost answers.
+3. **Only what was certainly not processed is sent again**: once if there was no connection, a few times after a 429. A
+   token or a code that was sent may be spent, so the caller decides what a lost response means.
+4. **Only an OAuth error is a definite answer.** A 5xx, a page of HTML and a 200 that cannot be read are lost responses.
 5. **Nothing that was sent or received is quoted** but the vendor's words on an error, without the secrets sent.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -21,28 +22,38 @@ from urllib.parse import quote_plus
 import attrs
 
 from .._text import escape
+from .._version import __version__
 from ..api.decoding import decode_json
 from ..api.endpoint import Endpoint
-from ..api.messages import Reply, Request
-from ..api.outcome import NotSentError, OutcomeKind, classify
+from ..api.messages import SUCCESSES, Reply, Request
+from ..api.outcome import NotSentError, Outcome, OutcomeKind, UntrustedServerError, classify, error_from
 from ..api.transport import Transport
 from ..errors import CCActivityError, DecodeError, ServerError, ThrottledError, TokenError, TransportError
 
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["Answer", "Asker", "Refused"]
+__all__ = ["NOT_PROCESSED", "OUTCOME_UNKNOWN", "REQUEST_FAILURES", "OAuthError", "TokenEndpoint", "TokenResponse"]
 
-# The vendor counts arrivals in a second, and hops between us may bring two closer together.
-_SPACING: Final = 1.1
-_LONGEST_PAUSE: Final = 60.0
-_THROTTLED_ATTEMPTS: Final = 5
-_REPEATS: Final = 3
-# OAuth errors that speak of the server's state and not of the request (RFC 6749, section 4.1.2.1).
-_PASSING: Final = frozenset({"server_error", "temporarily_unavailable"})
+_SPACING_S: Final = 1.1  # more than a second, for on the way to the vendor two requests may get closer together
+_MAX_RETRY_DELAY_S: Final = 60.0
+_MAX_JITTER_S: Final = 0.5
+# How many failures of a kind end a request: of any form, of an idempotent one. The first kind that fits counts.
+_FAILURE_LIMITS: Final[Mapping[type[CCActivityError], tuple[int, int]]] = {
+    NotSentError: (2, 4),
+    UntrustedServerError: (1, 1),
+    ThrottledError: (5, 5),
+    CCActivityError: (1, 3),
+}
+# What a request may fail with when there is no definite answer: the form was not processed, or that is unknown.
+NOT_PROCESSED: Final = (NotSentError, UntrustedServerError, ThrottledError)
+OUTCOME_UNKNOWN: Final = (TransportError, ServerError, DecodeError)
+REQUEST_FAILURES: Final = (*NOT_PROCESSED, *OUTCOME_UNKNOWN)
+# OAuth errors about the state of the server, not about the request (RFC 6749, section 4.1.2.1).
+_TRANSIENT_OAUTH_ERRORS: Final = frozenset({"server_error", "temporarily_unavailable"})
 
 
-class Refused(TokenError):
+class OAuthError(TokenError):
     """A definite answer: an OAuth error. `error`: its code; `description`: the vendor's words, or None."""
 
     def __init__(self, error: str, description: str | None, *, status: int, path: str) -> None:
@@ -53,141 +64,123 @@ class Refused(TokenError):
 
 
 @attrs.frozen
-class Answer:
-    """A success. `server`: the instant at which the vendor gave it, None if it did not say."""
+class TokenResponse:
+    """A successful response. `server_time`: when the vendor sent it, by its own clock; None if unknown."""
 
     fields: Mapping[str, Any] = attrs.field(repr=False)
-    server: datetime | None
+    server_time: datetime | None
 
 
-class Asker:
-    """Asks the authorization server, one question a second."""
+@attrs.define(kw_only=True, eq=False, repr=False)
+class TokenEndpoint:
+    """Sends the forms of one application, one a second.
 
-    def __init__(self, *, http: aiohttp.ClientSession | None, timeout: float | None, agent: str) -> None:
-        self._http = http
-        self._timeout = timeout
-        self._agent = agent
-        self._next = 0.0
+    `authorization`: the value of the header, or empty. `secret`: the application's, or empty.
+    """
 
-    async def ask(
-        self, endpoint: Endpoint, form: str, *, authorization: str, secrets: Iterable[str], repeatable: bool = False
-    ) -> Answer:
+    _http: aiohttp.ClientSession | None
+    _timeout: float | None
+    _authorization: str
+    _secret: str
+    _next_send: float = attrs.field(default=0.0, init=False)
+
+    async def post(
+        self, endpoint: Endpoint, form: str, *, secrets: Iterable[str | None] = (), idempotent: bool = False
+    ) -> TokenResponse:
         """POST a form.
 
-        `authorization`: the header's value, or empty. `secrets`: what must not be quoted. `repeatable`: a lost answer
-        costs nothing, so ask again a few times.
+        `secrets`: those in the form, which no error may quote. `idempotent`: sending the form twice does no harm, so a
+        lost response is asked for again.
 
-        Raises Refused; NotSentError, UntrustedServerError and ThrottledError if nothing was taken; TransportError,
-        ServerError and DecodeError if that is unknown.
+        Raises OAuthError; else one of NOT_PROCESSED, or of OUTCOME_UNKNOWN. Look for the former first.
         """
-        request = Request("token", endpoint.prefix, scope=None, method="POST", body=form.encode(), idempotent=False)
-        hidden = sorted({word for secret in secrets if secret for word in (secret, quote_plus(secret))}, key=len)
-        unsent = throttles = lost = 0
+        content = form.encode()
+        request = Request("token", endpoint.prefix, scope=None, method="POST", body=content, idempotent=idempotent)
+        known = filter(None, (*secrets, self._secret, self._authorization))
+        hidden = {text for secret in known for text in (secret, quote_plus(secret))}
+        failures: Counter[type[CCActivityError]] = Counter()
         failure: CCActivityError
         while True:
             try:
-                reply = await self._post(endpoint, request, authorization)
-                return _judge(request, reply, hidden[::-1])
-            except NotSentError as error:
-                unsent += 1
-                failure, last = error, unsent > (_REPEATS if repeatable else 1)
-            except _Throttled as throttled:
-                throttles += 1
-                failure, last = throttled.error, throttles >= _THROTTLED_ATTEMPTS
-                self._pause(max(throttled.after, 2.0 ** (throttles - 1)))
-            except (TransportError, ServerError, DecodeError) as error:
-                lost += 1
-                failure, last = error, not repeatable or lost >= _REPEATS
-                self._pause(2.0 ** (lost - 1))
-            if last:
+                return await self._attempt(endpoint, request, hidden)
+            except REQUEST_FAILURES as error:
+                failure = error
+            kind = next(kind for kind in _FAILURE_LIMITS if isinstance(failure, kind))
+            failures[kind] += 1
+            if kind is not NotSentError:
+                self._delay_next(2.0 ** (failures[kind] - 1))
+            if failures[kind] >= _FAILURE_LIMITS[kind][idempotent]:
                 break
-        # Raised out here, so that it carries no trace of the retries.
+        # Raised outside of `except`, so that it holds no trace of the retries.
         raise failure
 
-    async def _post(self, endpoint: Endpoint, request: Request, authorization: str) -> Reply:
-        await self._turn()
-        transport = Transport(endpoint.origin, self._http, self._timeout, self._agent)
-        sending = _Once(request, authorization)
+    async def _attempt(self, endpoint: Endpoint, request: Request, secrets: Iterable[str]) -> TokenResponse:
+        await self._wait_for_turn()
+        transport = Transport(endpoint.origin, self._http, self._timeout, agent=f"ccactivity/{__version__}")
         try:
-            return await transport.send(request, sending.before_each_send)
+            reply = await transport.send(request, _SendOnce(request, self._authorization).before_each_send)
         finally:
             await transport.aclose()
+        if reply.status in SUCCESSES:
+            return TokenResponse(_read_fields(request, reply), classify(reply).server_time)
+        body = reply.body
+        for secret in sorted(secrets, key=len, reverse=True):  # one may be a part of another
+            body = body.replace(secret.encode(), b"(secret)")
+        outcome = classify(attrs.evolve(reply, body=body))
+        if reply.status == 429:
+            self._delay_next(outcome.retry_after)
+        raise _error_from(request, outcome)
 
-    async def _turn(self) -> None:
+    async def _wait_for_turn(self) -> None:
         now = asyncio.get_running_loop().time()
-        # Bounded, for a loop's clock may start anew: questions may be asked in one loop after another.
-        turn = min(max(now, self._next), now + 2 * _LONGEST_PAUSE)
-        self._next = turn + _SPACING
+        # Bounded, for one client may be used in several event loops, whose clocks differ.
+        turn = min(max(now, self._next_send), now + 2 * _MAX_RETRY_DELAY_S)
+        self._next_send = turn + _SPACING_S
         if turn > now:
             await asyncio.sleep(turn - now)
 
-    def _pause(self, seconds: float) -> None:
+    def _delay_next(self, seconds: float) -> None:
         now = asyncio.get_running_loop().time()
-        self._next = max(self._next, now + min(seconds, _LONGEST_PAUSE) + random.random() / 2)
+        delay = min(seconds, _MAX_RETRY_DELAY_S) + random.uniform(0.0, _MAX_JITTER_S)
+        self._next_send = max(self._next_send, now + delay)
 
 
-class _Once:
-    """Lets a form pass to the wire once: whatever re-sends by itself would show a token twice."""
+@attrs.define
+class _SendOnce:
+    """Lets a form be sent once: an HTTP session that re-sends by itself would use a token twice."""
 
-    def __init__(self, request: Request, authorization: str) -> None:
-        self._request = request
-        self._authorization = authorization
-        self._sent = False
+    request: Request
+    authorization: str
+    sent: bool = False
 
     async def before_each_send(self) -> str:
-        if self._sent:
+        if self.sent:
             reason = "the HTTP session would have sent it twice"
-            raise TransportError(reason, method=self._request.method, path=self._request.path)
-        self._sent = True
-        return self._authorization
+            raise TransportError(reason, method=self.request.method, path=self.request.path)
+        self.sent = True
+        return self.authorization
 
 
-class _Throttled(Exception):
-    def __init__(self, error: ThrottledError, after: float) -> None:
-        super().__init__()
-        self.error = error
-        self.after = after
+def _error_from(request: Request, outcome: Outcome) -> CCActivityError:
+    reply, error = outcome.reply, outcome.error_key
+    if reply.status == 429 or reply.status >= 500:
+        return error_from(request, outcome)
+    definite = outcome.kind in (OutcomeKind.REJECTED, OutcomeKind.UNAUTHORIZED) and error not in _TRANSIENT_OAUTH_ERRORS
+    if error and definite:
+        body = decode_json(reply.body)
+        # An error body of OAuth, or of the vendor's own software; a gateway's has neither key.
+        if isinstance(body, dict) and ("error" in body or "errorCode" in body):
+            return OAuthError(error, outcome.error_message, status=reply.status, path=request.path)
+    reason = f"HTTP {reply.status}, {error or 'which is no response of an authorization server'}"
+    return TransportError(reason, method=request.method, path=request.path)
 
 
-def _judge(request: Request, reply: Reply, secrets: Iterable[str]) -> Answer:
-    outcome = classify(reply)
-    if outcome.kind is OutcomeKind.ANSWER:
-        return Answer(_fields(request, reply), outcome.server_time)
-    for secret in secrets:
-        reply = attrs.evolve(reply, body=reply.body.replace(secret.encode(), b"(secret)"))
-    outcome = classify(reply)
-    error = outcome.error_key
-    where: dict[str, Any] = {
-        "status": reply.status,
-        "method": request.method,
-        "path": request.path,
-        "error_key": error,
-        "error_message": outcome.error_message,
-    }
-    if reply.status == 429:
-        raise _Throttled(ThrottledError(**where), outcome.retry_after)
-    if outcome.kind is OutcomeKind.TRANSIENT or error in _PASSING:
-        raise ServerError(**where)
-    if reply.status >= 400 and error and _is_oauth(reply.body):
-        raise Refused(error, outcome.error_message, status=reply.status, path=request.path)
-    reason = f"HTTP {reply.status}, and no answer of an authorization server"
-    raise TransportError(reason, method=request.method, path=request.path)
-
-
-def _is_oauth(body: bytes) -> bool:
-    """Whether an error body is one of OAuth's, or of the vendor's own software; a gateway's message is neither."""
-    data = decode_json(body)
-    return isinstance(data, dict) and ("error" in data or "errorCode" in data)
-
-
-def _fields(request: Request, reply: Reply) -> Mapping[str, Any]:
+def _read_fields(request: Request, reply: Reply) -> Mapping[str, Any]:
     try:
-        fields = decode_json(reply.body)
+        fields, problem = decode_json(reply.body), "not a JSON object"
     except DecodeError as error:
-        problem = error.problem
-    else:
-        if isinstance(fields, dict):
-            return fields
-        problem = "no JSON object"
-    # Without the excerpt that such an error has elsewhere: what came may hold a token.
+        fields, problem = None, error.problem
+    if isinstance(fields, dict):
+        return fields
+    # Without the excerpt that such errors have elsewhere: the body may hold a token.
     raise DecodeError(escape(problem, 80), status=reply.status, method=request.method, path=request.path)

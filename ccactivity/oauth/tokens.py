@@ -1,55 +1,44 @@
-"""Access tokens that stay fresh, for sessions; it refreshes nothing itself and stores nothing (`renewing`, `vault`).
+"""The token source of a login: hands out its access token, and has it refreshed when that is due.
 
-1. **One refresh at a time**, in a task of its own and a fresh context, however many callers wait. A caller who is
-   cancelled leaves; the refresh goes on.
-2. **Nobody waits for a refresh that is early.** While the access token is good, it is given out, and a failure is a
-   line in the log. Only without a good one do callers wait, and hear what went wrong.
-3. **The API's word counts**, not the clock: a token that it refused is not given out again. But a token that came for
-   a refused one is not replaced within a minute, or any 401 would cost a refresh.
-4. What may pass is a TransportError or its like, so that watches live on; what cannot pass is a TokenError.
+1. **One refresh at a time**, however many callers wait, in a task of its own: a cancelled caller does not cancel it.
+2. **Nobody waits for an early refresh.** While the access token is valid it is returned, and a failed refresh is only
+   logged. Callers wait, and get the error, only once there is no valid token.
+3. **The API's answer counts, not the clock**: a token that it rejected is not returned again. But the token that
+   replaced a rejected one is not replaced within a minute, or an API that always answers 401 would cost a refresh each.
+4. What may pass by itself is a TransportError or its like, so that watches go on; what cannot pass is a TokenError.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import copy
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Final, Self
 
+from .._tasks import LoopBound, SingleFlight, finish, spawn
 from .._validation import check_number
-from ..errors import (
-    CCActivityError,
-    DecodeError,
-    LoginFailedError,
-    ServerError,
-    SessionClosedError,
-    ThrottledError,
-    TokenError,
-    TransportError,
-)
-from .client import OAuthClient, Tokens, require_access
+from ..errors import CCActivityError, LoginFailedError, SessionClosedError, TokenError
+from .client import GrantedTokens, OAuthClient
 from .device import DeviceLogin
-from .durable_store import Vault
-from .forms import AuthorizationRequest, read_redirect, refused
-from .models import Account, StoredTokens
-from .refresher import Keeper, NotYet
+from .durable_store import DurableStore, RefreshPendingError, describe_error
+from .forms import AuthorizationRequest, login_error, read_redirect
+from .models import Account, StoredTokens, usable_seconds
+from .refresher import Refresher
 from .stores import TokenStore
-from .token_endpoint import Refused
+from .token_endpoint import REQUEST_FAILURES, OAuthError
 
 __all__ = ["OAuthTokens"]
 
 _log: Final = logging.getLogger("ccactivity")
 _ADVICE: Final = "log in again (OAuthTokens.start_device_login or start_code_login)"
-_PATIENCE: Final = 15.0
-_PAUSE: Final = 5.0
-_LONGEST_PAUSE: Final = 60.0
-_DEAD_PAUSE: Final = 1.0
-_CALM: Final = 60.0
-_FAREWELL: Final = 10.0
+_CLOSE_TIMEOUT_S: Final = 10.0
+_MAX_WAIT_FOR_RETRY_S: Final = 15.0  # of a caller, for the attempt after a first lost answer
+_FIRST_RETRY_DELAY_S: Final = 5.0  # doubled by each failure
+_MAX_RETRY_DELAY_S: Final = 60.0
+_LOGIN_CHECK_INTERVAL_S: Final = 1.0  # how often the store is read while only a new login helps
+_MIN_REPLACEMENT_INTERVAL_S: Final = 60.0
 
 
 def _utc_now() -> datetime:
@@ -57,15 +46,15 @@ def _utc_now() -> datetime:
 
 
 class OAuthTokens:
-    """The tokens of one login, kept in a store and refreshed when it is time: a `TokenSource` for sessions.
+    """The tokens of one login, kept in a store and refreshed when that is due: a `TokenSource` for sessions.
 
-    `client`: the application. `store`: where the login is kept, which other processes may share.
-    `now`: gives the aware UTC time, for the ends of tokens. `advice`: how to log in again, in the words of the
-    application: it ends the message of ReauthorizationRequiredError. `pause`: seconds after a refresh without an answer
-    until its refresh token is shown once more; three times as long after each further one, five minutes at most.
+    `client`: the application. `store`: where the login is kept; other processes may share it.
+    `now`: returns the aware UTC time, against which tokens expire. `advice`: how to log in again, in the words of your
+    application: the message of ReauthorizationRequiredError ends with it. `pause`: seconds after a refresh without an
+    answer until its refresh token is sent again; three times as long after each further one, five minutes at most.
 
     Use it as `async with OAuthTokens(client, store) as tokens`, around the sessions that use it, or call `aclose` at
-    the end: a refresh under way then comes to its end. It serves one event loop.
+    the end: a refresh under way is then finished. It belongs to one event loop.
     """
 
     def __init__(
@@ -77,114 +66,102 @@ class OAuthTokens:
         advice: str = _ADVICE,
         pause: float = 10.0,
     ) -> None:
+        check_number("pause", pause, above=True)
         self._client = client
         self._now = now
-        self._vault = Vault(store, client.client_id, client.token_url)
-        self._keeper = Keeper(client, self._vault, now, advice=advice, pause=check_number("pause", pause, above=True))
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._store = DurableStore(store, client.client_id, client.token_url)
+        self._refresher = Refresher(client, self._store, now, advice=advice, pause=pause)
+        self._loop = LoopBound("these tokens belong", "make one OAuthTokens for each loop")
         self._closed = False
-        self._job: asyncio.Task[None] | None = None
-        self._keeping: set[asyncio.Task[StoredTokens]] = set()
+        self._refresh: SingleFlight[None] = SingleFlight()
+        self._logins: set[asyncio.Task[Account]] = set()  # that are being stored
+        # The last refresh: its error, and since the last success the number of failures.
         self._error: Exception | None = None
-        self._not_before = 0.0
         self._failures = 0
+        self._retry_at = 0.0
+        # The API's last 401, and until when the token that replaced it is kept in any case.
         self._rejected: str | None = None
-        self._calm_until = 0.0
+        self._keep_until = 0.0
 
     def __repr__(self) -> str:
-        return f"<OAuthTokens of {self._client!r} in {self._vault!r}>"
+        return f"<OAuthTokens of {self._client!r} in {self._store!r}>"
 
     async def __aenter__(self) -> Self:
         self._bind()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Let a refresh under way come to its end, and save what is not saved yet."""
+        """Finish a refresh that is under way, and save what is not saved yet."""
         self._closed = True
-        work = {*self._keeping, *([self._job] if self._job else [])}
-        if work:
-            _, late = await asyncio.wait(work, timeout=_FAREWELL)
-            for task in late:
-                task.cancel()
-            await asyncio.wait(work)
-        await self._vault.aclose()
+        await asyncio.gather(self._refresh.aclose(_CLOSE_TIMEOUT_S), finish(self._logins, _CLOSE_TIMEOUT_S))
+        await self._store.aclose()
 
     # --- for sessions -----------------------------------------------------------------------------------------------
 
     async def access_token(self) -> str:
-        """Return an access token that is good, as far as anyone here can know.
+        """Return an access token that is valid, as far as can be known here.
 
-        Raises ReauthorizationRequiredError or another TokenError; TransportError and its like if it may go better
-        later.
+        Raises ReauthorizationRequiredError or another TokenError; TransportError and its like if a later call may
+        succeed.
         """
         loop = self._bind()
-        record = self._keeper.current
-        if record is None or record.access_token == self._rejected:
-            return await self._fresh()
-        left = record.left(self._now())
-        if left is None or left > record.margin:
-            return record.access_token
-        if left <= 0:
-            return await self._fresh()
-        if self._job is None and loop.time() >= self._not_before:
-            self._start()
+        record = self._refresher.current
+        usable = usable_seconds(record, self._rejected, self._now())
+        if record is None or usable <= 0:
+            return await self._new_token()
+        if usable <= record.margin and loop.time() >= self._retry_at:
+            self._start_refresh()
         return record.access_token
 
     async def refused(self, token: str) -> None:
-        """Get another access token for one that the API has refused."""
+        """Replace an access token that the API has rejected."""
         loop = self._bind()
-        record = self._keeper.current
+        record = self._refresher.current
         if record is None or token != record.access_token:
             return
-        if loop.time() < self._calm_until:
-            _log.warning(
-                "the API refuses an access token that has just replaced a refused one: it is not replaced again"
-            )
+        if loop.time() < self._keep_until:
+            _log.warning("the API rejects an access token that has just replaced a rejected one: it is kept for now")
             return
         self._rejected = token
-        await self._fresh()
-        self._calm_until = loop.time() + min(_CALM, record.life / 2)
+        await self._new_token()
+        self._keep_until = loop.time() + min(_MIN_REPLACEMENT_INTERVAL_S, record.life / 2)
 
     async def refresh(self) -> Account:
-        """Refresh now, and tell of the login: a job that runs twice a year keeps an idle one from its end."""
+        """Refresh now, and return the account: called twice a year, it keeps an unused login alive."""
         self._bind()
-        if self._job is not None:
-            await asyncio.wait([self._job])
-        record = await self._vault.read()
-        before, self._rejected = self._rejected, None if record is None else record.access_token
-        self._not_before = 0.0
+        await self._refresh.wait()
+        record = await self._store.load()
+        rejected, self._rejected = self._rejected, None if record is None else record.access_token
+        self._retry_at = 0.0
         try:
-            await self._fresh()
+            await self._new_token()
         except BaseException:
-            # It was not the API that refused it.
-            self._rejected = before
+            self._rejected = rejected  # the API has not rejected this one
             raise
-        return self._told(self._keeper.current)
+        return self._account_of(self._refresher.current)
 
     # --- logging in and out -----------------------------------------------------------------------------------------
 
     async def start_device_login(self) -> DeviceLogin:
-        """Begin a login on another device (RFC 8628): for terminals, and workers without a browser.
+        """Start a login on another device (RFC 8628): for terminals, and workers without a browser.
 
         Raises LoginFailedError; TransportError and its like.
         """
         self._bind()
-        await self._vault.read(anyones=True)  # a store that is no good is to fail before anyone types a code in
+        await self._store.load(any_owner=True)  # a store that does not work should fail before anyone types in a code
         try:
             code = await self._client.device_code()
-        except Refused as refusal:
-            problem = refused(refusal.error, refusal.description)
+        except OAuthError as error:
+            failure = login_error(error.error, error.description)
         else:
-            return DeviceLogin(self._client, code, self._keep, self._now)
-        raise problem
+            return DeviceLogin(self._client, code, self._store_login, self._now)
+        raise failure
 
     def start_code_login(self, redirect_uri: str) -> AuthorizationRequest:
-        """Begin a login by redirect: for web apps. Keep what it returns in the person's own web session.
+        """Start a login by redirect: for web apps. Keep what it returns in the person's own web session.
 
         `redirect_uri`: exactly as it is registered in the vendor's portal.
         """
@@ -193,135 +170,108 @@ class OAuthTokens:
     async def finish_code_login(self, request: AuthorizationRequest, redirected_to: str) -> Account:
         """Finish a login by redirect: `redirected_to` is the URL at which the person came back, or its query.
 
-        Raises LoginFailedError if she declined, if the redirect belongs to another login, or if the answer was lost,
-        for a code is good only once.
+        Raises LoginFailedError if they declined, if the redirect belongs to another login, or if the answer was lost:
+        a code can be used once.
         """
         self._bind()
         code = read_redirect(redirected_to, state=request.state)
         try:
-            tokens = await self._client.exchange(code, request, now=self._now())
-        except Refused as refusal:
-            problem = refused(refusal.error, refusal.description)
-        except (TransportError, ServerError, ThrottledError, DecodeError) as error:
-            problem = LoginFailedError(f"the login must begin anew: {error}", reason="lost")
+            granted = await self._client.exchange(code, request, now=self._now())
+        except OAuthError as error:
+            failure = login_error(error.error, error.description)
+        except REQUEST_FAILURES as error:
+            failure = LoginFailedError(f"the login was not completed, begin a new one: {error}", reason="lost")
         else:
-            return await self._keep(tokens)
-        raise problem
+            return await self._store_login(granted)
+        raise failure
 
     async def account(self) -> Account | None:
-        """Tell of the login, None if nobody has logged in. It asks nobody, and holds no secret."""
-        record = await self._vault.read()
-        return None if record is None else self._told(record)
+        """Return what may be shown of the login, None for none. It asks only the store, and holds no secret."""
+        record = await self._store.load()
+        return None if record is None else self._account_of(record)
 
     async def log_out(self) -> bool:
         """Remove the login from the store; tell whether there was one.
 
-        The vendor documents no way to revoke it: its tokens live on there until their end.
+        The vendor documents no way to revoke it: its tokens remain valid there until they expire.
         """
         self._bind()
-        return await self._keeper.forget()
+        return await self._refresher.delete_login()
 
-    async def _keep(self, tokens: Tokens) -> Account:
-        access = require_access(tokens, self._client.token_url)
-        keeping = asyncio.get_running_loop().create_task(
-            self._keeper.keep(tokens, access), context=contextvars.Context()
-        )
-        # Not to be cancelled with its caller: these tokens exist nowhere else.
-        self._keeping.add(keeping)
-        keeping.add_done_callback(self._keeping.discard)
-        record = await asyncio.shield(keeping)
-        self._rejected, self._error, self._not_before, self._failures = None, None, 0.0, 0
-        return self._told(record)
+    async def _store_login(self, granted: GrantedTokens) -> Account:
+        # In a task that no caller can cancel: these tokens exist nowhere else.
+        login = spawn(self._finish_login(granted))
+        self._logins.add(login)
+        login.add_done_callback(self._logins.discard)
+        return await asyncio.shield(login)
 
-    def _told(self, record: StoredTokens | None) -> Account:
+    async def _finish_login(self, granted: GrantedTokens) -> Account:
+        record = await self._refresher.store_login(granted)
+        self._rejected = None
+        self._forget_failures()
+        return self._account_of(record)
+
+    def _account_of(self, record: StoredTokens | None) -> Account:
         assert record is not None
-        problem = self._keeper.problem(record)
-        return Account.of(record, None if problem is None else str(problem), repr(self._vault))
+        problem = self._refresher.reauthorization_error(record)
+        return Account.of(record, None if problem is None else str(problem), repr(self._store))
 
     # --- the one refresh --------------------------------------------------------------------------------------------
 
-    async def _fresh(self) -> str:
-        """Wait for another access token than the one that is current."""
+    async def _new_token(self) -> str:
+        """Wait for an access token other than the current one."""
         loop = asyncio.get_running_loop()
         while True:
-            wait = self._not_before - loop.time()
-            if self._job is None and self._error is not None and wait > 0:
-                self._raise_unless_worth_waiting(self._error)
-                await asyncio.sleep(wait)
+            error, delay = self._error, self._retry_at - loop.time()
+            if error is not None and delay > 0 and not self._refresh.running:
+                # Worth waiting for: the attempt after the first lost answer, if it is near.
+                pending = isinstance(error, RefreshPendingError) and error.after <= _MAX_WAIT_FOR_RETRY_S
+                if not pending or self._failures > 1:
+                    # A copy for each caller: each raise adds to the traceback of an error.
+                    raise copy.copy(error) if isinstance(error, CCActivityError) else error
+                await asyncio.sleep(delay)
                 continue
-            job = self._job or self._start()
-            await asyncio.wait([job])
-            if not job.cancelled():
-                job.result()  # raises what no error is, such as SystemExit
-            record = self._keeper.current
-            if self._error is not None:
-                self._raise_unless_worth_waiting(self._error)
-            elif record is not None and record.access_token != self._rejected:
+            refresh = self._start_refresh()
+            await asyncio.wait([refresh])
+            if refresh.cancelled():
+                continue  # by `aclose`: the next step raises
+            refresh.result()  # re-raises BaseException
+            record = self._refresher.current
+            if self._error is None and record is not None and record.access_token != self._rejected:
                 return record.access_token
 
-    def _raise_unless_worth_waiting(self, error: Exception) -> None:
-        """Raise the last failure, unless a short wait may well bring a token: after one lost answer, no more."""
-        if isinstance(error, NotYet) and self._failures <= 1 and error.after <= _PATIENCE:
-            return
-        # A copy for each caller: an error that is raised again and again grows by the trace of each.
-        raise copy.copy(error) if isinstance(error, CCActivityError) else error
-
-    def _start(self) -> asyncio.Task[None]:
+    def _start_refresh(self) -> asyncio.Task[None]:
         self._bind()
-        # In a fresh context: a refresh belongs to the login, not to the request that happened to notice.
-        self._job = asyncio.get_running_loop().create_task(self._renew(), context=contextvars.Context())
-        return self._job
+        return self._refresh.start(self._run_refresh)
 
-    async def _renew(self) -> None:
-        loop = asyncio.get_running_loop()
+    async def _run_refresh(self) -> None:
         try:
-            await self._keeper.renew(self._rejected)
-        except NotYet as error:
+            await self._refresher.refresh(self._rejected)
+        except RefreshPendingError as error:
             self._failures += error.tried
-            self._error, self._not_before = error, loop.time() + error.after
-        except TokenError as error:
-            self._error, self._not_before = error, loop.time() + _DEAD_PAUSE
-            if isinstance(
-                error, Refused
-            ):  # it is not the login that is wrong, and asking again each second mends nothing
-                self._put_off(error)
-            self._warn(error)
-        except Exception as error:  # noqa: BLE001 -- a store may be anyone's database, and raise anything; callers get it
-            self._put_off(error)
-            self._warn(error)
+            self._retry_after(error, error.after)
+        except Exception as error:  # noqa: BLE001 -- a user's store may raise anything; callers get it
+            if isinstance(error, TokenError) and not isinstance(error, OAuthError):
+                # Only a person can help. Their login is noticed soon, for reading the store costs no request.
+                self._retry_after(error, _LOGIN_CHECK_INTERVAL_S)
+            else:
+                self._failures += 1
+                delay = _FIRST_RETRY_DELAY_S * 2.0 ** min(self._failures - 1, 10)
+                self._retry_after(error, min(delay, _MAX_RETRY_DELAY_S))
+            if usable_seconds(self._refresher.current, self._rejected, self._now()) > 0:
+                _log.warning("the access token is still good, but it cannot be refreshed: %s", describe_error(error))
+            else:
+                _log.debug("no access token: %s", describe_error(error))
         else:
-            self._error, self._not_before, self._failures = None, 0.0, 0
-            if (record := self._keeper.current) is not None:
-                _log.debug("there is a fresh access token, good until %s", record.expires_at or "an unknown time")
-        finally:
-            self._job = None
+            self._forget_failures()
 
-    def _put_off(self, error: Exception) -> None:
-        """Wait twice as long after each failure."""
-        self._failures += 1
-        self._error = error
-        pause = min(_PAUSE * 2.0 ** min(self._failures - 1, 10), _LONGEST_PAUSE)
-        self._not_before = asyncio.get_running_loop().time() + pause
+    def _retry_after(self, error: Exception, delay: float) -> None:
+        self._error, self._retry_at = error, asyncio.get_running_loop().time() + delay
 
-    def _warn(self, error: Exception) -> None:
-        record = self._keeper.current
-        words = (
-            str(error)
-            if isinstance(error, TokenError | TransportError | ServerError | ThrottledError)
-            else type(error).__name__
-        )
-        left = None if record is None else record.left(self._now())
-        if record is not None and record.access_token != self._rejected and (left is None or left > 0):
-            _log.warning("the access token is still good, but it cannot be refreshed: %s", words)
-        else:
-            _log.debug("no access token: %s", words)
+    def _forget_failures(self) -> None:
+        self._error, self._failures, self._retry_at = None, 0, 0.0
 
     def _bind(self) -> asyncio.AbstractEventLoop:
         if self._closed:
             raise SessionClosedError("these tokens were closed")
-        loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop:
-            raise RuntimeError("these tokens belong to another event loop; make one OAuthTokens for each loop")
-        return loop
+        return self._loop.bind()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -11,10 +13,12 @@ from typing import Any
 
 import attrs
 import pytest
+from hypothesis import strategies as st
 
 import ccactivity as cc
 from ccactivity._secret import Secret
 from ccactivity.oauth import FileStore, MemoryStore, OAuthClient, OAuthTokens, StoredTokens, TokenStore
+from ccactivity.oauth.models import RefreshAttempt, RefreshRejection
 from ccactivity.sandbox import OAuthRules, Sandbox, Workload
 from ccactivity.testing import utc_now
 
@@ -22,6 +26,29 @@ CLIENT = "ccactivity-sandbox"
 Printed = pytest.CaptureFixture[str]
 REDIRECT = "http://localhost:8080/callback"
 SCOPES = ("contact_data", "campaign_data", "offline_access")
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+RECORD = StoredTokens(
+    client_id="an-application",
+    token_url="https://vendor.example/token",
+    access_token=Secret("canary-secret-access"),
+    refresh_token=Secret("canary-secret-refresh"),
+    scopes=("contact_data", "offline_access"),
+    obtained_at=NOON,
+    expires_at=NOON + timedelta(days=1),
+    version=1,
+)
+NEXT_RECORD = attrs.evolve(RECORD, version=2, access_token=Secret("canary-secret-next"))
+FULL_RECORD = attrs.evolve(
+    NEXT_RECORD,
+    expires_at=None,
+    refresh_token=None,
+    attempt=RefreshAttempt(NOON, NOON + timedelta(seconds=9), 2),
+    refused=RefreshRejection(NOON, "interrupted", NOON, "The refresh token is invalid."),
+)
+DISK_FULL = OSError(28, "No space left on device")
+ANYTHING = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=50) | st.lists(st.integers(), max_size=2)
+)
 
 
 @asynccontextmanager
@@ -97,8 +124,8 @@ def keep(sandbox: Sandbox, path: Path, scopes: tuple[str, ...] = SCOPES, **chang
 
 
 def ran_out() -> dict[str, Any]:
-    now = datetime.now(UTC)
-    return {"obtained_at": now - timedelta(days=2), "expires_at": now - timedelta(days=1)}
+    """As `expired`, by the real clock."""
+    return expired(datetime.now(UTC))
 
 
 def complaint(printed: Printed) -> str:
@@ -110,11 +137,15 @@ def complaint(printed: Printed) -> str:
     return err.strip()
 
 
+class DatabaseError(Exception):
+    """As databases raise them: with what was to be saved in the text."""
+
+
 class Crash(BaseException):
     """The process dies here: nothing catches it."""
 
 
-class Brittle:
+class FailingStore:
     """A store that dies or fails at a chosen call: `at` is "load 2" for the second load, "after save 1" for just after.
 
     `error`: what it raises there. After a `Crash` every call raises one: the process is dead.
@@ -129,7 +160,7 @@ class Brittle:
         self.dead = False
 
     def __repr__(self) -> str:
-        return f"brittle {self.store!r}"
+        return f"failing {self.store!r}"
 
     def _pass(self, name: str, *, after: bool = False) -> None:
         if self.dead:
@@ -163,6 +194,17 @@ class Brittle:
         return self.store.exclusive()
 
 
+def jwt(**claims: Any) -> str:
+    """A token that says something."""
+    parts = [json.dumps(part).encode() for part in ({"alg": "RS256"}, claims)]
+    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts) + ".signature"
+
+
+async def save(store: TokenStore, record: StoredTokens, replaces: int = 0) -> bool:
+    async with store.exclusive():
+        return await store.save(record, replaces=replaces)
+
+
 async def stored_in(store: TokenStore) -> StoredTokens:
     record = await store.load()
     assert record is not None
@@ -175,21 +217,30 @@ async def settle(turns: int = 20) -> None:
 
 
 __all__ = [
+    "ANYTHING",
     "CLIENT",
+    "DISK_FULL",
+    "FULL_RECORD",
+    "NEXT_RECORD",
+    "NOON",
+    "RECORD",
     "REDIRECT",
     "SCOPES",
-    "Brittle",
     "Crash",
+    "DatabaseError",
+    "FailingStore",
     "FileStore",
     "Printed",
     "client_of",
     "complaint",
     "expired",
+    "jwt",
     "keep",
     "logged_in",
     "only_a_store",
     "ran_out",
     "record_of",
+    "save",
     "session_of",
     "settle",
     "stored_in",

@@ -260,7 +260,7 @@ def test_a_login_that_is_over(oauth_vendor: Sandbox, capsys: Printed, store: Pat
     assert said.endswith("run `ccactivity login`")
 
     assert 3 == main(["whoami"])
-    assert re.search("^problem +the vendor accepts the refresh token no more", capsys.readouterr().out, re.MULTILINE)
+    assert re.search("^problem +the vendor no longer accepts the refresh token", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_nobody_has_logged_in(capsys: Printed) -> None:

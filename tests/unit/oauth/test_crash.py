@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from support.logins import (
     CLIENT,
-    Brittle,
     Crash,
+    FailingStore,
     FileStore,
     expired,
     logged_in,
@@ -33,7 +33,7 @@ UNSPENT = ["load 1", "load 2", "save 1", "after load 1", "after load 2"]
 
 async def crash(sandbox: Sandbox, store: TokenStore, at: str) -> None:
     """Let a process die at a step of its refresh."""
-    async with tokens_of(sandbox, Brittle(store, at)) as tokens:
+    async with tokens_of(sandbox, FailingStore(store, at)) as tokens:
         caller = asyncio.ensure_future(tokens.access_token())
         with pytest.raises(Crash):
             await caller
@@ -165,7 +165,7 @@ async def test_a_vendor_that_never_answers_is_asked_ever_more_rarely() -> None:
         sandbox.faults.add(sb.server_error(), where="token", until=3000)
         store = await logged_in(sandbox, **expired())
         async with tokens_of(sandbox, store) as tokens:
-            with pytest.raises(cc.TransportError, match="2026-01-01 12:00:00 UTC has got no answer"):
+            with pytest.raises(cc.TransportError, match="2026-01-01 12:00:00 UTC got no answer"):
                 await tokens.access_token()
             for _ in range(300):
                 with pytest.raises(cc.TransportError):
