@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from conftest import SECRETS
+from support.canary import SECRETS
 from support.logins import REDIRECT, SCOPES, client_of, logged_in, record_of, stored_in, tokens_of, vendor
 
 import ccactivity as cc

@@ -10,9 +10,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from conftest import SECRETS
 from hypothesis import given
 from hypothesis import strategies as st
+from support.canary import SECRETS
 from support.logins import REDIRECT, client_of, expired, logged_in, stored_in, tokens_of, vendor
 
 import ccactivity as cc
