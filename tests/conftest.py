@@ -38,7 +38,10 @@ _canary = Canary()
 
 @pytest.fixture(scope="session")  # it keeps nothing between tests, and so may be used under @given
 def vendor() -> VendorFactory:
-    """Use it as `async with vendor(latency=1.0) as (sandbox, session)`; any violation of the rules fails the test."""
+    """Give a simulated vendor and a session against it; fail on any violation of the vendor's rules.
+
+    async with vendor(latency=1.0, timeout=5.0) as (sandbox, session): ...
+    """
     return open_vendor
 
 
