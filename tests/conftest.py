@@ -7,6 +7,7 @@
 - A string that must stay secret starts with `CANARY`, or is added to `SECRETS` (forgotten after the test).
   A test fails when one of them shows up in a log record (any logger, DEBUG included: message, arguments,
   traceback), in what it prints, or in a warning that reaches pytest.
+- `vendor` is the one fixture of most tests; what is behind it, and other helpers, are in `support`.
 """
 
 from __future__ import annotations
@@ -18,20 +19,30 @@ import logging
 import os
 import signal
 import warnings
-from collections.abc import Callable, Coroutine, Generator
-from typing import Any
+from collections.abc import Generator
 
 import pytest
-from coverage import Coverage
 from hypothesis import settings
+from support.canary import SECRETS, Canary
+from support.vendor import VendorFactory
+from support.vendor import vendor as open_vendor
+from support.virtual_time import as_plain_function
 
 from ccactivity import testing
 
 settings.register_profile("ccactivity", deadline=None, derandomize="CI" in os.environ, print_blob=True)
 settings.load_profile("ccactivity")
 
-CANARY = "canary-secret-"
-SECRETS: set[str] = set()
+_canary = Canary()
+
+
+@pytest.fixture(scope="session")  # it keeps nothing between tests, and so may be used under @given
+def vendor() -> VendorFactory:
+    """Give a simulated vendor and a session against it; fail on any violation of the vendor's rules.
+
+    async with vendor(latency=1.0, timeout=5.0) as (sandbox, session): ...
+    """
+    return open_vendor
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -41,65 +52,19 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     run = asyncio.run if pyfuncitem.get_closest_marker("real_time") else testing.run
     if hypothesis := getattr(test, "hypothesis", None):
         if inspect.iscoroutinefunction(hypothesis.inner_test):
-            hypothesis.inner_test = _as_plain_function(hypothesis.inner_test, run)
+            hypothesis.inner_test = as_plain_function(hypothesis.inner_test, run)
         return None
     if not inspect.iscoroutinefunction(test):
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
-    _as_plain_function(test, run)(**arguments)
+    as_plain_function(test, run)(**arguments)
     return True
-
-
-def _as_plain_function(test: Callable[..., Coroutine[Any, Any, None]], run: Callable[..., None]) -> Callable[..., None]:
-    async def tidy(unretrieved: list[str], arguments: dict[str, Any]) -> None:
-        def note(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-            unretrieved.append(f"{context['message']}: {context.get('exception')!r}")
-            loop.default_exception_handler(context)
-
-        asyncio.get_running_loop().set_exception_handler(note)
-        await test(**arguments)
-        for _ in range(5):  # what was cancelled or closed has its turn
-            await asyncio.sleep(0)
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        assert not left, f"tasks left pending: {left}"
-
-    def plain(**arguments: Any) -> None:
-        unretrieved: list[str] = []
-        run(tidy(unretrieved, arguments), debug=Coverage.current() is None)
-        gc.collect()  # what was not closed or retrieved complains now, not in a later test
-        assert not unretrieved, f"reported to the event loop: {unretrieved}"
-
-    return plain
 
 
 def pytest_collection_finish() -> None:
     """Hide all that was imported from the collector, so that collecting after each test is cheap."""
     gc.collect()
     gc.freeze()
-
-
-class _Canary(logging.Handler):
-    """Looks into each record as it is made, and keeps only what leaked."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
-        self.found: list[str] = []
-
-    def look(self, where: str, *texts: object) -> None:
-        text = "\n".join(map(str, texts))
-        secrets = SECRETS | {CANARY}
-        self.found += [f"{secret[:16]}... in {where}: {text[:500]}" for secret in secrets if secret in text]
-
-    def emit(self, record: logging.LogRecord) -> None:
-        trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
-        self.look(
-            f"a record of {record.name}",
-            *(record.getMessage(), repr(record.args), record.exc_text, record.stack_info),
-            *(trace, repr(record.exc_info)),
-        )
-
-
-_canary = _Canary()
 
 
 def pytest_configure() -> None:

@@ -1,7 +1,8 @@
-"""The rig itself: what a test must not do is noticed, and blamed on the test that did it."""
+"""How tests run: what a test must not do is noticed, and blamed on the test that did it."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,15 @@ async def test_given(number):
     await asyncio.sleep(3600)
     assert asyncio.get_running_loop().time() == 3600.0
 
+async def test_vendor(vendor):
+    async with vendor(history=3, per_day=2, timeout=1.0) as (sandbox, session):
+        assert 3 == len(await session.list_activities())
+        assert asyncio.get_running_loop().time() >= 0.06
+
+async def test_vendor_of_a_test_that_provokes(vendor):
+    async with vendor(allowed_violations=["bad_request"]) as (sandbox, session):
+        sandbox.violations.bad_request += 1
+
 async def test_tidy():
     task = asyncio.create_task(asyncio.sleep(3600))
     await asyncio.sleep(0)
@@ -45,7 +55,7 @@ async def test_fails():
 BAD = """
 import asyncio, logging, socket, sys, warnings
 import pytest
-import conftest
+from support.canary import SECRETS
 
 async def test_task():
     asyncio.create_task(asyncio.sleep(3600), name="left")
@@ -62,6 +72,14 @@ async def test_socket():
 async def test_coroutine():
     asyncio.sleep(1)
 
+async def test_violation(vendor):
+    async with vendor(allowed_violations=["bad_request"]) as (sandbox, session):
+        sandbox.violations.bad_cursor += 1
+
+async def test_unknown_violation(vendor):
+    async with vendor(allowed_violations=["bad_manners"]) as (sandbox, session):
+        pass
+
 def test_message():
     logging.getLogger("x").debug("inner-canary-1")
 
@@ -75,7 +93,7 @@ def test_traceback():
         logging.getLogger("x").debug("oops", exc_info=True)
 
 def test_registered():
-    conftest.SECRETS.add("hunter2")
+    SECRETS.add("hunter2")
     logging.getLogger("x").info("hunter2")
 
 def test_stdout():
@@ -100,9 +118,13 @@ def test_warns():
 
 
 def run(pytester: pytest.Pytester, source: str) -> pytest.RunResult:
-    rig = (Path(__file__).parent / "conftest.py").read_text(encoding="utf-8")
+    tests = Path(__file__).parent
+    pytester.makeconftest((tests / "conftest.py").read_text(encoding="utf-8"))
+    shutil.copytree(tests / "support", pytester.path / "support", ignore=shutil.ignore_patterns("__pycache__"))
     # Another canary, or what the inner run prints would fail the test of it.
-    pytester.makeconftest(rig.replace('CANARY = "canary-secret-"', 'CANARY = "inner-canary-"'))
+    canary = pytester.path / "support" / "canary.py"
+    text = canary.read_text(encoding="utf-8")
+    canary.write_text(text.replace('CANARY = "canary-secret-"', 'CANARY = "inner-canary-"'), encoding="utf-8")
     pytester.makeini("[pytest]\nfilterwarnings = error\nlog_level = DEBUG\nmarkers = real_time: real")
     pytester.makepyfile(test_it=source)
     return pytester.runpytest_subprocess("-p", "no:randomly", "-p", "no:cacheprovider")
@@ -113,18 +135,18 @@ def test_good_tests_pass(pytester: pytest.Pytester) -> None:
     """Sync, async, real-time and Hypothesis tests run each on the loop it is meant for, and can fail."""
     result = run(pytester, GOOD)
 
-    result.assert_outcomes(passed=5, failed=1)
+    result.assert_outcomes(passed=7, failed=1)
     result.stdout.fnmatch_lines(["FAILED *::test_fails - AssertionError: as it should*"])
 
 
 @pytest.mark.slow
 def test_whatever_is_left_or_shown_fails_its_test(pytester: pytest.Pytester) -> None:
-    """A task, an error, a socket or a coroutine left behind, and a secret in any log record or on any output."""
+    """A task, an error, a socket or a coroutine left behind, a violation, a secret in a log record or on any output."""
     result = run(pytester, BAD)
     outcomes = result.parseoutcomes()
 
-    assert 10 == outcomes["failed"] + outcomes["errors"]
-    for name in ("task", "error", "socket", "coroutine"):
+    assert 12 == outcomes["failed"] + outcomes["errors"]
+    for name in ("task", "error", "socket", "coroutine", "violation", "unknown_violation"):
         result.stdout.fnmatch_lines([f"FAILED *::test_{name} *"])
     for name in ("message", "arguments", "traceback", "registered", "stdout", "stderr_of_a_fixture"):
         result.stdout.fnmatch_lines([f"ERROR *::test_{name} - a secret became visible*"])

@@ -7,29 +7,24 @@ import logging
 import pickle
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
+from support.vendor import UNKNOWN_ID, VendorFactory, seconds_since_end
+from support.virtual_time import tasks_left
 
 import ccactivity as cc
 from ccactivity import sandbox as sb
-from ccactivity.testing import utc_now
 
-NEVER = "04fe9a-a579-43c5-bb1a-58ed29bf0a6a"
-BUSY = sb.Workload(median=60, sigma=0.5, shortest=25, longest=180, lanes=50)
+BUSY_ACCOUNT = sb.Workload(median=60, sigma=0.5, shortest=25, longest=180, lanes=50)
 Ids = Iterable[str] | AsyncIterator[str]
 
 
-@asynccontextmanager
-async def vendor(clean: bool = True, **options: Any) -> AsyncIterator[tuple[sb.Sandbox, cc.ActivitySession]]:
-    options = {"latency": 0.06, "workload": BUSY, **options}
-    async with (
-        sb.Sandbox(**options) as sandbox,
-        cc.ActivitySession(sandbox.token, base_url=sandbox.base_url, now=utc_now) as session,
-    ):
-        yield sandbox, session
-    assert not clean or sandbox.violations.total == 0, sandbox.violations
+@pytest.fixture(scope="module")
+def vendor(vendor: VendorFactory) -> VendorFactory:
+    """Work on many imports at once, each of which takes a minute or so."""
+    return partial(vendor, workload=BUSY_ACCOUNT)
 
 
 async def ends_of(batch: cc.BatchWatch, into: list[str] | None = None) -> dict[str, str]:
@@ -56,7 +51,7 @@ async def handed_over(ids: Iterable[str], pause: float = 0.0) -> AsyncIterator[s
 
 
 @pytest.mark.parametrize("form", [list, tuple, set, iter, dict.fromkeys, handed_over, lambda ids: (i for i in ids)])
-async def test_ids_come_in_any_form(form: Callable[[list[str]], Ids]) -> None:
+async def test_ids_come_in_any_form(vendor: VendorFactory, form: Callable[[list[str]], Ids]) -> None:
     """A list, a set, a generator or an async generator of ids: each is followed to its true end."""
     async with vendor() as (sandbox, session):
         jobs = [sandbox.submit() for _ in range(12)]
@@ -68,7 +63,7 @@ async def test_ids_come_in_any_form(form: Callable[[list[str]], Ids]) -> None:
         assert set(jobs) == set(result.completed) | set(result.failed)
 
 
-async def test_ids_are_watched_as_they_are_handed_over() -> None:
+async def test_ids_are_watched_as_they_are_handed_over(vendor: VendorFactory) -> None:
     """Each id is followed from the moment a worker hands it over; the watch ends after the last one's end."""
     async with vendor() as (sandbox, session):
         jobs: list[str] = []
@@ -85,16 +80,14 @@ async def test_ids_are_watched_as_they_are_handed_over() -> None:
         lags = []
         async for snapshot in session.watch_many(worker()):
             if snapshot.done:
-                truth = sandbox.truth(snapshot.activity_id)
-                assert truth is not None
-                lags.append(sandbox.now - truth.ended_at)
+                lags.append(seconds_since_end(sandbox, snapshot.activity_id))
 
         assert 10 == len(lags) == len(jobs)
         assert max(lags) < 40
         assert 1100 <= exhausted[0] <= sandbox.now < 1101
 
 
-async def test_duplicates_count_once() -> None:
+async def test_duplicates_count_once(vendor: VendorFactory) -> None:
     """An id that is given twice, also by an async source, is delivered once."""
     async with vendor() as (sandbox, session):
         jobs = [sandbox.submit() for _ in range(3)]
@@ -103,8 +96,8 @@ async def test_duplicates_count_once() -> None:
         assert set(jobs) == set(await ends_of(session.watch_many(handed_over(jobs * 3, 1.0))))
 
 
-@pytest.mark.parametrize("wrong", [["a/b"], ["x", "", "../y"], [5], [None], "abc", NEVER, 5, None], ids=repr)
-async def test_wrong_ids_are_refused_at_the_call(wrong: Any) -> None:
+@pytest.mark.parametrize("wrong", [["a/b"], ["x", "", "../y"], [5], [None], "abc", UNKNOWN_ID, 5, None], ids=repr)
+async def test_wrong_ids_are_refused_at_the_call(vendor: VendorFactory, wrong: Any) -> None:
     """Malformed ids are a ValueError that names them, at the call; so is text in the place of many ids."""
     async with vendor() as (sandbox, session):
         with pytest.raises((ValueError, TypeError)) as caught:
@@ -117,7 +110,7 @@ async def test_wrong_ids_are_refused_at_the_call(wrong: Any) -> None:
 
 
 @pytest.mark.parametrize("form", [list, iter, handed_over])
-async def test_no_ids_cost_nothing(form: Callable[[list[str]], Ids]) -> None:
+async def test_no_ids_cost_nothing(vendor: VendorFactory, form: Callable[[list[str]], Ids]) -> None:
     """Nothing to watch is nothing to ask for."""
     async with vendor() as (sandbox, session):
         assert {} == await ends_of(session.watch_many(form([])))
@@ -125,7 +118,7 @@ async def test_no_ids_cost_nothing(form: Callable[[list[str]], Ids]) -> None:
         assert [] == sandbox.log
 
 
-async def test_an_id_that_cannot_be_followed_disturbs_nobody() -> None:
+async def test_an_id_that_cannot_be_followed_disturbs_nobody(vendor: VendorFactory) -> None:
     """A 404, an expired one and one out of time are in `errors`; a BatchError comes when all else is delivered."""
     ends: list[str] = []
     async with vendor() as (sandbox, session):
@@ -133,13 +126,13 @@ async def test_an_id_that_cannot_be_followed_disturbs_nobody() -> None:
         slow, gone = sandbox.submit(sb.Life(duration=9e9)), sandbox.submit(sb.Life(duration=9e9))
         sandbox.faults.add(sb.not_found(), where="get", activity_id=gone, after=60)
         sandbox.faults.add(sb.drop_rows(gone), where="list", after=60)
-        batch = session.watch_many([NEVER, *jobs, slow, gone], timeout=400)
+        batch = session.watch_many([UNKNOWN_ID, *jobs, slow, gone], timeout=400)
         with pytest.raises(cc.BatchError) as caught:
             await ends_of(batch, ends)
 
         assert sorted(jobs) == sorted(ends)
         assert batch.errors == caught.value.errors
-        assert {NEVER: cc.NotFoundError, slow: cc.WatchTimeoutError, gone: cc.ActivityExpiredError} == {
+        assert {UNKNOWN_ID: cc.NotFoundError, slow: cc.WatchTimeoutError, gone: cc.ActivityExpiredError} == {
             some: type(error) for some, error in batch.errors.items()
         }
         assert 400 <= sandbox.now < 402
@@ -157,21 +150,21 @@ async def test_an_id_that_cannot_be_followed_disturbs_nobody() -> None:
     assert [1, 2] == kinds
 
 
-async def test_waiting_for_many_raises_nothing_for_single_ids() -> None:
+async def test_waiting_for_many_raises_nothing_for_single_ids(vendor: VendorFactory) -> None:
     """`wait_many` tells the completed, the failed and the errors apart, each id in one of them."""
     async with vendor() as (sandbox, session):
         good = [sandbox.submit(sb.Life(duration=5)) for _ in range(3)]
         ended: list[Any] = ["failed", "cancelled", "timed_out"]
         bad = [sandbox.submit(sb.Life(duration=5, end=end)) for end in ended]
-        result = await session.wait_many([*good, NEVER, *bad], grace=0)
+        result = await session.wait_many([*good, UNKNOWN_ID, *bad], grace=0)
 
     assert set(good) == set(result.completed)
     assert dict(zip(bad, ended, strict=True)) == {some: one.state for some, one in result.failed.items()}
-    assert {NEVER} == set(result.errors)
-    assert isinstance(result.errors[NEVER], cc.NotFoundError)
+    assert {UNKNOWN_ID} == set(result.errors)
+    assert isinstance(result.errors[UNKNOWN_ID], cc.NotFoundError)
 
 
-async def test_the_time_limit_of_an_id_begins_when_it_is_handed_over() -> None:
+async def test_the_time_limit_of_an_id_begins_when_it_is_handed_over(vendor: VendorFactory) -> None:
     """`timeout` is for each id: a late one has all of it."""
     async with vendor() as (sandbox, session):
         jobs = [sandbox.submit(sb.Life(duration=9e9)) for _ in range(2)]
@@ -181,7 +174,7 @@ async def test_the_time_limit_of_an_id_begins_when_it_is_handed_over() -> None:
         assert 180 == pytest.approx(sandbox.now, abs=1)
 
 
-async def test_a_dead_token_is_raised_once_and_as_itself() -> None:
+async def test_a_dead_token_is_raised_once_and_as_itself(vendor: VendorFactory) -> None:
     """What concerns the session ends the batch with that one error, and no BatchError."""
     async with vendor() as (sandbox, session):
         jobs = [sandbox.submit(sb.Life(duration=600)) for _ in range(30)]
@@ -199,7 +192,7 @@ async def test_a_dead_token_is_raised_once_and_as_itself() -> None:
         assert {} == await ends_of(batch)
 
 
-async def test_a_source_that_raises_is_heard() -> None:
+async def test_a_source_that_raises_is_heard(vendor: VendorFactory) -> None:
     """An error of the source of ids reaches whoever watches, as it is, and nothing runs on."""
     async with vendor() as (sandbox, session):
 
@@ -218,7 +211,7 @@ async def test_a_source_that_raises_is_heard() -> None:
 
 
 @pytest.mark.parametrize("how", ["break", "cancel", "aclose", "close the session"])
-async def test_leaving_a_batch_frees_everything(how: str) -> None:
+async def test_leaving_a_batch_frees_everything(vendor: VendorFactory, how: str) -> None:
     """After a break, a cancellation or a close nothing is asked, no task is left, and the source is closed."""
     closed = []
     async with vendor() as (sandbox, session):
@@ -251,11 +244,10 @@ async def test_leaving_a_batch_frees_everything(how: str) -> None:
 
         assert asked == len(sandbox.log)
         assert [how] == closed
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        assert all("RequestHandler" in str(task.get_coro()) for task in others)
+        assert [] == tasks_left()
 
 
-async def test_a_slow_consumer_misses_no_end() -> None:
+async def test_a_slow_consumer_misses_no_end(vendor: VendorFactory) -> None:
     """However slowly a batch is read, the terminal snapshot of each comes once."""
     async with vendor() as (sandbox, session):
         jobs = [sandbox.submit() for _ in range(40)]
@@ -267,7 +259,7 @@ async def test_a_slow_consumer_misses_no_end() -> None:
     assert dict.fromkeys(jobs, 1) == dict(ends)
 
 
-async def test_a_cancelled_iteration_of_a_batch_can_be_resumed() -> None:
+async def test_a_cancelled_iteration_of_a_batch_can_be_resumed(vendor: VendorFactory) -> None:
     """`asyncio.timeout` around `anext` loses no terminal snapshot."""
     async with vendor() as (sandbox, session):
         jobs = [sandbox.submit() for _ in range(20)]
@@ -287,20 +279,21 @@ async def test_a_cancelled_iteration_of_a_batch_can_be_resumed() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"order": "oldest", "history": 300}, {"order": "shuffled", "history": 900}])
 @pytest.mark.slow
-async def test_two_hundred_imports_cost_fewer_requests_than_imports(options: dict[str, Any]) -> None:
+async def test_two_hundred_imports_cost_fewer_requests_than_imports(
+    vendor: VendorFactory, options: dict[str, Any]
+) -> None:
     """One list page tells of hundreds: watching 200 imports takes fewer than 200 requests and loses none."""
     async with vendor(**options) as (sandbox, session):
         jobs = [sandbox.submit() for _ in range(200)]
-        lags = []
+        lags, ends = [], {}
         async for snapshot in session.watch_many(jobs):
             if snapshot.done:
-                truth = sandbox.truth(snapshot.activity_id)
-                assert truth is not None
-                assert truth.state == snapshot.state
-                lags.append(sandbox.now - truth.ended_at)
+                lags.append(seconds_since_end(sandbox, snapshot.activity_id))
+                ends[snapshot.activity_id] = str(snapshot.state)
         asked = len(sandbox.log)
 
         assert 200 == len(lags)
+        assert truth_of(sandbox, jobs) == ends
         assert sum(lags) / len(lags) < 30
         assert asked == session.quota.spent
         assert asked < (200 if not options else 600)
@@ -308,7 +301,9 @@ async def test_two_hundred_imports_cost_fewer_requests_than_imports(options: dic
 
 @pytest.mark.parametrize("effect", [sb.forbidden(), sb.message(400, "No lists for you.")], ids=repr)
 @pytest.mark.slow
-async def test_where_lists_are_refused_single_requests_go_on(effect: Any, caplog: pytest.LogCaptureFixture) -> None:
+async def test_where_lists_are_refused_single_requests_go_on(
+    vendor: VendorFactory, effect: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     """A 403 or 400 for the list stops sweeps for the session, with one warning; every id is still followed."""
     async with vendor() as (sandbox, session):
         refused = sandbox.faults.add(effect, where="list")
@@ -323,7 +318,7 @@ async def test_where_lists_are_refused_single_requests_go_on(effect: Any, caplog
 
 @pytest.mark.parametrize("options", [{}, {"stale_rows": 20.0}, {"stale_rows": 20.0, "order": "oldest", "history": 600}])
 @pytest.mark.slow
-async def test_nothing_is_concluded_from_an_absent_row(options: dict[str, Any]) -> None:
+async def test_nothing_is_concluded_from_an_absent_row(vendor: VendorFactory, options: dict[str, Any]) -> None:
     """An id that no list shows is asked for alone; lists that lag behind neither lose nor revive anything."""
     async with vendor(**options) as (sandbox, session):
         jobs = [sandbox.submit() for _ in range(60)]
@@ -336,7 +331,7 @@ async def test_nothing_is_concluded_from_an_absent_row(options: dict[str, Any]) 
         assert 0 < sandbox.requests["list"]
 
 
-async def test_a_broken_hour_loses_nothing() -> None:
+async def test_a_broken_hour_loses_nothing(vendor: VendorFactory) -> None:
     """Errors, garbage, resets and hangs on a third of all answers: every id comes to its end, once."""
     effects: list[sb.Answer | sb.Effect] = [
         sb.server_error(502),
@@ -357,37 +352,3 @@ async def test_a_broken_hour_loses_nothing() -> None:
         assert set(jobs) == set(ends)
         assert truth_of(sandbox, jobs) == ends
         assert len(sandbox.log) == session.quota.spent
-
-
-@pytest.mark.parametrize("kind", ["callable", "source"])
-async def test_one_refresh_serves_all(kind: str) -> None:
-    """A token that runs out under many watches and calls is renewed once; none is sent after its refusal."""
-    async with sb.Sandbox(latency=0.5) as sandbox:
-        calls: Counter[str] = Counter()
-
-        class Source:
-            token = sandbox.token
-
-            async def access_token(self) -> str:
-                return self.token
-
-            async def refused(self, token: str) -> None:
-                calls[token] += 1
-                self.token = await renewed()
-
-        async def renewed() -> str:
-            calls["renewed"] += 1
-            await asyncio.sleep(1)
-            return sandbox.issue_token()
-
-        old, token = sandbox.token, Source() if kind == "source" else renewed
-        async with cc.ActivitySession(token, base_url=sandbox.base_url, now=utc_now) as session:
-            jobs = [sandbox.submit(sb.Life(duration=200)) for _ in range(20)]
-            tasks = [asyncio.create_task(session.wait(job)) for job in jobs]
-            await asyncio.sleep(60)
-            sandbox.expire_token()
-            await asyncio.gather(*[session.get_activity(job) for job in jobs])
-
-            assert all([(await task).succeeded for task in tasks])
-    assert ({old: 1, "renewed": 1} if kind == "source" else {"renewed": 2}) == dict(calls)
-    assert 0 == sandbox.violations.total

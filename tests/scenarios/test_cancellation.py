@@ -7,21 +7,22 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
 import pytest
+from support.token_sources import RefreshingSource
+from support.vendor import CAMPAIGN_ID, VendorFactory
+from support.virtual_time import tasks_left
 
 import ccactivity as cc
 from ccactivity import _tasks
 from ccactivity import sandbox as sb
-from ccactivity.testing import utc_now
 
-CAMPAIGN = "1ead98be-dfa0-4e04-81f7-5f1534d42e9c"
-MOST = 2000  # steps that no operation here needs
+MOST_STEPS = 2000  # more than any operation here needs
 Operation = Callable[[cc.ActivitySession, str], Awaitable[Any]]
 
 
 class Stepped:
     """A coroutine whose task is cancelled when it has been suspended for the `at`th time, before it goes on.
 
-    Of a watch the scheduler does most of the work, in tasks of its own: with `turns` it is the loop's turns that count.
+    Most of the work of a watch is done by the poller, in tasks of its own: with `turns`, turns of the loop are counted.
     """
 
     def __init__(self, work: Coroutine[Any, Any, Any], at: int, *, twice: bool, turns: bool) -> None:
@@ -76,7 +77,7 @@ async def get(session: cc.ActivitySession, job: str) -> Any:
 
 
 async def history(session: cc.ActivitySession, job: str) -> Any:
-    return await session.get_send_history(CAMPAIGN)
+    return await session.get_send_history(CAMPAIGN_ID)
 
 
 async def listing(session: cc.ActivitySession, job: str) -> Any:
@@ -126,28 +127,10 @@ FAULTS: dict[str, list[Any]] = {
 }
 
 
-class Renewed:
-    """A token source whose refresh takes a while, and brings the same good token in another guise."""
-
-    def __init__(self, sandbox: sb.Sandbox) -> None:
-        self._sandbox = sandbox
-        self._token = sandbox.token
-
-    async def access_token(self) -> str:
-        await asyncio.sleep(0)
-        return self._token
-
-    async def refused(self, token: str) -> None:
-        await asyncio.sleep(0.5)
-        self._token = self._sandbox.issue_token()
-
-
-async def cancelled_at(operation: Operation, at: int, faults: list[Any], *, twice: bool = False) -> bool:
+async def cancelled_at(vendor: VendorFactory, operation: Operation, at: int, faults: list[Any], *, twice: bool) -> bool:
     """Cancel an operation at one step, and look at what is left; False when it has no such step."""
-    async with sb.Sandbox(latency=0.06, history=3) as sandbox:
-        quota = cc.Quota()
-        source = Renewed(sandbox)
-        session = cc.ActivitySession(source, base_url=sandbox.base_url, quota=quota, now=utc_now, timeout=5.0)
+    source, quota = RefreshingSource(refresh_time=0.5, access_time=0.0), cc.Quota()
+    async with vendor(token=source, quota=quota, timeout=5.0, history=3) as (sandbox, session):
         job = sandbox.submit(sb.Life(duration=3))
         await session.get_activity(job)  # so that connections are kept
         for effect in faults:
@@ -170,19 +153,13 @@ async def cancelled_at(operation: Operation, at: int, faults: list[Any], *, twic
         await asyncio.sleep(30)  # whatever was paused is over
         assert [0, 0] == [len(queue) for queue in quota._queues], "tickets left"
         assert 0 == session.stats.watching
-        assert len(sandbox.log) <= quota.spent <= len(sandbox.log) + 1, "grants that were not sent, or sent for nothing"
+        assert len(sandbox.log) <= quota.spent <= len(sandbox.log) + 1, "a permit was lost, or a request not paid for"
         asked, began = quota.spent, asyncio.get_running_loop().time()
         assert job == (await session.get_activity(job)).activity_id
         assert asyncio.get_running_loop().time() - began < 0.1, "the next call had to wait"
         assert asked + 1 == quota.spent
-        assert ours() == [], "tasks left"
-        await session.aclose()
+        assert [] == tasks_left()
     return reached
-
-
-def ours() -> list[str]:
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    return [text for text in map(repr, tasks) if "RequestHandler" not in text and "Sandbox" not in text]
 
 
 CASES = [
@@ -196,15 +173,17 @@ CASES = [
 )
 @pytest.mark.timeout(180)
 @pytest.mark.slow
-async def test_an_operation_can_be_cancelled_at_any_step(operation: Operation, fault: str, twice: bool) -> None:
-    """No task, ticket or connection stays, no grant is lost, and the next call works at once."""
+async def test_an_operation_can_be_cancelled_at_any_step(
+    vendor: VendorFactory, operation: Operation, fault: str, twice: bool
+) -> None:
+    """No task, ticket or connection stays, no permit is lost, and the next call works at once."""
     # A watch has hundreds of turns: a share of them that has no rhythm of its own.
     stride = 1 if operation not in WATCHING else 3 if fault == "none" else 13
     at = 1
-    while at < MOST and await cancelled_at(operation, at, FAULTS[fault], twice=twice):
+    while at < MOST_STEPS and await cancelled_at(vendor, operation, at, FAULTS[fault], twice=twice):
         at += stride
 
-    assert 2 < at < MOST
+    assert 2 < at < MOST_STEPS
 
 
 @pytest.mark.parametrize("later", range(6))
@@ -233,27 +212,10 @@ async def test_a_cancellation_that_meets_the_wake_up_is_heard() -> None:
         await test_one_cancellation_after_the_wake_up_is_heard(later)
 
 
-class Slow:
-    """A token source that takes a second each time."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    async def access_token(self) -> str:
-        await asyncio.sleep(1)
-        return self._token
-
-    async def refused(self, token: str) -> None:
-        raise AssertionError("it was not even sent")
-
-
-async def test_a_permit_that_was_not_used_comes_back() -> None:
+async def test_a_permit_that_was_not_used_comes_back(vendor: VendorFactory) -> None:
     """A call that is cancelled between its permit and its send costs nothing."""
-    quota = cc.Quota(per_second=1)
-    async with (
-        sb.Sandbox() as sandbox,
-        cc.ActivitySession(Slow(sandbox.token), base_url=sandbox.base_url, quota=quota, now=utc_now) as session,
-    ):
+    source, quota = RefreshingSource(access_time=1.0), cc.Quota(per_second=1)
+    async with vendor(latency=0.0, token=source, quota=quota) as (sandbox, session):
         job = sandbox.submit(sb.Life(duration=3))
         await session.get_activity(job)
         call = asyncio.create_task(session.get_activity(job))
@@ -263,3 +225,4 @@ async def test_a_permit_that_was_not_used_comes_back() -> None:
         await asyncio.wait([call])
 
         assert 1 == quota.spent == len(sandbox.log)
+        assert [] == source.refused_tokens

@@ -14,12 +14,12 @@ import aiohttp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.vendor import UNKNOWN_ID
 from yarl import URL
 
 import ccactivity as cc
 from ccactivity.testing import utc_now
 
-ID = "04fe9a-a579-43c5-bb1a-58ed29bf0a6a"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 BODY = b'{"activity_id": "04fe9a-a579-43c5-bb1a-58ed29bf0a6a", "state": "completed"}'
 TOKEN = "canary-secret-of-the-connection"
@@ -46,7 +46,7 @@ nh3hZT8DP1oKy1RDX2+bgWDx3ReqchCcmyPKORmN1snhIk+kSmy6YeMv
 
 
 @asynccontextmanager
-async def server(answer: Answer, **options: Any) -> AsyncIterator[tuple[int, list[bytes]]]:
+async def server(answer: Answer, port: int = 0, **options: Any) -> AsyncIterator[tuple[int, list[bytes]]]:
     """Answer each request as told, once a connection; collect the heads of the requests."""
     heads: list[bytes] = []
     serving: set[asyncio.Task[Any] | None] = set()
@@ -60,7 +60,7 @@ async def server(answer: Answer, **options: Any) -> AsyncIterator[tuple[int, lis
         finally:
             writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0, **options) as listening:
+    async with await asyncio.start_server(serve, "127.0.0.1", port, **options) as listening:
         yield listening.sockets[0].getsockname()[1], heads
         await asyncio.sleep(0.01)
         for task in serving:
@@ -84,7 +84,7 @@ def bytewise(text: bytes) -> list[bytes]:
     return [bytes([byte]) for byte in text]
 
 
-def connect(port: int, scheme: str = "http", **options: Any) -> cc.ActivitySession:
+def session_at(port: int, scheme: str = "http", **options: Any) -> cc.ActivitySession:
     return cc.ActivitySession(TOKEN, base_url=f"{scheme}://localhost:{port}/v3", now=utc_now, **options)
 
 
@@ -101,10 +101,10 @@ def connect(port: int, scheme: str = "http", **options: Any) -> cc.ActivitySessi
 async def test_a_slow_loris_ends_with_its_attempt(answer: Answer) -> None:
     """However slowly an answer drips, an attempt is over after the one limit, by default 30 seconds."""
     loop = asyncio.get_running_loop()
-    async with server(answer) as (port, heads), connect(port, retry=cc.Retry(attempts=2)) as session:
+    async with server(answer) as (port, heads), session_at(port, retry=cc.Retry(attempts=2)) as session:
         began = loop.time()
         with pytest.raises(cc.TransportError, match="30 s"):
-            await session.get_activity(ID)
+            await session.get_activity(UNKNOWN_ID)
 
         assert 60 <= loop.time() - began < 65
         assert 2 == len(heads) == session.quota.spent
@@ -131,10 +131,10 @@ async def test_what_is_no_http_is_a_transport_error(name: str) -> None:
     """Broken status lines, headers, lengths and chunks are retried, then a TransportError that shows no token."""
     async with (
         server(says(BROKEN[name])) as (port, heads),
-        connect(port, retry=cc.Retry(attempts=3), timeout=5.0) as session,
+        session_at(port, retry=cc.Retry(attempts=3), timeout=5.0) as session,
     ):
         with pytest.raises(cc.TransportError) as caught:
-            await session.get_activity(ID)
+            await session.get_activity(UNKNOWN_ID)
 
         assert 3 <= len(heads) == session.quota.spent <= 6  # aiohttp repeats some of them by itself
         assert str(caught.value).isprintable()
@@ -147,11 +147,11 @@ async def test_any_bytes_end_in_an_error_of_the_family(text: bytes) -> None:
     """Whatever a server says, a call returns or raises one of ours, within its limit."""
     async with (
         server(says(text)) as (port, _),
-        connect(port, retry=cc.Retry(attempts=1), timeout=5.0) as session,
+        session_at(port, retry=cc.Retry(attempts=1), timeout=5.0) as session,
         asyncio.timeout(60),
     ):
         with pytest.raises(cc.CCActivityError) as caught:
-            await session.get_activity(ID)
+            await session.get_activity(UNKNOWN_ID)
 
     assert TOKEN not in f"{caught.value!r} {caught.value.__cause__!r} {caught.value.__context__!r}"
 
@@ -163,8 +163,8 @@ async def test_a_certificate_is_not_tried_twice(tmp_path: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # the server complains of its caller
-    async with server(says(b"?\r\n"), ssl=context) as (port, heads), connect(port, "https") as session:
-        for call in (session.get_activity(ID), session.wait(ID)):
+    async with server(says(b"?\r\n"), ssl=context) as (port, heads), session_at(port, "https") as session:
+        for call in (session.get_activity(UNKNOWN_ID), session.wait(UNKNOWN_ID)):
             began = session.quota.spent
             with pytest.raises(cc.TransportError):
                 await call
@@ -185,7 +185,7 @@ async def test_a_name_that_is_not_found_is_retried() -> None:
     loop.getaddrinfo = getaddrinfo  # type: ignore[method-assign]
     async with cc.ActivitySession(TOKEN, base_url="https://api.invalid/v3", now=utc_now) as session:
         with pytest.raises(cc.TransportError):
-            await session.get_activity(ID)
+            await session.get_activity(UNKNOWN_ID)
 
         # What never reached a server was not sent, but whether it was is not ours to know.
         assert 5 == len(asked)
@@ -198,15 +198,10 @@ async def test_a_server_that_comes_back_is_found() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(HEAD + b"Content-Length: 75\r\n\r\n" + BODY)
-        writer.close()
-
-    async with connect(port) as session:
-        call = asyncio.create_task(session.get_activity(ID))
+    async with session_at(port) as session:
+        call = asyncio.create_task(session.get_activity(UNKNOWN_ID))
         await asyncio.sleep(3)
-        async with await asyncio.start_server(serve, "127.0.0.1", port):
+        async with server(says(HEAD + b"Content-Length: 75\r\n\r\n" + BODY), port):
             assert (await call).succeeded
 
 
@@ -225,14 +220,8 @@ async def silence() -> AsyncIterator[int]:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(asyncio.CancelledError, ConnectionError):
-            await answer(reader, writer)
-        writer.close()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
-        yield listening.sockets[0].getsockname()[1]
-        await asyncio.sleep(0.01)
+    async with server(answer) as (port, _):
+        yield port
 
 
 @pytest.mark.parametrize(
@@ -256,12 +245,12 @@ async def test_whatever_hangs_has_the_one_limit(place: Any, url: str) -> None:
     ):
         began = loop.time()
         with pytest.raises(cc.TransportError, match="30 s"):
-            await session.get_activity(ID)
+            await session.get_activity(UNKNOWN_ID)
 
         assert 60 <= loop.time() - began < 62
         assert 2 == session.quota.spent
         with pytest.raises(cc.WatchTimeoutError):
-            await session.wait(ID, timeout=100)
+            await session.wait(UNKNOWN_ID, timeout=100)
 
 
 async def test_a_download_stops_at_the_cap() -> None:
@@ -276,9 +265,9 @@ async def test_a_download_stops_at_the_cap() -> None:
             await writer.drain()
             sent += 1 << 16
 
-    async with server(pour) as (port, heads), connect(port) as session:
+    async with server(pour) as (port, heads), session_at(port) as session:
         with pytest.raises(cc.DecodeError, match="8 MiB"):
-            await session.get_activity(ID)
+            await session.get_activity(UNKNOWN_ID)
         await asyncio.sleep(1)
 
         assert 1 == len(heads) == session.quota.spent
@@ -288,7 +277,7 @@ async def test_a_download_stops_at_the_cap() -> None:
 async def test_the_environment_sends_nobody_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An own session knows no proxy and no .netrc of the environment: the token goes to the vendor alone."""
     answer = says(HEAD + b"Content-Length: 75\r\nConnection: close\r\n\r\n" + BODY)
-    async with server(answer) as (proxy, stolen), server(answer) as (port, heads), connect(port) as session:
+    async with server(answer) as (proxy, stolen), server(answer) as (port, heads), session_at(port) as session:
         netrc = tmp_path / "netrc"
         netrc.write_text("default login them password theirs", encoding="ascii")
         monkeypatch.setenv("NETRC", str(netrc))
@@ -296,7 +285,7 @@ async def test_the_environment_sends_nobody_elsewhere(monkeypatch: pytest.Monkey
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy}")
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
-        assert (await session.get_activity(ID)).succeeded
+        assert (await session.get_activity(UNKNOWN_ID)).succeeded
 
         assert [] == stolen
         assert f"Authorization: Bearer {TOKEN}".encode() in heads[0]
@@ -311,10 +300,10 @@ async def test_a_borrowed_session_cannot_take_the_token_elsewhere() -> None:
             request.url = URL(f"http://localhost:{evil}/v3/activities")
             return await handler(request)
 
-        async with aiohttp.ClientSession(middlewares=[turn]) as http, connect(port, http=http) as session:
+        async with aiohttp.ClientSession(middlewares=[turn]) as http, session_at(port, http=http) as session:
             with pytest.raises(cc.TransportError, match="elsewhere"):
-                await session.get_activity(ID)
+                await session.get_activity(UNKNOWN_ID)
             with pytest.raises(cc.TransportError, match="elsewhere"):
-                await session.wait(ID)
+                await session.wait(UNKNOWN_ID)
 
         assert [] == stolen == heads

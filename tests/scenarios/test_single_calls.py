@@ -6,20 +6,17 @@ import asyncio
 import json
 import pickle
 import tracemalloc
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from support.vendor import CAMPAIGN_ID, UNKNOWN_ID, VendorFactory
 
 import ccactivity as cc
 from ccactivity import sandbox as sb
-from ccactivity.testing import utc_now
 
-SAMPLE_ID = "04fe9a-a579-43c5-bb1a-58ed29bf0a6a"
 SAMPLE = {
-    "activity_id": SAMPLE_ID,
+    "activity_id": UNKNOWN_ID,
     "state": "initialized",
     "started_at": "completed",
     "completed_at": "2016-01-23T13:48:44.108Z",
@@ -29,26 +26,15 @@ SAMPLE = {
     "_links": {"self": {"href": "/v3/activities/{actvity_id}"}},
 }
 SEND = '{"send_id": 1, "contact_lists_ids": ["f4ab"], "send_status": "COMPLETED", "reason_code": 0}'
-Misdeed = sb.Answer | sb.Effect
-CAMPAIGN = "1ead98be-dfa0-4e04-81f7-5f1534d42e9c"
+Effect = sb.Answer | sb.Effect
 WRONG_IDS = ["", "../../x", "a/b", "a?b", "a#b", "a%2fb", "a\nb", "a\0b", "a b", "x" * 10_000, 5, None, b"x"]
-
-
-@asynccontextmanager
-async def vendor(latency: float = 0.06, **options: Any) -> AsyncIterator[tuple[sb.Sandbox, cc.ActivitySession]]:
-    async with (
-        sb.Sandbox(latency=latency) as sandbox,
-        cc.ActivitySession(sandbox.token, base_url=sandbox.base_url, now=utc_now, **options) as session,
-    ):
-        yield sandbox, session
-    assert sandbox.violations.total == 0, sandbox.violations
 
 
 def page(*ids: str, **links: object) -> sb.Answer:
     return sb.ok({"activities": [{**SAMPLE, "activity_id": some} for some in ids], "_links": links})
 
 
-def script(sandbox: sb.Sandbox, *effects: Misdeed, **when: Any) -> None:
+def script(sandbox: sb.Sandbox, *effects: Effect, **when: Any) -> None:
     """Have each effect act on one request, one after the other."""
     for effect in effects:
         sandbox.faults.add(effect, times=1, **when)
@@ -62,7 +48,7 @@ async def ids_of(activities: cc.ActivityList, into: list[str]) -> None:
 # --- one activity, and sends --------------------------------------------------------------------------------
 
 
-async def test_an_activity_is_what_the_vendor_tells() -> None:
+async def test_an_activity_is_what_the_vendor_tells(vendor: VendorFactory) -> None:
     """`get_activity` costs one request and gives state, progress, counters, dates and links."""
     async with vendor(latency=0.0) as (sandbox, session):
         export = sandbox.submit(sb.Life(duration=20), kind="contact_exports", rows=50, file_name="a.csv")
@@ -81,23 +67,23 @@ async def test_an_activity_is_what_the_vendor_tells() -> None:
     assert {"get": 1} == dict(sandbox.requests)
 
 
-async def test_the_sample_of_the_vendors_page_can_be_read() -> None:
+async def test_the_sample_of_the_vendors_page_can_be_read(vendor: VendorFactory) -> None:
     """The vendor's own sample parses, although its id is no UUID and its `started_at` no time."""
     async with vendor() as (sandbox, session):
         sandbox.faults.add(sb.ok(SAMPLE))
 
-        activity = await session.get_activity(SAMPLE_ID)
+        activity = await session.get_activity(UNKNOWN_ID)
 
-    assert (SAMPLE_ID, None, 75) == (activity.activity_id, activity.started_at, activity.percent_done)
+    assert (UNKNOWN_ID, None, 75) == (activity.activity_id, activity.started_at, activity.percent_done)
     assert datetime(2016, 1, 23, 13, 48, 44, 108_000, UTC) == activity.completed_at
     assert ("Message describing the error condition.",) == activity.activity_errors
     assert activity == pickle.loads(pickle.dumps(activity))
 
 
-async def test_sends_come_with_their_reasons() -> None:
+async def test_sends_come_with_their_reasons(vendor: VendorFactory) -> None:
     """A send history is in the vendor's order, and only code 0 is a success; code 12 reached nobody."""
     async with vendor() as (_, session):
-        sends = await session.get_send_history(CAMPAIGN)
+        sends = await session.get_send_history(CAMPAIGN_ID)
         never = await session.get_send_history("2ead98be-dfa0-4e04-81f7-5f1534d42e9c")
 
     assert [] == never
@@ -112,19 +98,21 @@ async def test_sends_come_with_their_reasons() -> None:
 
 
 @pytest.mark.parametrize(("body", "length"), [(f"{SEND},\n{SEND}", 2), (SEND, 1), (f"[{SEND}]", 1), ("[]", 0)])
-async def test_a_send_history_without_brackets_is_one_all_the_same(body: str, length: int) -> None:
+async def test_a_send_history_without_brackets_is_one_all_the_same(
+    vendor: VendorFactory, body: str, length: int
+) -> None:
     """The vendor's sample without brackets, a single object and the spelling of its prose are understood."""
     async with vendor() as (sandbox, session):
         sandbox.faults.add(sb.ok(body))
 
-        sends = await session.get_send_history(CAMPAIGN)
+        sends = await session.get_send_history(CAMPAIGN_ID)
 
     assert [(1, ("f4ab",))] * length == [(send.send_id, send.contact_list_ids) for send in sends]
     assert 1 == sandbox.requests["history"]
 
 
 @pytest.mark.parametrize("wrong", WRONG_IDS, ids=repr)
-async def test_a_wrong_id_is_refused_before_any_request(wrong: Any) -> None:
+async def test_a_wrong_id_is_refused_before_any_request(vendor: VendorFactory, wrong: Any) -> None:
     """An id that could change the path, or is no text, is a ValueError or TypeError and costs nothing."""
     async with vendor() as (sandbox, session):
         for call in (session.get_activity, session.get_send_history, session.wait):
@@ -139,7 +127,7 @@ async def test_a_wrong_id_is_refused_before_any_request(wrong: Any) -> None:
 # --- lists --------------------------------------------------------------------------------------------------
 
 
-async def test_a_list_is_read_page_by_page_three_ways() -> None:
+async def test_a_list_is_read_page_by_page_three_ways(vendor: VendorFactory) -> None:
     """`async for`, `await` and `pages()` agree; `page_size` is sent as `limit`, then cursors as they are."""
     async with vendor() as (sandbox, session):
         jobs = [sandbox.submit() for _ in range(7)]
@@ -156,7 +144,7 @@ async def test_a_list_is_read_page_by_page_three_ways() -> None:
     assert all(line.target.startswith("/v3/activities?cursor=") for line in sandbox.log[1:3])
 
 
-async def test_a_list_can_be_filtered_by_state() -> None:
+async def test_a_list_can_be_filtered_by_state(vendor: VendorFactory) -> None:
     """`state` is sent to the vendor, as text or as `ActivityState`; a list is lazy and can be read again."""
     async with vendor() as (sandbox, session):
         [sandbox.submit(sb.Life(duration=1)) for _ in range(3)]
@@ -171,7 +159,7 @@ async def test_a_list_can_be_filtered_by_state() -> None:
 
 
 @pytest.mark.parametrize("start", ["", "{origin}"])
-async def test_a_cursor_is_sent_exactly_as_given(start: str) -> None:
+async def test_a_cursor_is_sent_exactly_as_given(vendor: VendorFactory, start: str) -> None:
     """Nothing of a next link is decoded, encoded again or added to, be it relative or of the same origin."""
     target = "/v3/activities?cursor=bGl+/%2B%7e%C3%a9=*'~;x"
     async with vendor() as (sandbox, session):
@@ -184,7 +172,7 @@ async def test_a_cursor_is_sent_exactly_as_given(start: str) -> None:
 
 
 @pytest.mark.parametrize("links", [[1], [1, 1], [1, 2, 1], [1, 2, 3, 2]], ids=str)
-async def test_links_in_a_circle_are_an_error_after_what_was_good(links: list[int]) -> None:
+async def test_links_in_a_circle_are_an_error_after_what_was_good(vendor: VendorFactory, links: list[int]) -> None:
     """A repeated link is a PagingError; all that was read before has been delivered."""
     found: list[str] = []
     async with vendor() as (sandbox, session):
@@ -197,7 +185,7 @@ async def test_links_in_a_circle_are_an_error_after_what_was_good(links: list[in
     assert len(sandbox.log) <= len(links) + 1
 
 
-async def test_a_page_repeated_under_ever_new_links_ends() -> None:
+async def test_a_page_repeated_under_ever_new_links_ends(vendor: VendorFactory) -> None:
     """A page that comes again and again is a PagingError, even if its links differ; its rows come once."""
     found: list[str] = []
     async with vendor() as (sandbox, session):
@@ -222,7 +210,7 @@ async def test_a_page_repeated_under_ever_new_links_ends() -> None:
     ],
     ids=repr,
 )
-async def test_a_link_that_leads_away_is_never_followed(link: Any) -> None:
+async def test_a_link_that_leads_away_is_never_followed(vendor: VendorFactory, link: Any) -> None:
     """A foreign or malformed next link is an UnsafeLinkError after the first page, and causes no request."""
     found: list[str] = []
     async with vendor() as (sandbox, session):
@@ -238,7 +226,7 @@ async def test_a_link_that_leads_away_is_never_followed(link: Any) -> None:
     assert len(caught.value.link) < 500
 
 
-async def test_the_vendors_sample_link_ends_in_an_error_not_in_data() -> None:
+async def test_the_vendors_sample_link_ends_in_an_error_not_in_data(vendor: VendorFactory) -> None:
     """The sample's next link leads to a single activity: the first page is delivered, then a DecodeError."""
     found: list[str] = []
     async with vendor() as (sandbox, session):
@@ -251,7 +239,7 @@ async def test_the_vendors_sample_link_ends_in_an_error_not_in_data() -> None:
 
 
 @pytest.mark.parametrize("end", ["absent", None, {}, {"next": None}, {"next": {}}, {"next": {"href": ""}}], ids=str)
-async def test_every_way_to_say_last_page_is_understood(end: Any) -> None:
+async def test_every_way_to_say_last_page_is_understood(vendor: VendorFactory, end: Any) -> None:
     """A list ends where there is no next link, however the vendor says so."""
     body = {"activities": [SAMPLE]} if end == "absent" else {"activities": [SAMPLE], "_links": end}
     async with vendor() as (sandbox, session):
@@ -262,7 +250,7 @@ async def test_every_way_to_say_last_page_is_understood(end: Any) -> None:
 
 
 @pytest.mark.parametrize("links", [5, True, "next", [{"rel": "next", "href": "/v3/activities?cursor=x"}]], ids=repr)
-async def test_links_that_are_no_object_are_no_last_page(links: object) -> None:
+async def test_links_that_are_no_object_are_no_last_page(vendor: VendorFactory, links: object) -> None:
     """What cannot be understood may lead to more pages: an UnsafeLinkError after the first, not a list cut short."""
     found: list[str] = []
     async with vendor() as (sandbox, session):
@@ -270,11 +258,11 @@ async def test_links_that_are_no_object_are_no_last_page(links: object) -> None:
         with pytest.raises(cc.UnsafeLinkError):
             await ids_of(session.list_activities(), found)
 
-    assert [SAMPLE_ID] == found
+    assert [UNKNOWN_ID] == found
     assert 1 == len(sandbox.log)
 
 
-async def test_odd_pages_lose_and_double_nothing() -> None:
+async def test_odd_pages_lose_and_double_nothing(vendor: VendorFactory) -> None:
     """An empty middle page, rows on two pages and a 503 on page 3: every row once, only page 3 asked again."""
     links = [{"href": f"/v3/activities?cursor={number}"} for number in range(4)]
     async with vendor() as (sandbox, session):
@@ -300,31 +288,31 @@ REFUSALS: list[tuple[int, object, type[cc.ResponseError], str | None, str | None
 
 @pytest.mark.parametrize(("status", "body", "kind", "key", "text"), REFUSALS)
 async def test_a_refusal_says_what_the_vendor_said(
-    status: int, body: object, kind: type[cc.ResponseError], key: str | None, text: str | None
+    vendor: VendorFactory, *, status: int, body: object, kind: type[cc.ResponseError], key: str | None, text: str | None
 ) -> None:
     """A refusal is raised after one request, by its status, with the vendor's words and the request's id."""
     async with vendor() as (sandbox, session):
         headers = {"x-amzn-RequestId": "req-17"}
         sandbox.faults.add(sb.Answer(sb.Reply(status=status, body=json.dumps(body).encode(), headers=headers)))
         with pytest.raises(kind) as caught:
-            await session.get_activity(SAMPLE_ID)
+            await session.get_activity(UNKNOWN_ID)
     error = caught.value
 
     assert kind is type(error)
     assert (status, key, text) == (error.status, error.error_key, error.error_message)
     assert "req-17" == error.request_id
-    assert "GET" == error.method and SAMPLE_ID in error.path
+    assert "GET" == error.method and UNKNOWN_ID in error.path
     assert 1 == len(sandbox.log)
 
 
-async def test_a_missing_permission_names_what_the_call_needs() -> None:
+async def test_a_missing_permission_names_what_the_call_needs(vendor: VendorFactory) -> None:
     """A 403 names the scope and the privilege that the refused call needs."""
     async with vendor() as (sandbox, session):
         sandbox.faults.add(sb.forbidden())
         with pytest.raises(cc.PermissionDeniedError) as activity:
-            await session.get_activity(SAMPLE_ID)
+            await session.get_activity(UNKNOWN_ID)
         with pytest.raises(cc.PermissionDeniedError) as sends:
-            await session.get_send_history(CAMPAIGN)
+            await session.get_send_history(CAMPAIGN_ID)
 
     assert all(word in f"{activity.value.hint}" for word in ("contact_data", "contacts:write"))
     assert all(word in f"{sends.value.hint}" for word in ("campaign_data", "campaign:read"))
@@ -334,11 +322,11 @@ async def test_a_missing_permission_names_what_the_call_needs() -> None:
     "effect",
     [
         *[sb.html(), sb.empty(), sb.Cut(0.5), sb.ok("{]"), sb.ok(b"\xff\xfe{}"), sb.wrong_id("other")],
-        *[sb.ok("null"), sb.ok("[]"), sb.ok("5"), sb.ok("{}"), sb.ok(f'["{SAMPLE_ID}"]')],
+        *[sb.ok("null"), sb.ok("[]"), sb.ok("5"), sb.ok("{}"), sb.ok(f'["{UNKNOWN_ID}"]')],
     ],
     ids=repr,
 )
-async def test_a_success_that_is_none_is_asked_for_three_times(effect: Misdeed) -> None:
+async def test_a_success_that_is_none_is_asked_for_three_times(vendor: VendorFactory, effect: Effect) -> None:
     """A 200 with something else than the activity asked for is a DecodeError after exactly three requests."""
     async with vendor() as (sandbox, session):
         job = sandbox.submit()
@@ -356,21 +344,21 @@ async def test_a_success_that_is_none_is_asked_for_three_times(effect: Misdeed) 
 
 
 @pytest.mark.parametrize("status", [301, 302, 304, 307, 308])
-async def test_a_redirect_is_never_followed(status: int) -> None:
+async def test_a_redirect_is_never_followed(vendor: VendorFactory, status: int) -> None:
     """Any 3xx is a DecodeError; no request goes where it points."""
     async with sb.Sandbox() as elsewhere, vendor() as (sandbox, session):
-        headers = {"Location": f"{elsewhere.base_url}/activities/{SAMPLE_ID}"}
+        headers = {"Location": f"{elsewhere.base_url}/activities/{UNKNOWN_ID}"}
         sandbox.faults.add(sb.Answer(sb.Reply(status=status, headers=headers)))
         with pytest.raises(cc.DecodeError) as caught:
-            await session.get_activity(SAMPLE_ID)
+            await session.get_activity(UNKNOWN_ID)
 
     assert status == caught.value.status
     assert [] == elsewhere.log
-    assert {f"/v3/activities/{SAMPLE_ID}"} == {line.target for line in sandbox.log}
+    assert {f"/v3/activities/{UNKNOWN_ID}"} == {line.target for line in sandbox.log}
 
 
 @pytest.mark.parametrize("effect", [sb.Bomb(1 << 28), sb.Endless(), sb.Endless(declared=1 << 40)], ids=repr)
-async def test_a_body_without_bounds_costs_no_memory(effect: Misdeed) -> None:
+async def test_a_body_without_bounds_costs_no_memory(vendor: VendorFactory, effect: Effect) -> None:
     """A gzip bomb and an endless body are a DecodeError at the cap; memory stays flat."""
     async with vendor() as (sandbox, session):
         sandbox.faults.add(effect)
@@ -387,7 +375,7 @@ async def test_a_body_without_bounds_costs_no_memory(effect: Misdeed) -> None:
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 408, 425])
-async def test_a_failure_that_may_pass_is_retried(status: int) -> None:
+async def test_a_failure_that_may_pass_is_retried(vendor: VendorFactory, status: int) -> None:
     """A 5xx, 408 or 425 is asked again, at most `Retry.attempts` times in all; then it is raised as it is."""
     async with vendor(retry=cc.Retry(attempts=3)) as (sandbox, session):
         job = sandbox.submit()
@@ -401,7 +389,7 @@ async def test_a_failure_that_may_pass_is_retried(status: int) -> None:
 
 
 @pytest.mark.parametrize("arguments", [{"page_size": 0}, {"page_size": 501}, {"page_size": "9"}, {"state": "done"}])
-async def test_a_list_that_cannot_be_is_refused_at_the_call(arguments: Any) -> None:
+async def test_a_list_that_cannot_be_is_refused_at_the_call(vendor: VendorFactory, arguments: Any) -> None:
     """A page size out of range and a state that cannot be asked for are errors of the caller, at once."""
     async with vendor() as (sandbox, session):
         with pytest.raises((ValueError, TypeError)):

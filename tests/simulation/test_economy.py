@@ -10,10 +10,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from support.vendor import VendorFactory
 
 import ccactivity as cc
 from ccactivity import sandbox as sb
-from ccactivity.testing import run, utc_now
+from ccactivity.testing import run
 
 
 def _load() -> ModuleType:
@@ -46,7 +47,7 @@ economy = _load()
 )
 @pytest.mark.slow
 def test_nothing_is_refused_lost_or_doubled(world: Any) -> None:
-    """Whatever the list looks like and however little is left of the day, each end is told exactly once."""
+    """Whatever the list looks like and however little is left of the day, each end is reported exactly once."""
     outcomes = [run(economy.ours(world, seed)) for seed in range(2)]
 
     assert [0, 0] == [outcome.lost for outcome in outcomes]
@@ -64,19 +65,16 @@ def test_a_higher_price_costs_fewer_requests() -> None:
 
 
 def test_an_oracle_needs_a_look_for_each_cluster_of_ends() -> None:
-    """The bound: who knows every end asks once for what ends together, and less often the later it may be told."""
+    """The bound: whoever knows every end asks once for those close together, and less often if they may be late."""
     assert 2 == economy.oracle([0.0, 0.1, 100.0, 100.1], 1.0)
     assert 1 == economy.oracle([0.0, 1.0, 2.0], 10.0)
 
 
-async def test_a_session_tells_what_it_is_doing() -> None:
-    """`stats` counts watches, requests by kind and ends, and knows price and credit."""
-    async with (
-        sb.Sandbox(latency=0.06) as vendor,
-        cc.ActivitySession(vendor.token, base_url=vendor.base_url, now=utc_now) as session,
-    ):
+async def test_a_session_tells_what_it_is_doing(vendor: VendorFactory) -> None:
+    """`stats` counts watches, requests by kind and ends, and tells price and credit."""
+    async with vendor() as (sandbox, session):
         before = session.stats
-        jobs = [vendor.submit(sb.Life(duration=20.0 * number)) for number in range(1, 6)]
+        jobs = [sandbox.submit(sb.Life(duration=20.0 * number)) for number in range(1, 6)]
         watching = set()
         async for _ in session.watch_many(jobs):
             watching.add(session.stats.watching)
@@ -86,49 +84,40 @@ async def test_a_session_tells_what_it_is_doing() -> None:
         assert (0, 0, None) == (before.watching, before.finished, before.requests_per_finished)
         assert 5 in watching
         assert (0, 5) == (after.watching, after.finished)
-        assert {kind: count for kind, count in vendor.requests.items() if count} == dict(after.requests)
+        assert {kind: count for kind, count in sandbox.requests.items() if count} == dict(after.requests)
         assert sum(after.requests.values()) / 5 == after.requests_per_finished
         assert 1.0 <= after.price < 1.1
         assert 480 < after.credit <= 500
 
 
-async def test_without_limits_watching_is_as_eager_as_ever() -> None:
-    """`Quota.unlimited()` is a full purse: the price is the one that was asked for."""
-    async with (
-        sb.Sandbox(latency=0.06, per_second=None, per_day=None) as vendor,
-        cc.ActivitySession(vendor.token, base_url=vendor.base_url, now=utc_now, quota=cc.Quota.unlimited()) as session,
-    ):
+async def test_without_limits_watching_is_as_eager_as_ever(vendor: VendorFactory) -> None:
+    """`Quota.unlimited()` is a budget that never drains: the price is the one that was asked for."""
+    async with vendor(per_second=None, per_day=None, quota=cc.Quota.unlimited()) as (sandbox, session):
         assert 1.0 == session.stats.price
-        await session.wait(vendor.submit(sb.Life(duration=600)))
+        await session.wait(sandbox.submit(sb.Life(duration=600)))
 
-        assert vendor.now < 660
+        assert sandbox.now < 660
 
 
-async def test_each_decision_says_why(caplog: pytest.LogCaptureFixture) -> None:
+async def test_each_decision_says_why(vendor: VendorFactory, caplog: pytest.LogCaptureFixture) -> None:
     """One DEBUG line for each request that a watch makes: what, why, and at which price."""
-    async with (
-        sb.Sandbox(latency=0.06) as vendor,
-        cc.ActivitySession(vendor.token, base_url=vendor.base_url, now=utc_now) as session,
-    ):
+    async with vendor() as (sandbox, session):
         with caplog.at_level(logging.DEBUG, "ccactivity"):
-            await session.wait_many([vendor.submit(sb.Life(duration=30)) for _ in range(5)])
+            await session.wait_many([sandbox.submit(sb.Life(duration=30)) for _ in range(5)])
         why = [record.getMessage() for record in caplog.records if "price" in record.getMessage()]
 
-        assert len(vendor.log) == len(why)
+        assert len(sandbox.log) == len(why)
         assert all("expected lag" in line for line in why)
 
 
-async def test_an_awaited_watch_looks_at_once_beside_thousands() -> None:
+async def test_an_awaited_watch_looks_at_once_beside_thousands(vendor: VendorFactory) -> None:
     """Somebody who awaits a first look does not wait for the pace of the others."""
-    async with (
-        sb.Sandbox(latency=0.06, workload=sb.Workload(lanes=2000)) as vendor,
-        cc.ActivitySession(vendor.token, base_url=vendor.base_url, now=utc_now) as session,
-    ):
-        batch = session.watch_many([vendor.submit(sb.Life(duration=5000)) for _ in range(600)])
+    async with vendor(workload=sb.Workload(lanes=2000)) as (sandbox, session):
+        batch = session.watch_many([sandbox.submit(sb.Life(duration=5000)) for _ in range(600)])
         await anext(batch)
-        asked = vendor.now
-        async with await session.watch(vendor.submit(sb.Life(duration=5000))):
-            waited = vendor.now - asked
+        asked = sandbox.now
+        async with await session.watch(sandbox.submit(sb.Life(duration=5000))):
+            waited = sandbox.now - asked
         await batch.aclose()
 
         assert waited < 1.5

@@ -13,11 +13,13 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta
+from functools import partial
 from typing import Any
 
 import attrs
 import pytest
-from scenarios import test_cancellation, test_fault_answers, test_retry_budget, test_single_calls
+from scenarios import test_cancellation, test_fault_answers, test_refresh, test_retries, test_single_calls
+from support.vendor import vendor
 
 import ccactivity as cc
 from ccactivity import _tasks, testing
@@ -47,16 +49,17 @@ def caught_by(check: Check) -> Callable[[Plant], Plant]:
 
 
 async def unsafe_lists() -> None:
-    await test_fault_answers.test_lists_of_no_use_cost_no_watch(test_fault_answers.UNSAFE)
+    await test_fault_answers.test_lists_of_no_use_cost_no_watch(vendor, test_fault_answers.UNSAFE)
 
 
 async def evil_link() -> None:
-    await test_single_calls.test_a_link_that_leads_away_is_never_followed("https://evil.example/v3/activities?cursor=x")
+    link = "https://evil.example/v3/activities?cursor=x"
+    await test_single_calls.test_a_link_that_leads_away_is_never_followed(vendor, link)
 
 
 async def links_in_a_circle() -> None:
     async with asyncio.timeout(600):
-        await test_single_calls.test_links_in_a_circle_are_an_error_after_what_was_good([0])
+        await test_single_calls.test_links_in_a_circle_are_an_error_after_what_was_good(vendor, [0])
 
 
 # --- requests and replies ---------------------------------------------------------------------------------------------
@@ -114,7 +117,7 @@ def the_token_is_logged(patch: Patch) -> None:
     patch.setattr(client._Operation, "may_repeat", may_repeat)
 
 
-@caught_by(test_retry_budget.test_an_hour_without_answers_costs_few_requests)
+@caught_by(partial(test_retries.test_an_hour_without_answers_costs_few_requests, vendor))
 def there_are_two_layers_of_retries(patch: Patch) -> None:
     real = client.ApiClient.ask
 
@@ -160,12 +163,12 @@ def a_hidden_second_send_is_not_paid_for(patch: Patch) -> None:
     patch.setattr(client._Operation, "before_each_send", before_each_send)
 
 
-@caught_by(test_cancellation.test_a_permit_that_was_not_used_comes_back)
+@caught_by(partial(test_cancellation.test_a_permit_that_was_not_used_comes_back, vendor))
 def a_permit_that_was_not_used_is_kept(patch: Patch) -> None:
     patch.setattr(limiter.Permit, "close", lambda _self: None)
 
 
-@caught_by(test_fault_answers.test_no_burst_follows_a_refresh)
+@caught_by(partial(test_refresh.test_no_burst_follows_a_refresh, vendor))
 def permits_wait_for_a_refresh_and_are_used_all_at_once(patch: Patch) -> None:
     patch.setattr(limiter, "_PERMIT_MAX_AGE_S", 1e9)
 

@@ -6,7 +6,7 @@ import base64
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from conftest import SECRETS
+from support.canary import SECRETS
 from support.logins import REDIRECT
 
 import ccactivity as cc

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from conftest import SECRETS
+from support.canary import SECRETS
 from support.logins import (
     REDIRECT,
     SCOPES,
