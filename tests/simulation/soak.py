@@ -1,8 +1,8 @@
 """Soak: 2,000 watches with churn, in real time, with faults on a third of the connections; what grows is a leak.
 
-`python tests/soak.py --minutes N`. The vendor is a process of its own, because it keeps every import that it has seen.
-Every ten seconds it prints memory, tasks and descriptors of the client; at the end it fails if memory went on growing
-after the second minute, or if tasks or descriptors are left.
+`python tests/simulation/soak.py --minutes N`. The vendor is a process of its own, because it keeps every import that
+it has seen. Every ten seconds it prints memory, tasks and descriptors of the client; at the end it fails if memory
+went on growing after the second minute, or if tasks or descriptors are left.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ import ccactivity as cc
 from ccactivity import sandbox as sb
 
 WATCHES = 2_000
-WARM = 120.0  # seconds until everything has its size
-SLOPE = 1.0  # MiB a minute
+WARM_UP_S = 120.0  # until everything has its size
+MAX_GROWTH_MIB_PER_MINUTE = 1.0
 EFFECTS = (sb.Reset(), sb.Reset(after=0.5), sb.server_error(503), sb.Cut(), sb.Disconnect(), sb.Delay(1.0))
 BODY = {"import_data": [{"email": "ada@example.com"}], "list_ids": ["04fe9a00-a579-43c5-bb1a-58ed29bf0a6a"]}
 
@@ -65,7 +65,7 @@ async def serve() -> None:
 
 
 @contextmanager
-def vendor() -> Iterator[tuple[str, str]]:
+def vendor_process() -> Iterator[tuple[str, str]]:
     """Run a vendor, and give its base URL and its token."""
     with subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -101,13 +101,13 @@ async def person(session: cc.ActivitySession, http: aiohttp.ClientSession, url: 
 async def soak(minutes: float) -> bool:
     """Run, and say whether anything grew."""
     before = descriptors()
-    with vendor() as (base_url, token):
+    with vendor_process() as (base_url, token):
         samples, watching = await busy(base_url, token, minutes)
     await asyncio.sleep(0.1)
     left, more = len(asyncio.all_tasks()) - 1, descriptors() - before
-    grown = slope([sample for sample in samples if sample[0] >= WARM])
+    grown = slope([sample for sample in samples if sample[0] >= WARM_UP_S])
     print(f"{grown:+.2f} MiB a minute, {left} tasks, {more} descriptors, {watching} watches left")
-    return grown < SLOPE and left == 0 and more <= 1 and watching == 0
+    return grown < MAX_GROWTH_MIB_PER_MINUTE and left == 0 and more <= 1 and watching == 0
 
 
 async def busy(base_url: str, token: str, minutes: float) -> tuple[list[tuple[float, float]], int]:

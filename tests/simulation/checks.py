@@ -1,0 +1,195 @@
+"""The checks of a simulation: what has to be true whatever happened. Each of them returns what is wrong, in words.
+
+1. What the vendor saw from us was paid for: requests <= permits, also those that the HTTP library made by itself.
+2. No more than 4 of them in any second, no more than a day's, and none after `quota_exceeded` before the day is over.
+   What other users of the key did is theirs, and is not counted.
+3. Each watch ends once, with the true terminal state, or with an error that the plan allows.
+4. After the faults have ended each watch ends, within a bound, and a single call works.
+5. At the end there is no task, timer, connection or ticket left.
+6. No secret is in a log record or an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import attrs
+from support.canary import secrets_in, texts_of
+
+import ccactivity as cc
+from ccactivity import sandbox as sb
+from ccactivity.testing import VirtualTimeLoop
+
+from .plan import DAY, Job
+
+_CLOCK_ERROR_S = 1e-6  # of times that are compared
+_SHOWN_TRACEBACK = 300  # characters
+_UNIVERSAL_RULES = ("unknown_path", "bad_request", "bad_cursor", "missing_headers", "token_in_url")
+
+
+@attrs.define
+class SeenRequest:
+    """One request of ours as the vendor saw it; `known_at`: when we knew of quota_exceeded, if it said so."""
+
+    time: float
+    method: str
+    target: str
+    status: int
+    known_at: float = math.inf
+
+
+class CountingQuota(cc.Quota):
+    """Counts its permits apart from its own ledger."""
+
+    permits = 0
+
+    def grant(self, *args: Any, **options: Any) -> Any:
+        """Count a permit."""
+        self.permits += 1
+        return super().grant(*args, **options)
+
+    def refund(self, *args: Any, **options: Any) -> None:
+        """Count it back."""
+        self.permits -= 1
+        super().refund(*args, **options)
+
+    @property
+    def queued(self) -> list[int]:
+        """How many tickets are in each queue."""
+        return [len(queue) for queue in self._queues]
+
+
+@attrs.define
+class Traffic:
+    """The requests of ours in the order in which they arrived.
+
+    `start`: UTC time of the vendor's start. `leaving_times`: when somebody left; an answer that was on its way to them
+    was not read. `clock_is_set`: whether our wall clock was set, and our own count of the day may differ.
+    """
+
+    quota: CountingQuota
+    start: datetime
+    clock_is_set: bool
+    requests: list[SeenRequest] = attrs.field(factory=list)
+    leaving_times: list[float] = attrs.field(factory=list)
+
+    def findings(self, now: float) -> Iterator[str]:
+        """Compare what was sent with what was permitted."""
+        if len(self.requests) > self.quota.permits:
+            yield f"{len(self.requests)} requests, {self.quota.permits} permits"
+        if not self.clock_is_set:
+            yield from self._over_a_day(now)
+        yield from self._over_a_second()
+        yield from self._after_quota_exceeded()
+
+    def _day(self, time: float) -> int:
+        midnight = self.start.replace(hour=0, minute=0, second=0)
+        return int((time + (self.start - midnight).total_seconds()) // DAY)
+
+    def _end_of_day(self, time: float) -> float:
+        midnight = self.start.replace(hour=0, minute=0, second=0)
+        return (self._day(time) + 1) * DAY - (self.start - midnight).total_seconds()
+
+    def _over_a_day(self, now: float) -> Iterator[str]:
+        days = Counter(self._day(seen.time) for seen in self.requests)
+        if (today := days[self._day(now)]) > self.quota.spent:
+            yield f"{today} requests today, {self.quota.spent} in the ledger"
+        for count in days.values():
+            if count > self.quota.per_day:
+                yield f"{count} requests in a day of {self.quota.per_day}"
+
+    def _over_a_second(self) -> Iterator[str]:
+        times = [seen.time for seen in self.requests]
+        for early, late in zip(times, times[4:], strict=False):
+            if late - early < 1.0:
+                yield f"5 requests within {late - early:.3f} s, the last at {late:.3f} s"
+                return
+
+    def _after_quota_exceeded(self) -> Iterator[str]:
+        for place, seen in enumerate(self.requests):
+            end = self._end_of_day(seen.time)
+            first, last = seen.known_at + _CLOCK_ERROR_S, end - _CLOCK_ERROR_S
+            if seen.known_at >= end or any(seen.time <= when <= first for when in self.leaving_times):
+                continue
+            for late in self.requests[place:]:
+                if first < late.time < last:
+                    yield f"a request at {late.time:.3f} s, quota_exceeded was known at {seen.known_at:.3f} s"
+                    return
+
+
+def check_rules(violations: sb.Violations) -> Iterator[str]:
+    """Look for violations of rules that nobody has to be told before."""
+    for name in _UNIVERSAL_RULES:
+        if count := getattr(violations, name):
+            yield f"{count} violations of {name}"
+
+
+def check_error(error: BaseException, allowed: tuple[type[BaseException], ...], where: str) -> Iterator[str]:
+    """Judge an error that came out of the library."""
+    if secrets_in("".join(traceback.format_exception(error)), repr(error), repr(error.args)):
+        yield f"a secret in {type(error).__name__} of {where}"
+    if not isinstance(error, allowed):
+        yield f"{where} ended with {type(error).__name__}: {str(error)[:200]}"
+
+
+def check_snapshot(snapshot: cc.Activity, job: Job, *, ended: bool) -> Iterator[str]:
+    """Judge a snapshot of a watch that has `ended` already or not."""
+    if ended:
+        yield "a snapshot after the terminal one"
+    if snapshot.activity_id != job.activity_id:
+        yield "a snapshot of another activity"
+    if "None" in snapshot.as_dict().values():
+        yield "None has become a word"
+
+
+def check_batch(result: cc.BatchResult, jobs: list[Job], sandbox: sb.Sandbox) -> Iterator[str]:
+    """Judge what became of all ids of a batch."""
+    for job in jobs:
+        found = [part[job.activity_id] for part in (result.completed, result.failed) if job.activity_id in part]
+        states = [str(activity.state) for activity in found]
+        truth = sandbox.truth(job.activity_id)
+        if job.activity_id in result.errors:
+            yield from check_error(result.errors[job.activity_id], job.allowed_errors, "wait_many")
+        elif truth is None or states != [truth.state]:
+            yield f"wait_many says {states}, the truth is {truth}"
+
+
+def check_nothing_left(loop: VirtualTimeLoop, quota: CountingQuota) -> Iterator[str]:
+    """Look for what a closed session has left."""
+    if left := asyncio.all_tasks() - {asyncio.current_task()}:
+        yield f"tasks left: {[str(task.get_coro()) for task in left]}"
+    if any(quota.queued):
+        yield f"tickets left in the queues: {quota.queued}"
+    timers = [handle for handle in loop._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]
+    if ours := [repr(handle) for handle in timers if "aiohttp/" not in repr(handle)]:
+        yield f"timers left: {ours[:3]}"
+
+
+def open_descriptors() -> int:
+    """Return how many files and sockets this process has open, 0 where the system does not tell."""
+    folder = Path("/proc/self/fd")
+    return len(list(folder.iterdir())) if folder.exists() else 0
+
+
+class LogChecks(logging.Handler):
+    """Looks for secrets and errors in what is logged."""
+
+    def __init__(self, found: Callable[[str], None]) -> None:
+        super().__init__(logging.DEBUG)
+        self._found = found
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Look at one record."""
+        if secrets_in(*texts_of(record)):
+            self._found(f"a secret in a record of {record.name}")
+        elif record.levelno >= logging.ERROR:
+            trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
+            self._found(f"logged as an error by {record.name}: {record.getMessage()} {trace[-_SHOWN_TRACEBACK:]}")
