@@ -19,13 +19,13 @@ def spawn(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
 
 
 async def finish(tasks: Iterable[asyncio.Task[Any]], timeout: float) -> None:
-    """Give tasks `timeout` seconds to end, then cancel them and wait until they have ended."""
+    """Give tasks `timeout` seconds to end, then cancel them and give them as long again."""
     if pending := set(tasks):
         _, pending = await asyncio.wait(pending, timeout=timeout)
     for task in pending:
         task.cancel()
     if pending:
-        await asyncio.wait(pending)
+        await asyncio.wait(pending, timeout=timeout)
 
 
 async def wait_until_set(event: asyncio.Event, timeout: float) -> None:

@@ -133,7 +133,7 @@ class ActivitySession:
 
     @classmethod
     def from_env(cls, token: str | Callable[[], Awaitable[str]] | TokenSource | None = None, **options: Any) -> Self:
-        """Make a session from CCACTIVITY_ACCESS_TOKEN and, if it is set, CCACTIVITY_API_BASE_URL.
+        """Make a session from CCACTIVITY_ACCESS_TOKEN and, if it is set, CCACTIVITY_BASE_URL.
 
         `token` and `options` are those of the class; a `token` takes the place of the variable. Raises ValueError
         naming the variable that is missing.
@@ -141,7 +141,7 @@ class ActivitySession:
         token = token or os.environ.get("CCACTIVITY_ACCESS_TOKEN", "").strip()
         if not token:
             raise ValueError("set CCACTIVITY_ACCESS_TOKEN to an access token of the Constant Contact V3 API")
-        base_url = os.environ.get("CCACTIVITY_API_BASE_URL", "").strip()
+        base_url = os.environ.get("CCACTIVITY_BASE_URL", "").strip()
         if base_url:
             options.setdefault("base_url", base_url)
         return cls(token, **options)

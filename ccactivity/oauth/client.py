@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_POLL_INTERVAL_S", "DeviceCode", "GrantedTokens", "OAuthClient"]
 
 MAX_POLL_INTERVAL_S: Final = 60.0
-_BASE_URL: Final = "https://authz.constantcontact.com/oauth2/default/v1"
+_OAUTH_BASE_URL: Final = "https://authz.constantcontact.com/oauth2/default/v1"
 _SCOPES: Final = ("contact_data", "campaign_data")
 _DEVICE_GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:device_code"
 _MIN_POLL_INTERVAL_S: Final = 1.0
@@ -92,7 +92,7 @@ class OAuthClient:
         client_secret: str | None = None,
         *,
         scopes: Iterable[str] = _SCOPES,
-        base_url: str = _BASE_URL,
+        base_url: str = _OAUTH_BASE_URL,
         token_url: str | None = None,
         authorize_url: str | None = None,
         device_url: str | None = None,
