@@ -95,7 +95,7 @@ async def test_callable_is_asked_once() -> None:
     assert ["canary-secret-1"] * 3 == tokens
 
 
-async def test_callable_is_asked_after_a_refusal() -> None:
+async def test_callable_is_asked_after_a_report() -> None:
     """When the current token is refused, the callable is asked for another one."""
     call, _ = counted(["canary-secret-1", "canary-secret-2"])
     source = source_of(call)
@@ -104,8 +104,8 @@ async def test_callable_is_asked_after_a_refusal() -> None:
     assert "canary-secret-2" == await source.access_token()
 
 
-async def test_late_refusal() -> None:
-    """The refusal of a token that is not current any more is no reason to ask for another one."""
+async def test_late_report() -> None:
+    """A refused token that is not current any more is no reason to ask for another one."""
     call, asked = counted(["canary-secret-1", "canary-secret-2"])
     source = source_of(call)
     for _ in range(3):
@@ -141,8 +141,8 @@ async def test_callable_that_fails() -> None:
     assert TOKEN == await source.access_token()
 
 
-async def test_failed_renewal() -> None:
-    """When asking for another token fails, the current one stays, and the next refusal asks again."""
+async def test_failed_refresh() -> None:
+    """When asking for another token fails, the current one stays, and the next report asks again."""
     outcomes: list[Any] = ["canary-secret-1", TokenError("the identity provider is down"), "canary-secret-2"]
 
     async def call() -> str:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import pytest
+from support.limiters import RecordingLimiter
 
 from ccactivity.api.auth import Authenticator
 from ccactivity.api.client import ApiClient
@@ -25,9 +26,7 @@ from ccactivity.errors import (
     ThrottledError,
     TransportError,
 )
-from ccactivity.ratelimit.limiter import Permit, PermitResult, QuotaLimiter
-from ccactivity.ratelimit.quota import Budget, Quota
-from ccactivity.testing import utc_now
+from ccactivity.ratelimit.limiter import PermitResult
 from ccactivity.tokens import TokenSource, source_of
 
 TOKEN = "canary-secret-token"
@@ -68,30 +67,6 @@ class FakeTransport:
 
     async def aclose(self) -> None:
         self.closed = True
-
-
-class RecordingLimiter:
-    """Grants at once. `results`: what became of each permit."""
-
-    def __init__(self) -> None:
-        self.results: list[PermitResult] = []
-        self.pauses: list[float] = []
-
-    def permit(self, *, expires_in: float = 1.0, waited: bool = False) -> Permit:
-        def settled(result: PermitResult, pause: float, _server_time: object) -> None:
-            self.results.append(result)
-            self.pauses.append(pause)
-
-        return Permit(settled, expires_at=asyncio.get_running_loop().time() + expires_in, waited=waited)
-
-    async def acquire(self, *, background: bool) -> Permit:
-        return self.permit()
-
-    def budget(self) -> Budget:
-        return Budget(500.0, 0.0)
-
-    def quota_exceeded_error(self) -> QuotaExceededError:
-        return QuotaLimiter(Quota(), utc_now).quota_exceeded_error()
 
 
 def client_of(
