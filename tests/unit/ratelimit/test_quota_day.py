@@ -66,6 +66,18 @@ def test_refund_of_yesterday() -> None:
     assert [0, 1] == [spent(quota, wall) for wall in (NOON, MIDNIGHT)]
 
 
+def test_refund_of_a_day_that_is_forgotten() -> None:
+    """A grant that is given back after the clock was set ahead by days is taken off none of them."""
+    quota = Quota()
+    grant = take(quota, 0)
+    walls = [NOON + timedelta(days=day) for day in range(1, 5)]
+    for number, wall in enumerate(walls):
+        take(quota, 10.0 * (number + 1), wall)
+    quota.refund(grant)
+
+    assert [1, 1, 1] == [spent(quota, wall) for wall in walls[1:]]
+
+
 @pytest.mark.parametrize(
     ("sent_at", "back_at", "yesterday", "today"),
     [
