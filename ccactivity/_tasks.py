@@ -64,7 +64,7 @@ class SingleFlight(Generic[T]):
             await asyncio.wait([self._task])
 
     async def aclose(self, timeout: float) -> None:
-        """Give a run that is under way `timeout` seconds to end, then cancel it and wait until it has ended."""
+        """Give a run that is under way `timeout` seconds to end, then cancel it."""
         await finish([] if self._task is None else [self._task], timeout)
 
     def _done(self, task: asyncio.Task[T]) -> None:

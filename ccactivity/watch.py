@@ -20,7 +20,7 @@ import attrs
 from ._validation import check_number
 from .api.endpoint import check_id
 from .errors import BatchError, CCActivityError, WatchTimeoutError
-from .models import Activity
+from .models import TERMINAL_STATES, Activity
 from .polling.hub import Hub, ResumePoint, SnapshotQueue
 
 __all__ = ["BatchResult", "BatchWatch", "Watch"]
@@ -135,10 +135,10 @@ class _WatchBase:
         queue = self._subscription.queue
         if not self._over and queue.pending:
             snapshot = queue.take()
-            if snapshot.activity_id in queue.unfinished:
-                self._subscription.unfinished[snapshot.activity_id] = snapshot
-            else:
+            if snapshot.state in TERMINAL_STATES:
                 self._subscription.unfinished.pop(snapshot.activity_id, None)
+            else:
+                self._subscription.unfinished[snapshot.activity_id] = snapshot
             return snapshot
         error = None if self._over else queue.aborted or self._conclusion()
         await self._end()

@@ -13,12 +13,12 @@ import pytest
 
 import ccactivity
 
-ROOMS = ("ccactivity.api", "ccactivity.polling", "ccactivity.ratelimit")  # packages that export nothing themselves
+PACKAGES = ("ccactivity.api", "ccactivity.polling", "ccactivity.ratelimit")  # packages that export nothing themselves
 # The command line needs an extra; everything else can be imported wherever the library can.
 MODULES = [
     importlib.import_module(found.name)
     for found in pkgutil.walk_packages(ccactivity.__path__, "ccactivity.")
-    if found.name not in ROOMS and not re.search(r"\.(cli|__main__|pytest_plugin)\b", found.name)
+    if found.name not in PACKAGES and not re.search(r"\.(cli|__main__|pytest_plugin)\b", found.name)
 ]
 NAMED = {
     "errors": None,  # everything that the module exports
@@ -80,21 +80,21 @@ def test_docstrings(module: ModuleType) -> None:
     assert [] == silent
 
 
-@pytest.mark.parametrize("floor", NAMED)
-def test_public_names(floor: str) -> None:
+@pytest.mark.parametrize("name", NAMED)
+def test_public_names(name: str) -> None:
     """Every public class is there at the top level, and is the same one."""
-    module = importlib.import_module(f"ccactivity.{floor}")
-    names = NAMED[floor] or set(module.__all__)
+    module = importlib.import_module(f"ccactivity.{name}")
+    names = NAMED[name] or set(module.__all__)
 
     assert set() == names - set(ccactivity.__all__)
-    assert [] == [name for name in names if getattr(ccactivity, name) is not getattr(module, name)]
+    assert [] == [each for each in names if getattr(ccactivity, each) is not getattr(module, each)]
 
 
 def test_nothing_else() -> None:
     """The top level exports exactly the public names and the version; what it imports it exports."""
     expected = {"__version__"}
-    for floor, names in NAMED.items():
-        expected |= names or set(importlib.import_module(f"ccactivity.{floor}").__all__)
+    for name, names in NAMED.items():
+        expected |= names or set(importlib.import_module(f"ccactivity.{name}").__all__)
     tools = {"TYPE_CHECKING", "import_module"}  # with which it imports the others when they are first asked for
     shown = {name for name in dir(ccactivity) if not isinstance(getattr(ccactivity, name), ModuleType)}
 

@@ -39,7 +39,7 @@ class Request:
     scope: Scope | None = CONTACT_DATA
     method: str = "GET"
     body: bytes | None = attrs.field(default=None, repr=False)
-    idempotent: bool = True
+    idempotent: bool = False
 
     @property
     def path(self) -> str:

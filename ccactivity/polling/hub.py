@@ -200,7 +200,7 @@ class Hub:
 
     def abort(self, error: Exception) -> None:
         """Nothing can be followed any more: end every watch with an error, once."""
-        queues = {queue for topic in self._topics.values() for queue in topic.subscribers}
+        queues = dict.fromkeys(queue for topic in self._topics.values() for queue in topic.subscribers)
         for activity_id in tuple(self._topics):
             self._source.remove(activity_id)
         self._topics.clear()

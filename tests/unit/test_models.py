@@ -12,8 +12,8 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.bodies import COUNTERS, noticing_decoder
 
-from ccactivity.api.decoding import Decoder
 from ccactivity.errors import ActivityFailedError
 from ccactivity.models import (
     TERMINAL_STATES,
@@ -22,16 +22,6 @@ from ccactivity.models import (
     ActivityStatus,
     SendRecord,
     SendStatus,
-)
-
-COUNTERS = (
-    "items_total_count",
-    "items_completed_count",
-    "person_count",
-    "error_count",
-    "correctable_count",
-    "cannot_add_to_list_count",
-    "list_count",
 )
 
 words = st.text(max_size=20)
@@ -358,24 +348,22 @@ def plain(value: Any) -> bool:
 @given(snapshot=activities)
 def test_activity_round_trip(snapshot: Activity) -> None:
     """What `as_dict` gives is plain JSON data, and is read as the same activity, without a complaint."""
-    notices: list[tuple[str, object]] = []
-    reader = Decoder(lambda *notice: notices.append(notice))
+    decoder, notices = noticing_decoder()
     data = snapshot.as_dict()
 
     assert plain(data)
-    assert snapshot == reader.decode_activity(json.dumps(data).encode(), snapshot.activity_id)
+    assert snapshot == decoder.decode_activity(json.dumps(data).encode(), snapshot.activity_id)
     assert [] == [field for field, _ in notices if field != "state"]
 
 
 @given(record=sends)
 def test_send_round_trip(record: SendRecord) -> None:
     """What `as_dict` gives is plain JSON data, and is read again as the same send, without a complaint."""
-    notices: list[tuple[str, object]] = []
-    reader = Decoder(lambda *notice: notices.append(notice))
+    decoder, notices = noticing_decoder()
     data = record.as_dict()
 
     assert plain(data)
-    assert [record] == reader.decode_send_history(json.dumps([data]).encode())
+    assert [record] == decoder.decode_send_history(json.dumps([data]).encode())
     assert [] == [field for field, _ in notices if field != "send_status"]
 
 

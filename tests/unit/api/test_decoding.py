@@ -1,4 +1,4 @@
-"""Replies in, value by value: whatever a field holds, its row is read, and what was lost is noticed."""
+"""Bodies into models, value by value: whatever a field holds, its row is read, and what was lost is noticed."""
 
 from __future__ import annotations
 
@@ -11,175 +11,39 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.bodies import COUNTERS, QUIET, json_values, noticing_decoder, packed
+from support.vendor_samples import (
+    ACTIVITY_SAMPLE,
+    FIRST_SEND_SAMPLE,
+    LIST_SAMPLE,
+    MOMENT,
+    SAMPLED,
+    SENDS_SAMPLE,
+    SENT,
+    SENT_TO_NOBODY,
+)
 
-from ccactivity.api.decoding import Decoder
 from ccactivity.errors import DecodeError
 from ccactivity.models import Activity, ActivityState, ActivityStatus, SendRecord, SendStatus
 
-# The samples of the vendor's two pages, letter for letter: what users paste first. Each contradicts itself:
-# a state for a date, an id that is no UUID, a typo, a history without its brackets.
-ACTIVITY_SAMPLE = """\
-{
-"activity_id": "04fe9a-a579-43c5-bb1a-58ed29bf0a6a",
-"state": "initialized",
-"started_at": "completed",
-"completed_at": "2016-01-23T13:48:44.108Z",
-"created_at": "2016-01-23T13:48:44.108Z",
-"updated_at": "2016-01-23T13:48:44.108Z",
-"source_file_name": "2016-21-04-contact_import.xls",
-"percent_done": 75,
-"activity_errors": [
-"Message describing the error condition."
-],
-"status": {
-"items_total_count": 2200,
-"items_completed_count": 2100,
-"person_count": 8750,
-"error_count": 0,
-"correctable_count": 0,
-"cannot_add_to_list_count": 0,
-"list_count": 3
-},
-"_links": {
-"self": {
-"href": "/v3/activities/{actvity_id}"
-}
-}
-}"""
-LIST_SAMPLE = """\
-{
-"activities": [
-{
-"activity_id": "{activity_id}",
-"state": "initialized",
-"started_at": "completed",
-"completed_at": "2016-01-23T13:48:44.108Z",
-"created_at": "2016-01-23T13:48:44.108Z",
-"updated_at": "2016-01-23T13:48:44.108Z",
-"source_file_name": "2016-21-04-contact_import.xls",
-"percent_done": 75,
-"activity_errors": [
-"Message describing the error condition."
-],
-"status": {
-"items_total_count": 2200,
-"items_completed_count": 2100,
-"person_count": 8750,
-"error_count": 0,
-"correctable_count": 0,
-"cannot_add_to_list_count": 0,
-"list_count": 3
-},
-"_links": {
-"self": {
-"href": "/v3/activities/{activity_id}"
-}
-}
-}
-],
-"_links": {
-"next": {
-"href": "/v3/activities/{actvity_id}"
-}
-}
-}"""
-FIRST_SEND_SAMPLE = """\
-{
-"send_id": 1,
-"contact_list_ids": [
-"f4ab800a-5adf-11e9-ba6a-fa163e6b01c1"
-],
-"count": 2,
-"run_date": "2019-04-18T20:03:08.000Z",
-"send_status": "COMPLETED",
-"reason_code": 0
-}"""
-SENDS_SAMPLE = (
-    FIRST_SEND_SAMPLE
-    + """,
-{
-"send_id": 2,
-"contact_list_ids": [
-"f4ab800a-5adf-11e9-ba6a-fa163e6b01c1"
-],
-"count": 0,
-"run_date": "2019-05-07T14:42:57.000Z",
-"send_status": "COMPLETED",
-"reason_code": 12
-}"""
-)
-MOMENT = datetime(2016, 1, 23, 13, 48, 44, 108_000, tzinfo=UTC)
-SAMPLED = Activity(
-    activity_id="04fe9a-a579-43c5-bb1a-58ed29bf0a6a",
-    state=ActivityState.INITIALIZED,
-    started_at=None,
-    completed_at=MOMENT,
-    created_at=MOMENT,
-    updated_at=MOMENT,
-    source_file_name="2016-21-04-contact_import.xls",
-    percent_done=75,
-    activity_errors=("Message describing the error condition.",),
-    status=ActivityStatus(
-        items_total_count=2200,
-        items_completed_count=2100,
-        person_count=8750,
-        error_count=0,
-        correctable_count=0,
-        cannot_add_to_list_count=0,
-        list_count=3,
-    ),
-    self_url="/v3/activities/{actvity_id}",
-)
-SENT = SendRecord(
-    send_id=1,
-    contact_list_ids=("f4ab800a-5adf-11e9-ba6a-fa163e6b01c1",),
-    count=2,
-    run_date=datetime(2019, 4, 18, 20, 3, 8, tzinfo=UTC),
-    send_status=SendStatus.COMPLETED,
-    reason_code=0,
-)
-SENT_TO_NOBODY = attrs.evolve(
-    SENT, send_id=2, count=0, run_date=datetime(2019, 5, 7, 14, 42, 57, tzinfo=UTC), reason_code=12
-)
-
 STAMPS = ("created_at", "started_at", "updated_at", "completed_at")
-COUNTERS = tuple(field.name for field in attrs.fields(ActivityStatus))
 FIELDS = (*STAMPS, "state", "source_file_name", "percent_done", "activity_errors", "status", "_links", "raw")
 SENT_IDS = ("send_id", "contact_list_ids", "contact_lists_ids", "segment_ids")
 SEND_FIELDS = (*SENT_IDS, "count", "run_date", "send_status", "reason_code", "raw")
 
-json_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text()
-    | st.sampled_from(["1", "75.0", "None", "1e999", "9" * 30, "2016-01-23T13:48:44Z", "2016-01-23T", "+00:00"]),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text() | st.sampled_from(COUNTERS), inner),
-    max_leaves=6,
-)
-
 
 class Read:
-    """A reader that remembers what it was told of."""
+    """A decoder that remembers what it noticed."""
 
     def __init__(self) -> None:
-        self.notices: list[tuple[str, object]] = []
-        self.reader = Decoder(lambda field, value: self.notices.append((field, value)))
+        self.decoder, self.notices = noticing_decoder()
 
     def activity(self, **fields: Any) -> Activity:
-        return self.reader.decode_activity(packed({"activity_id": "a", **fields}), "a")
+        return self.decoder.decode_activity(packed({"activity_id": "a", **fields}), "a")
 
     def send(self, **fields: Any) -> SendRecord:
-        (record,) = self.reader.decode_send_history(packed([fields]))
+        (record,) = self.decoder.decode_send_history(packed([fields]))
         return record
-
-
-QUIET = Decoder(lambda _field, _value: None)
-
-
-def packed(data: Any) -> bytes:
-    return json.dumps(data).encode()
 
 
 # --- the vendor's samples -----------------------------------------------------------------------------------
@@ -188,7 +52,7 @@ def packed(data: Any) -> bytes:
 def test_activity_sample() -> None:
     """The vendor's sample of an activity is read, though it started at "completed"."""
     read = Read()
-    activity = read.reader.decode_activity(ACTIVITY_SAMPLE.encode(), SAMPLED.activity_id)
+    activity = read.decoder.decode_activity(ACTIVITY_SAMPLE.encode(), SAMPLED.activity_id)
 
     assert SAMPLED == activity
     assert json.loads(ACTIVITY_SAMPLE) == activity.raw
@@ -222,7 +86,7 @@ def test_send_history_sample(body: str, records: list[SendRecord]) -> None:
     """The vendor's sample of a send history is read with and without its brackets, and a single send too."""
     read = Read()
 
-    assert records == read.reader.decode_send_history(body.encode())
+    assert records == read.decoder.decode_send_history(body.encode())
     assert [] == read.notices
 
 
@@ -574,27 +438,55 @@ def test_lost_value_is_noticed(field: str, value: Any) -> None:
     assert [field] == [name for name, _ in read.notices]
 
 
-def test_what_was_read_is_of_the_very_class_and_frozen() -> None:
-    activity = QUIET.decode_activity(ACTIVITY_SAMPLE.encode(), SAMPLED.activity_id)
-    (record,) = QUIET.decode_send_history(FIRST_SEND_SAMPLE.encode())
-    values: list[Any] = [activity, activity.status, record]
-    assert [type(value) for value in values] == [Activity, ActivityStatus, SendRecord]
-    for value in values:
-        assert attrs.evolve(value) == value
-        assert hash(value) == hash(attrs.evolve(value))
-        with pytest.raises(attrs.exceptions.FrozenInstanceError):
-            value.count = 1
-        with pytest.raises(attrs.exceptions.FrozenInstanceError):
-            del value.raw
+AS_READ = QUIET.decode_activity(ACTIVITY_SAMPLE.encode(), SAMPLED.activity_id)
+(SENT_AS_READ,) = QUIET.decode_send_history(FIRST_SEND_SAMPLE.encode())
 
 
-def test_timestamps_are_remembered_but_not_without_end() -> None:
-    read = Read()
-    for second in range(5_000):
-        moment = MOMENT + timedelta(seconds=second)
-        assert moment == read.activity(created_at=moment.isoformat()).created_at
-    longest = "2016-01-23T13:48:44." + "1" * 10_000 + "Z"
-    read.activity(created_at=longest)
-    remembered = read.reader._timestamps
-    assert len(remembered) <= 2048
-    assert longest not in remembered
+@pytest.mark.parametrize(
+    ("cls", "value"), [(Activity, AS_READ), (ActivityStatus, AS_READ.status), (SendRecord, SENT_AS_READ)]
+)
+def test_what_was_read_is_a_value(cls: type[Any], value: Any) -> None:
+    """What was read is of the very class of models, equal to what is made by hand, hashable and frozen."""
+    made = attrs.evolve(value)
+
+    assert cls is type(value)
+    assert (made, hash(made)) == (value, hash(value))
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        value.count = 1
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        del value.raw
+
+
+# --- what is read again and again -----------------------------------------------------------------------------------
+
+
+def stamp(read: Read, text: str) -> datetime | None:
+    return read.activity(created_at=text).created_at
+
+
+def test_a_timestamp_is_read_once() -> None:
+    """The same timestamp, row after row, is the same object: it is parsed once."""
+    read, text = Read(), "2016-01-23T13:48:44.108Z"
+
+    assert stamp(read, text) is stamp(read, text)
+
+
+def test_timestamps_are_not_kept_without_end() -> None:
+    """After thousands of other timestamps one is parsed anew, and is the same instant."""
+    read, text = Read(), "2016-01-23T13:48:44.108Z"
+    first = stamp(read, text)
+    others = [MOMENT + timedelta(seconds=second) for second in range(1, 5_000)]
+    seen = [stamp(read, other.isoformat()) for other in others]
+    again = stamp(read, text)
+
+    assert others == seen
+    assert (first, False) == (again, first is again)
+
+
+def test_long_timestamps_are_not_kept() -> None:
+    """A timestamp as long as somebody likes is read, and not kept."""
+    read, text = Read(), "2016-01-23T13:48:44." + "1" * 10_000 + "Z"
+    first, second = stamp(read, text), stamp(read, text)
+
+    assert (first, False) == (second, first is second)
+    assert first is not None

@@ -1,49 +1,54 @@
-"""Replies in: how each is classified, which bodies are understood at all, and what a page holds."""
+"""What came of a request: how each reply is classified, what its error says, and which errors may pass."""
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.bodies import NESTED, json_values, packed
 
-from ccactivity._text import escape
-from ccactivity.api.decoding import Decoder
 from ccactivity.api.endpoint import Endpoint
 from ccactivity.api.messages import Reply, Request
 from ccactivity.api.operations import get_activity, get_send_history, list_activities
-from ccactivity.api.outcome import OutcomeKind, classify, error_from
+from ccactivity.api.outcome import (
+    BodyTooLargeError,
+    NotSentError,
+    OutcomeKind,
+    UntrustedServerError,
+    classify,
+    error_from,
+    is_rejection,
+    is_transient,
+)
 from ccactivity.errors import (
     AuthenticationError,
     BadRequestError,
+    BatchError,
+    CCActivityError,
     DecodeError,
+    LoginFailedError,
     NotFoundError,
+    PagingError,
     PermissionDeniedError,
+    QuotaExceededError,
+    ReauthorizationRequiredError,
     ResponseError,
     ServerError,
+    SessionClosedError,
     ThrottledError,
+    TokenError,
+    TokenStoreError,
+    TransportError,
+    UnsafeLinkError,
 )
+from ccactivity.models import Activity, ActivityExpiredError, ActivityFailedError, WatchTimeoutError
 
-DECODER = Decoder(lambda _field, _value: None)
 API = Endpoint.parse("https://api.cc.email/v3")
 ASKED = get_activity(API, "04fe9a")
-NESTED = b"[" * 100_000 + b"]" * 100_000
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=6,
-)
-
-
-def packed(data: Any) -> bytes:
-    return json.dumps(data).encode()
-
-
-# --- classification -----------------------------------------------------------------------------------------
+# --- classification -------------------------------------------------------------------------------------------------
 
 THROTTLED = b'{"error_key":"throttled","error_message":"Too Many Requests"}'
 EXCEEDED = b'{"error_key":"quota_exceeded","error_message":"Limit Exceeded"}'
@@ -88,6 +93,9 @@ def test_kind_of_outcome(status: int, kind: OutcomeKind, body: bytes) -> None:
 def test_kinds_of_429(body: bytes, kind: OutcomeKind) -> None:
     """A 429 that says `throttled` or `quota_exceeded` means that; one that says neither is another kind."""
     assert kind is classify(Reply(429, body=body)).kind
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -204,9 +212,94 @@ def test_request_id(headers: dict[str, str], request_id: str | None) -> None:
     assert request_id == error_from(ASKED, classify(Reply(500, headers))).request_id
 
 
-def test_reply_does_not_show_its_body() -> None:
-    """The repr of a reply leaves its body out: it may be large, and hold anything."""
-    assert "words" not in repr(Reply(200, body=b"words"))
+# --- which errors may pass ------------------------------------------------------------------------------------------
+
+ACTIVITY = Activity(activity_id="a", state="failed")
+
+
+def answered(status: int) -> ResponseError:
+    return error_from(ASKED, classify(Reply(status)))
+
+
+def unanswered(kind: type[TransportError]) -> TransportError:
+    return kind("why", method="GET", path="/v3/activities")
+
+
+@pytest.mark.parametrize(
+    ("error", "transient", "rejection"),
+    [
+        (unanswered(TransportError), True, False),
+        (unanswered(NotSentError), True, False),
+        (unanswered(UntrustedServerError), False, False),
+        (DecodeError("no JSON"), True, False),
+        (BodyTooLargeError("too large"), True, False),
+        *((answered(status), True, False) for status in (500, 502, 503, 504, 599)),
+        *((answered(status), True, False) for status in (408, 425, 429)),
+        *((answered(status), False, True) for status in (400, 403, 404, 405, 409, 410, 422, 451)),
+        (answered(401), False, False),  # it is about who asks
+        (QuotaExceededError("spent", resets_at=datetime(2026, 1, 2, tzinfo=UTC)), False, False),
+        (UnsafeLinkError("it leads away", link="//evil"), False, False),
+        (PagingError("a circle"), False, False),
+        (ActivityFailedError(ACTIVITY), False, False),
+        (ActivityExpiredError(ACTIVITY), False, False),
+        (WatchTimeoutError("a", ACTIVITY, 1.0), False, False),
+        (BatchError.of({"a": answered(503)}), False, False),
+        (TokenError("no token"), False, False),
+        (LoginFailedError("denied"), False, False),
+        (ReauthorizationRequiredError("log in again"), False, False),
+        (TokenStoreError("garbage"), False, False),
+        (SessionClosedError("closed"), False, False),
+        (CCActivityError("anything"), False, False),
+        (TimeoutError(), False, False),
+        (ValueError(), False, False),
+    ],
+    ids=lambda value: f"{type(value).__name__} {getattr(value, 'status', '')}" if isinstance(value, Exception) else "",
+)
+def test_which_errors_may_pass(error: Exception, transient: bool, rejection: bool) -> None:
+    """An error is transient (the next request may be answered), a rejection (it would be rejected again), or neither:
+    then it is not about what was asked.
+    """
+    assert (transient, rejection) == (is_transient(error), is_rejection(error))
+
+
+@given(status=st.integers(300, 599))
+def test_errors_agree_with_outcomes(status: int) -> None:
+    """Whether the error of a reply may pass is what the reply was classified as."""
+    error, kind = answered(status), classify(Reply(status)).kind
+
+    assert is_transient(error) is (kind in (OutcomeKind.TRANSIENT, OutcomeKind.TOO_MANY_REQUESTS))
+    assert not (is_transient(error) and is_rejection(error))
+
+
+# --- headers --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("7", 7.0),
+        ("0", 0.0),
+        ("999999999", 999_999_999.0),
+        ("1000000000", 0.0),
+        ("", 0.0),
+        ("-1", 0.0),
+        ("1.5", 0.0),
+        ("1e9", 0.0),
+        ("\u0667", 0.0),
+        ("soon", 0.0),
+        ("Sat, 23 Jan 2016 13:48:44 GMT", 0.0),
+        (None, 0.0),
+    ],
+)
+def test_retry_after(value: str | None, seconds: float) -> None:
+    """A Retry-After header in plain seconds is that many; there is none in anything else."""
+    assert seconds == classify(Reply(429, {} if value is None else {"retry-after": value})).retry_after
+
+
+@given(value=st.text() | st.text("0123456789+-.e", max_size=12))
+def test_any_retry_after(value: str) -> None:
+    """Any Retry-After header is a number of seconds that is not negative."""
+    assert 0.0 <= classify(Reply(503, {"retry-after": value})).retry_after < 1e9
 
 
 @pytest.mark.parametrize(
@@ -262,266 +355,3 @@ def test_any_date(date: str) -> None:
     moment = classify(Reply(200, {"date": date})).server_time
 
     assert moment is None or moment.tzinfo is not None
-
-
-@pytest.mark.parametrize(
-    ("text", "cleaned"),
-    [
-        ("Forbidden", "Forbidden"),
-        ("Größe 5 €", "Größe 5 €"),
-        ("two\nlines\r\n", "two\\nlines\\r\\n"),
-        ("\x1b[31mred", "\\x1b[31mred"),
-        ("\u202egnp.exe", "\\u202egnp.exe"),
-        ("\x00\ud800", "\\x00\\ud800"),
-        ("12345678901234567890", "12345678901234567890"),
-        ("12345678901234567890!", "12345678901234567890..."),
-    ],
-)
-def test_clean(text: str, cleaned: str) -> None:
-    """What could confuse a terminal is escaped, what is printable stays, and the end is cut off."""
-    assert cleaned == escape(text, 20)
-
-
-@given(text=st.text(st.characters()), most=st.integers(0, 50))
-def test_clean_anything(text: str, most: int) -> None:
-    """Cleaned text can be printed, written as UTF-8, and is bounded."""
-    cleaned = escape(text, most)
-
-    assert cleaned.isprintable()
-    assert cleaned == cleaned.encode().decode()
-    assert len(cleaned) <= most * 10 + 3
-
-
-# --- requests out -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("request_", "target"),
-    [
-        (list_activities(API, limit=500), "/v3/activities?limit=500"),
-        (list_activities(API, limit=1, state="timed_out"), "/v3/activities?limit=1&state=timed_out"),
-        (get_activity(API, "04fe9a"), "/v3/activities/04fe9a"),
-        (get_send_history(API, "04fe9a"), "/v3/emails/activities/04fe9a/send_history"),
-        (get_activity(Endpoint.parse("http://localhost:8080"), "04fe9a"), "/activities/04fe9a"),
-    ],
-)
-def test_request(request_: Request, target: str) -> None:
-    """The three questions are GETs below the base URL."""
-    assert ("GET", target) == (request_.method, request_.target)
-
-
-# --- bodies that cannot be understood -----------------------------------------------------------------------
-
-
-NO_JSON: list[Any] = [
-    b"",
-    b" \n",
-    b"<html><body>Down for maintenance</body></html>",
-    b'{"activities": [',
-    b'{"activity_id": "a"',
-    b"{'activity_id': 'a'}",
-    b"\xff\xfe\xfd",
-    b'{"activity_id": "\xff"}',
-    b"\x1f\x8b\x08\x00",
-    pytest.param(NESTED, id="nested"),
-    b"None",
-    b'{"activity_id": "a"} trailing',
-    b'{"activity_id": "a"},',
-    b'[{"send_id": 1}], [{"send_id": 2}]',
-]
-OTHER_JSON = [
-    b"null",
-    b"true",
-    b"5",
-    b'"a"',
-    b"{}",
-    b'[["a"]]',
-    b'{"activity_id": null}',
-    b'{"activity_id": 5}',
-]
-OTHER_JSON += [
-    b'{"activity_id": ""}',
-    b'{"activity_id": ["a"]}',
-    b'{"error_key": "throttled"}',
-    b'{"message": "x"}',
-]
-
-
-@pytest.mark.parametrize("body", [*NO_JSON, *OTHER_JSON, b"[]", b'{"activity_id": "b"}', b'[{"activity_id": "a"}]'])
-def test_no_activity(body: bytes) -> None:
-    """What is no object with the id that was asked for is a DecodeError, never an activity."""
-    with pytest.raises(DecodeError) as caught:
-        DECODER.decode_activity(body, "a")
-
-    assert caught.value.excerpt.isprintable()
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        *NO_JSON,
-        *OTHER_JSON,
-        b"[]",
-        b'{"activity_id": "a", "state": "completed"}',
-        b'[{"activity_id": "a"}]',
-        b'{"activities": null}',
-        b'{"activities": {}}',
-        b'{"activities": "a"}',
-        b'{"activities": [{}]}',
-        b'{"activities": [null, 5, "a", [], {"activity_id": null}, {"activity_id": 7}, {"activity_id": ""}]}',
-    ],
-)
-def test_no_page(body: bytes) -> None:
-    """What has no list of activities, or one in which nothing is an activity, is a DecodeError, no end."""
-    with pytest.raises(DecodeError) as caught:
-        DECODER.decode_page(body)
-
-    assert caught.value.excerpt.isprintable()
-
-
-@pytest.mark.parametrize("body", [*NO_JSON, *OTHER_JSON, b"[5]", b'["a"]', b'1, {"send_id": 1}'])
-def test_no_send_history(body: bytes) -> None:
-    """What is neither a list of objects nor a single send is a DecodeError, never an empty history."""
-    with pytest.raises(DecodeError) as caught:
-        DECODER.decode_send_history(body)
-
-    assert caught.value.excerpt.isprintable()
-
-
-@pytest.mark.parametrize(
-    ("body", "problem"),
-    [
-        (b"", "an empty body"),
-        (b"  ", "an empty body"),
-        (b"<html>", "no JSON"),
-        (b"{} {}", "more than one JSON value"),
-        (b"[]", "no activity"),
-        (b'{"activity_id": "b"}', "another activity than the one asked for"),
-    ],
-)
-def test_problem(body: bytes, problem: str) -> None:
-    """A DecodeError says what is wrong with the body."""
-    with pytest.raises(DecodeError) as caught:
-        DECODER.decode_activity(body, "a")
-
-    assert problem == caught.value.problem
-
-
-@given(body=st.binary(min_size=1).map(lambda body: b"<" + body * 100))
-def test_excerpt(body: bytes) -> None:
-    """A DecodeError quotes the beginning of the body, short and escaped."""
-    with pytest.raises(DecodeError) as caught:
-        DECODER.decode_activity(body, "a")
-
-    assert "<" == caught.value.excerpt[1]
-    assert len(caught.value.excerpt) < 1_000
-    assert str(caught.value).isprintable()
-
-
-@given(body=st.binary() | json_values.map(packed) | st.text().map(str.encode))
-def test_any_body(body: bytes) -> None:
-    """Any body is a value or a DecodeError, for each of the three questions."""
-    outcomes: list[object] = []
-    for read in (lambda: DECODER.decode_activity(body, "a"), lambda: DECODER.decode_page(body)):
-        try:
-            outcomes.append(read())
-        except DecodeError as error:
-            outcomes.append(error)
-    try:
-        outcomes += DECODER.decode_send_history(body)
-    except DecodeError as error:
-        outcomes.append(error)
-
-    assert None not in outcomes
-
-
-# --- pages --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("others", "following"),
-    [
-        ({}, None),
-        ({"_links": None}, None),
-        ({"_links": {}}, None),
-        ({"_links": []}, None),
-        ({"_links": {"next": None}}, None),
-        ({"_links": {"next": {}}}, None),
-        ({"_links": {"next": {"href": None}}}, None),
-        ({"_links": {"next": {"href": ""}}}, ""),
-        ({"_links": {"next": {"href": "/v3/activities?cursor=x"}}}, "/v3/activities?cursor=x"),
-        ({"_links": {"next": "/v3/activities?cursor=x"}}, "/v3/activities?cursor=x"),
-        ({"_links": {"next": {"href": 5}}}, 5),
-        ({"_links": {"next": []}}, []),
-        ({"_links": 5}, 5),
-        ({"_links": [{"rel": "next", "href": "/v3/x"}]}, [{"rel": "next", "href": "/v3/x"}]),
-    ],
-)
-def test_next(others: dict[str, Any], following: object) -> None:
-    """The next link is as it was sent, unchecked; None where there is none."""
-    assert following == DECODER.decode_page(packed({"activities": [], **others})).next
-
-
-def test_empty_page() -> None:
-    """A page without rows is a page."""
-    page = DECODER.decode_page(b'{"activities": []}')
-
-    assert ((), 0) == (page.activities, page.rows)
-
-
-@pytest.mark.parametrize("row", [None, 5, "a", [], {}, {"activity_id": None}, {"activity_id": 5}, {"activity_id": ""}])
-def test_row_that_is_no_activity(row: Any) -> None:
-    """A row that is no activity is left out and noticed; the others are there."""
-    notices: list[tuple[str, object]] = []
-    reader = Decoder(lambda field, value: notices.append((field, value)))
-    page = reader.decode_page(packed({"activities": [{"activity_id": "a"}, row, {"activity_id": "b"}]}))
-
-    assert ["a", "b"] == [activity.activity_id for activity in page.activities]
-    assert [("activities", row)] == notices
-    assert 3 == page.rows
-
-
-@pytest.mark.parametrize(
-    ("wanted", "ids"),
-    [
-        (None, ["a", "b", "c"]),
-        ({"b"}, ["b"]),
-        ({"c", "a"}, ["a", "c"]),
-        (["b", "b"], ["b"]),
-        ({"other"}, []),
-        (set(), []),
-    ],
-)
-def test_wanted(wanted: Any, ids: list[str]) -> None:
-    """Only the wanted rows of a page are read, in the page's order; all of them count."""
-    body = packed({"activities": [{"activity_id": activity_id} for activity_id in "abc"]})
-    page = DECODER.decode_page(body, wanted)
-
-    assert ids == [activity.activity_id for activity in page.activities]
-    assert 3 == page.rows
-
-
-def test_unwanted_rows_are_not_read() -> None:
-    """What is wrong with a row that nobody wants is not noticed: it is not read at all."""
-    notices: list[tuple[str, object]] = []
-    reader = Decoder(lambda field, value: notices.append((field, value)))
-    rows = [{"activity_id": activity_id, "percent_done": f"{activity_id}!"} for activity_id in "abc"]
-    reader.decode_page(packed({"activities": rows}), {"b"})
-
-    assert [("percent_done", "b!")] == notices
-
-
-@given(
-    rows=st.lists(
-        st.dictionaries(st.sampled_from(["activity_id", "state", "percent_done", "status", "_links"]), json_values),
-        max_size=5,
-    )
-)
-def test_any_wanted(rows: list[dict[str, Any]]) -> None:
-    """Asking for all the ids of a page one by one gives the same activities as reading the whole page."""
-    known = [{"activity_id": "known"}, *rows]
-    body = packed({"activities": known})
-    whole = DECODER.decode_page(body).activities
-    single = [activity for each in whole for activity in DECODER.decode_page(body, [each.activity_id]).activities]
-
-    assert set(whole) == set(single)

@@ -3,157 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
 
 import pytest
+from support.planner_world import (
+    FULL,
+    NOON,
+    World,
+    as_request,
+    as_sleep,
+    at,
+    fail,
+    next_request_at,
+    placement_of,
+    planner_of,
+    queued,
+    requests_of,
+    snapshot,
+)
 
-from ccactivity.models import Activity
 from ccactivity.polling.pacing import Pacing
 from ccactivity.polling.placement import ShownPage
 from ccactivity.polling.planner import FetchOne, FetchPage, Planner, SleepUntil
 from ccactivity.polling.tuning import Tuning
 from ccactivity.ratelimit.quota import Budget
-
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
-FULL = Budget(500.0, 0.2)
-
-
-def at(seconds: float) -> datetime:
-    return NOON + timedelta(seconds=seconds)
-
-
-def look(
-    key: str,
-    state: str = "processing",
-    percent: int | None = 10,
-    began: float = -60.0,
-    updated: float = 0.0,
-) -> Activity:
-    return Activity(
-        activity_id=key,
-        state=state,
-        percent_done=percent,
-        created_at=at(began - 10),
-        started_at=at(began),
-        updated_at=at(updated),
-    )
-
-
-def queued(key: str) -> Activity:
-    return Activity(activity_id=key, state="initialized", percent_done=0, created_at=NOON, updated_at=NOON)
-
-
-class World:
-    """Answers each action at once: the ids it lists (in pages of `per`), all of them at work, until told otherwise."""
-
-    def __init__(self, ids: Iterable[str], *, per: int = 500, pacing: Pacing | None = None) -> None:
-        self.planner = Planner(pacing or Pacing())
-        self.listed = list(ids)
-        self.per = per
-        self.states: dict[str, str] = {}
-        self.asked: list[tuple[float, FetchOne | FetchPage]] = []
-
-    @property
-    def actions(self) -> list[FetchOne | FetchPage]:
-        return [action for _, action in self.asked]
-
-    def watch_listed(self, *, max_staleness: float | None = None) -> None:
-        for key in self.listed:
-            self.planner.watch(key, 0.0, max_staleness=max_staleness)
-
-    def snapshot(self, key: str, now: float) -> Activity:
-        state = self.states.get(key, "processing")
-        return queued(key) if state == "initialized" else look(key, state, 10, -60.0, now)
-
-    def see(self, key: str, now: float, *, listed: bool) -> None:
-        if self.states.get(key) == "completed":
-            self.planner.on_terminal(self.snapshot(key, now), now)
-        else:
-            self.planner.on_activity(self.snapshot(key, now), now, at(now), listed=listed)
-
-    def answer(self, action: FetchOne | FetchPage, now: float) -> None:
-        if isinstance(action, FetchOne):
-            self.see(action.activity_id, now, listed=False)
-            return
-        rows = [key for key in self.listed if action.state in (None, self.states.get(key, "processing"))]
-        start = int(action.start.rsplit("=", 1)[1]) if action.start else 0
-        size = min(self.per, action.limit)
-        part = rows[start : start + size]
-        watched = [key for key in part if key in self.planner._placement.ids]
-        for key in watched:
-            self.see(key, now, listed=True)
-        href = f"/v3/activities?{action.state}&at={start + size}" if start + size < len(rows) else None
-        self.planner.on_page(action, ShownPage(watched, len(part), action.start, href, len(part)), now)
-
-    def run(self, now: float, until: float, credit: Budget = FULL) -> float:
-        for _ in range(100_000):
-            action = self.planner.next(now, credit)
-            if isinstance(action, SleepUntil):
-                assert action.when > now
-                now = action.when
-            else:
-                self.planner.started(action, now)
-                self.asked.append((now, action))
-                self.answer(action, now)
-                now += 0.3
-            if now > until:
-                return now
-        raise AssertionError("busy loop")
-
-
-def watching(*keys: str) -> Planner:
-    planner = Planner(Pacing())
-    for key in keys:
-        planner.watch(key, 0.0)
-    return planner
-
-
-def asleep(action: FetchOne | FetchPage | SleepUntil) -> SleepUntil:
-    assert isinstance(action, SleepUntil)
-    return action
-
-
-def awake(action: FetchOne | FetchPage | SleepUntil) -> FetchOne | FetchPage:
-    assert not isinstance(action, SleepUntil)
-    return action
-
-
-def getting(action: FetchOne | FetchPage) -> str:
-    assert isinstance(action, FetchOne)
-    return action.activity_id
-
-
-def acts_at(planner: Planner, now: float) -> float:
-    """When something is asked next if nothing is heard, however often the planner wakes up before."""
-    for _ in range(500):
-        action = planner.next(now, FULL)
-        if not isinstance(action, SleepUntil):
-            return now
-        assert now < action.when < math.inf
-        now = action.when
-    raise AssertionError("never asks again")
-
-
-def ask(planner: Planner, until: float, *, took: float) -> Iterator[tuple[float, FetchOne | FetchPage]]:
-    """What the planner asks, each with the time at which it is to be answered."""
-    now = 0.0
-    while now < until:
-        action = planner.next(now, FULL)
-        if isinstance(action, SleepUntil):
-            now = action.when
-        else:
-            planner.started(action, now)
-            now += took
-            yield now, action
-
-
-def fail(planner: Planner, action: FetchOne | FetchPage, now: float) -> None:
-    if isinstance(action, FetchOne):
-        planner.on_failure(action, now)
-    else:
-        planner.on_page(action, None, now, failed=True)
-
 
 # --- the first look -------------------------------------------------------------------------------------------------
 
@@ -174,7 +46,7 @@ def test_a_single_new_id_is_looked_at_at_once() -> None:
 def test_many_new_ids_are_looked_at_by_one_sweep() -> None:
     """A burst of ids is swept at once, not asked for one by one."""
     world = World(f"a{i}" for i in range(200))
-    world.watch_listed()
+    world.watch(*world.listed)
     first = world.planner.next(0.0, FULL)
     world.run(0.0, 2.0)
 
@@ -183,24 +55,24 @@ def test_many_new_ids_are_looked_at_by_one_sweep() -> None:
     assert not any(isinstance(action, FetchOne) for action in world.actions)
 
 
-def test_the_first_look_waits_no_longer_than_its_law() -> None:
+def test_the_first_look_waits_no_longer_than_its_forecast_says() -> None:
     """Several new ids whom no list shows are asked for by GET within seconds."""
     planner = Planner(Pacing())
     planner.disable_lists()
     planner.watch("a", 0.0)
     planner.watch("b", 0.0)
 
-    assert asleep(planner.next(0.0, FULL)).when <= Tuning().unseen_median_s + 1.0
+    assert as_sleep(planner.next(0.0, FULL)).when <= Tuning().unseen_median_s + 1.0
 
 
-def test_next_is_a_peek() -> None:
+def test_next_changes_nothing() -> None:
     """Asking twice gives the same answer."""
-    planner = watching("a", "b")
+    planner = planner_of("a", "b")
 
     assert planner.next(1.0, FULL) == planner.next(1.0, FULL)
 
 
-# --- the pace -------------------------------------------------------------------------------------------------------
+# --- how soon the next look is --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -215,39 +87,39 @@ def test_next_is_a_peek() -> None:
         (100, -600.0, 1.0, 8.0),
     ],
 )
-def test_progress_paces_the_next_look(percent: int | None, began: float, low: float, high: float) -> None:
+def test_progress_decides_the_next_look(percent: int | None, began: float, low: float, high: float) -> None:
     """The further along, the sooner the next look; without progress, about as long again as it has run."""
-    planner = watching("a")
+    planner = planner_of("a")
     planner.started(FetchOne("a"), 0.0)
-    planner.on_activity(look("a", "processing", percent, began), 0.0, NOON)
+    planner.on_activity(snapshot("a", "processing", percent, began), 0.0, NOON)
 
-    assert low <= acts_at(planner, 0.01) <= high
+    assert low <= next_request_at(planner, 0.01) <= high
 
 
-def after_standing(still: float, ends: list[float]) -> float:
-    """How long one waits for its next look that has stood still at 95 % for so long, where others ended like this."""
+def interval_when_stalled(stalled: float, ends: list[float]) -> float:
+    """Seconds to the next look at one that has stalled at 95 % for so long, where others ended after such stalls."""
     planner, now = Planner(Pacing()), 0.0
-    for number, end in enumerate([*ends, still]):
+    for number, end in enumerate([*ends, stalled]):
         key, began = f"a{number}", now
         planner.watch(key, began)
         for moment in (began, began + 60.0, began + 60.0 + end):
             percent, now = 5 if moment == began else 95, moment
             planner.started(FetchOne(key), now)
             if moment > began + 60.0 and number < len(ends):
-                planner.on_terminal(look(key, "completed", 100, began, now), now)
+                planner.on_terminal(snapshot(key, "completed", 100, began, now), now)
             else:
-                planner.on_activity(look(key, "processing", percent, began, now), now, at(now))
-    return acts_at(planner, now + 0.01) - now
+                planner.on_activity(snapshot(key, "processing", percent, began, now), now, at(now))
+    return next_request_at(planner, now + 0.01) - now
 
 
-def test_what_stands_still_is_expected_to_end_as_others_did() -> None:
-    """Where all stood still for ten minutes before they ended, looks are rare before and frequent about then."""
+def test_what_has_stalled_is_expected_to_end_as_others_did() -> None:
+    """Where all stalled for ten minutes before they ended, looks are rare before and frequent about then."""
     alike, mixed = [600.0, 590.0, 605.0, 610.0, 595.0, 600.0], [600.0, 2.0, 90.0, 1200.0, 30.0, 10.0]
 
-    assert after_standing(300.0, alike) > 1.5 * after_standing(300.0, mixed)
-    assert after_standing(595.0, alike) < 0.5 * after_standing(595.0, mixed)
-    assert after_standing(900.0, alike) == pytest.approx(after_standing(900.0, mixed), rel=0.1)
-    assert after_standing(300.0, alike[:4]) == pytest.approx(after_standing(300.0, mixed), rel=0.1)
+    assert interval_when_stalled(300.0, alike) > 1.5 * interval_when_stalled(300.0, mixed)
+    assert interval_when_stalled(595.0, alike) < 0.5 * interval_when_stalled(595.0, mixed)
+    assert interval_when_stalled(900.0, alike) == pytest.approx(interval_when_stalled(900.0, mixed), rel=0.1)
+    assert interval_when_stalled(300.0, alike[:4]) == pytest.approx(interval_when_stalled(300.0, mixed), rel=0.1)
 
 
 def test_a_higher_price_means_fewer_looks() -> None:
@@ -255,7 +127,7 @@ def test_a_higher_price_means_fewer_looks() -> None:
     spent = []
     for price in (0.5, 1.0, 2.0, 4.0, 8.0):
         world = World((f"a{i}" for i in range(30)), pacing=Pacing(price=price))
-        world.watch_listed()
+        world.watch(*world.listed)
         world.run(0.0, 600.0)
         spent.append(len(world.asked))
 
@@ -263,24 +135,32 @@ def test_a_higher_price_means_fewer_looks() -> None:
     assert spent[-1] < spent[0] / 2
 
 
-def test_drained_credit_slows_everything_and_none_stops_it() -> None:
-    """With a tenth of the credit the looks become rare; below one request there are none."""
+def test_a_drained_budget_slows_everything_and_an_empty_one_stops_it() -> None:
+    """With a tenth of the budget the looks become rare; below one request there are none."""
     counts = []
-    for credit in (FULL, Budget(50.0, 0.0), Budget(0.5, 0.0)):
+    for budget in (FULL, Budget(50.0, 0.0), Budget(0.5, 0.0)):
         world = World(f"a{i}" for i in range(30))
-        world.watch_listed()
-        world.run(0.0, 600.0, credit)
+        world.watch(*world.listed)
+        world.run(0.0, 600.0, budget)
         counts.append(len(world.asked))
 
     assert counts[0] > 2 * counts[1] > 0 == counts[2]
 
 
-def test_new_credit_wakes_what_waited_for_it() -> None:
+@pytest.mark.parametrize(("refill_rate", "sleeps"), [(0.5, 1.6), (10.0, 0.25), (0.001, 60.0), (0.0, 60.0)])
+def test_an_empty_budget_is_waited_for(refill_rate: float, sleeps: float) -> None:
+    """Below one request the planner sleeps until there is one, and looks again every minute at least."""
+    action = as_sleep(planner_of("a").next(100.0, Budget(0.2, refill_rate)))
+
+    assert pytest.approx(100.0 + sleeps) == action.when
+
+
+def test_a_new_budget_wakes_what_waited_for_it() -> None:
     """After midnight a planner that had worked out late times offers a look again."""
     world = World(f"a{i}" for i in range(30))
-    world.watch_listed()
+    world.watch(*world.listed)
     now = world.run(0.0, 600.0, Budget(5.0, 0.0))
-    slept = asleep(world.planner.next(now, Budget(5.0, 0.0)))
+    slept = as_sleep(world.planner.next(now, Budget(5.0, 0.0)))
     woken = world.planner.next(now + 30.0, FULL)
 
     assert slept.when > now + 30.0
@@ -292,31 +172,38 @@ def test_of_two_staleness_limits_the_stricter_holds() -> None:
     planner = Planner(Pacing())
     for limit in (30.0, 5.0, 50.0):
         planner.watch("a", 0.0, max_staleness=limit)
-    planner.on_activity(look("a", percent=1, began=-600.0), 0.0, NOON)
+    planner.on_activity(snapshot("a", percent=1, began=-600.0), 0.0, NOON)
 
-    assert asleep(planner.next(0.0, FULL)).when <= 5.0
+    assert as_sleep(planner.next(0.0, FULL)).when <= 5.0
     assert FetchOne("a") == planner.next(5.0, FULL)
+
+
+def test_what_was_seen_before_is_not_asked_again_at_once() -> None:
+    """An id that is watched again goes on from its last snapshot: its next look is as far off as it was."""
+    again, known = Planner(Pacing()), planner_of("a")
+    known.on_activity(snapshot("a", percent=50), 0.0, NOON)
+    again.watch("a", 5.0)
+    again.restore(snapshot("a", percent=50), 0.0)
+
+    assert next_request_at(known, 5.0) == pytest.approx(next_request_at(again, 5.0), abs=0.1)
 
 
 # --- lists ----------------------------------------------------------------------------------------------------------
 
 
 def test_absence_ends_nothing_and_is_asked_for() -> None:
-    """An id which the list does not show is asked for by GET."""
+    """An id which the list does not show is asked for by GET, again and again."""
     world = World(["b", "c"])
-    for key in ("a", "b", "c"):
-        world.planner.watch(key, 0.0)
-    world.run(0.0, 30.0)
+    world.watch("a", "b", "c")
+    world.run(0.0, 300.0)
 
-    assert FetchOne("a") in world.actions
-    assert "a" in world.planner._placement.ids
+    assert world.actions.count(FetchOne("a")) > 1
 
 
 def test_a_deep_list_is_walked_once() -> None:
     """Ids behind forty pages of history are found by one walk, then by their page's own link."""
     world = World([f"h{i}" for i in range(20_000)] + [f"a{i}" for i in range(100)])
-    for i in range(100):
-        world.planner.watch(f"a{i}", 0.0)
+    world.watch(*(f"a{i}" for i in range(100)))
     world.run(0.0, 60.0)
     walk = len(world.asked)
     world.run(60.0, 300.0)
@@ -330,8 +217,7 @@ def test_a_deep_list_is_walked_once() -> None:
 def test_a_few_ids_are_not_worth_a_deep_walk() -> None:
     """Three ids behind forty pages are asked for one by one."""
     world = World([f"h{i}" for i in range(20_000)] + ["a", "b", "c"])
-    for key in ("a", "b", "c"):
-        world.planner.watch(key, 0.0)
+    world.watch("a", "b", "c")
     world.run(0.0, 60.0)
 
     assert {FetchOne("a"), FetchOne("b"), FetchOne("c")} <= set(world.actions)
@@ -340,36 +226,49 @@ def test_a_few_ids_are_not_worth_a_deep_walk() -> None:
 
 def test_a_loop_of_links_ends() -> None:
     """A list whose next link leads back is not walked for ever."""
-    planner = watching("a", "b", "c")
+    planner = planner_of("a", "b", "c")
     sweeps = 0
-    for now, action in ask(planner, 900.0, took=0.3):
+    for now, action in requests_of(planner, 900.0, took=0.3):
         if isinstance(action, FetchPage):
             sweeps += 1
             planner.on_page(action, ShownPage([], 500, action.start, "/v3/loop"), now)
         else:
-            planner.on_activity(look(action.activity_id, updated=now), now, at(now))
+            planner.on_activity(snapshot(action.activity_id, updated=now), now, at(now))
 
-    assert len(planner._placement.pages) <= 3
+    assert len(placement_of(planner).pages) <= 3
     assert sweeps < 60
 
 
-def test_refused_lists_leave_gets() -> None:
+def test_without_lists_there_are_only_gets() -> None:
     """Once lists are off, only GETs are offered, and each id is asked for."""
     world = World(f"a{i}" for i in range(50))
     world.planner.disable_lists()
-    world.watch_listed()
+    world.watch(*world.listed)
     world.run(0.0, 120.0)
 
     assert {FetchOne(key) for key in world.listed} == set(world.actions)
 
 
+def test_without_lists_the_queued_are_asked_for_in_turn() -> None:
+    """Without lists the oldest of the queued is asked for, and those behind it wait: while it waits, so do they."""
+    world = World([])
+    world.planner.disable_lists()
+    world.watch(*"abcd")
+    for age, key in enumerate("dbca"):
+        world.states[key] = "initialized"
+        world.planner.on_activity(queued(key, created=age - 100.0), 0.0, NOON)
+    action = as_request(world.planner.next(next_request_at(world.planner, 0.1), FULL))
+
+    assert FetchOne("d") == action
+
+
 def test_an_older_row_moves_nothing_backward() -> None:
     """A list row older than the last GET is no look: the id is asked for, and its forecast stays."""
-    planner = watching("a", "b")
-    planner.on_activity(look("a", percent=90, updated=10.0), 10.0, at(10.0))
-    entry = planner._placement.ids["a"]
+    planner = planner_of("a", "b")
+    planner.on_activity(snapshot("a", percent=90, updated=10.0), 10.0, at(10.0))
+    entry = placement_of(planner).ids["a"]
     before = entry.median_remaining, entry.looked_at, entry.percent
-    planner.on_activity(look("a", percent=20, updated=-20.0), 12.0, at(12.0), listed=True)
+    planner.on_activity(snapshot("a", percent=20, updated=-20.0), 12.0, at(12.0), listed=True)
     planner.on_page(FetchPage(500), ShownPage(["a", "b"], 2, None, None), 12.0)
 
     assert before == (entry.median_remaining, entry.looked_at, entry.percent)
@@ -379,20 +278,20 @@ def test_an_older_row_moves_nothing_backward() -> None:
 def suspect_and_find(planner: Planner, now: float) -> bool:
     """A sweep of those in work misses "a", and a GET shows it still there: whether it was suspected meanwhile."""
     for key in ("a", "b", "c"):
-        planner.on_activity(look(key, percent=5, began=-600.0, updated=now), now, at(now))
+        planner.on_activity(snapshot(key, percent=5, began=-600.0, updated=now), now, at(now))
     sweep = FetchPage(500, "processing")
     planner.started(sweep, now + 20.0)
     planner.on_page(sweep, ShownPage(["b", "c"], 2, None, None), now + 20.1)
-    suspect = planner._placement.ids["a"].suspect_ended
-    awake(planner.next(now + 20.1, FULL))
+    suspected = placement_of(planner).ids["a"].suspect_ended
+    as_request(planner.next(now + 20.1, FULL))
     planner.started(FetchOne("a"), now + 20.1)
-    planner.on_activity(look("a", percent=6, began=-600.0, updated=now + 20.0), now + 20.2, at(now + 20.2))
-    return suspect
+    planner.on_activity(snapshot("a", percent=6, began=-600.0, updated=now + 20.0), now + 20.2, at(now + 20.2))
+    return suspected
 
 
-def test_a_missing_worker_is_suspected_and_a_lying_list_is_dropped() -> None:
+def test_a_missing_worker_is_suspected_and_a_wrong_list_is_given_up() -> None:
     """Who is missing among those in work is looked for at once; three false alarms in succession end such sweeps."""
-    planner = watching("a", "b", "c")
+    planner = planner_of("a", "b", "c")
     planner.on_page(FetchPage(500), ShownPage(["a", "b", "c"], 3, None, None), 0.0)
     suspected = []
     for now in (0.0, 100.0, 200.0):
@@ -401,12 +300,99 @@ def test_a_missing_worker_is_suspected_and_a_lying_list_is_dropped() -> None:
     assert [(True, True), (True, True), (True, False)] == suspected
 
 
+def test_a_right_suspicion_clears_the_list_of_those_at_work() -> None:
+    """Two false alarms are forgotten when one that was suspected has ended indeed."""
+    planner = planner_of("a", "b", "c", "d")
+    planner.on_page(FetchPage(500), ShownPage(["a", "b", "c", "d"], 4, None, None), 0.0)
+    for now in (0.0, 100.0):
+        suspect_and_find(planner, now)
+    planner.on_activity(snapshot("d", percent=5, began=-600.0, updated=200.0), 200.0, at(200.0))
+    planner.started(FetchPage(500, "processing"), 220.0)
+    planner.on_page(FetchPage(500, "processing"), ShownPage(["a", "b", "c"], 3, None, None), 220.1)
+    planner.on_terminal(snapshot("d", "completed", updated=219.0), 220.2)
+
+    assert [True, True] == [suspect_and_find(planner, now) for now in (300.0, 400.0)]
+    assert planner._states_enabled
+
+
+def test_a_page_may_show_what_is_not_watched_any_more() -> None:
+    """A row of an id that was forgotten while the page was on its way, running or ended, changes nothing."""
+    planner = planner_of("a", "b", "c")
+    planner.started(FetchPage(500), 0.0)
+    planner.forget("a")
+    planner.forget("b")
+    planner.on_activity(snapshot("a"), 0.3, NOON, listed=True)
+    planner.on_terminal(snapshot("b", "completed"), 0.3)
+    planner.on_page(FetchPage(500), ShownPage(["a", "b"], 2, None, None), 0.3)
+
+    assert {"c"} == set(placement_of(planner).ids)
+
+
+def test_the_last_id_of_a_page_on_its_way_is_not_asked_for_twice() -> None:
+    """A lone id that nobody has looked at waits for the page that may show it, but not for one that was abandoned."""
+    planner = planner_of("a", "b")
+    planner.started(FetchPage(500), 0.0)
+    planner.forget("b")
+    meanwhile = planner.next(0.1, FULL)
+    planner.abandoned(FetchPage(500))
+
+    assert isinstance(meanwhile, SleepUntil)
+    assert FetchOne("a") == planner.next(0.1, FULL)
+
+
+def test_a_refused_state_is_fetched_no_more() -> None:
+    """A vendor who refuses the list of those at work is not asked for it again; the whole list is fetched on."""
+    world = World([f"{page}{i}" for page in "abcdefgh" for i in range(3)] + ["x"], per=3)
+    world.watch(*world.listed)
+    refused = World(world.listed, per=3)
+    refused.watch(*world.listed)
+    refused.planner.disable_lists(FetchPage(500, "processing"))
+    for each in (world, refused):
+        each.run(0.0, 300.0)
+    pages = [{action.state for action in each.actions if isinstance(action, FetchPage)} for each in (world, refused)]
+
+    assert [{None, "processing"}, {None}] == pages
+
+
+def test_a_refused_link_is_walked_to_again() -> None:
+    """A remembered link that the vendor refuses is dropped: the list is walked from its first page again."""
+    world = World([f"a{i}" for i in range(20)], per=10)
+    world.watch(*world.listed)
+    world.run(0.0, 5.0)
+    link = placement_of(world.planner).pages[1].href
+    world.planner.disable_lists(FetchPage(500, start=link))
+    on_pages = [(page.href, len(page.ids)) for page in placement_of(world.planner).pages]
+    world.run(5.0, 200.0)
+
+    assert "/v3/activities?None&at=10" == link
+    assert [(None, 20), (None, 0)] == on_pages
+    assert [(None, 10), (link, 10)] == [(page.href, len(page.ids)) for page in placement_of(world.planner).pages]
+
+
+def test_a_due_time_is_found_from_however_far_off() -> None:
+    """A page that was worth a fetch once in minutes, and is now in seconds, is fetched in seconds: the search for its
+    due time ends after a few steps, near enough.
+    """
+    planner = Planner(Pacing(price=0.001, floor=0.1))
+    keys = [f"a{i}" for i in range(400)]
+    for key in keys:
+        planner.watch(key, 0.0)
+    for now, percent, began in ((0.0, 1, -800_000.0), (60.0, 98, -10_000.0)):
+        planner.started(FetchPage(500), now)
+        for key in keys:
+            planner.on_activity(snapshot(key, percent=percent, began=began, updated=now), now, at(now), listed=True)
+        planner.on_page(FetchPage(500), ShownPage(keys, 400, None, None, 400), now)
+        as_sleep(planner.next(now + 0.2, FULL))
+
+    assert 60.7 <= next_request_at(planner, 60.2) <= 61.5
+
+
 # --- in flight, failed, abandoned ----------------------------------------------------------------------------------
 
 
 def test_an_id_which_is_on_its_way_is_not_offered() -> None:
     """Neither a GET nor a sweep in flight is offered again."""
-    planner = watching("a")
+    planner = planner_of("a")
     planner.started(FetchOne("a"), 0.0)
     alone = planner.next(100.0, FULL)
     planner.watch("b", 100.0)
@@ -421,10 +407,10 @@ ONE_AND_MANY = pytest.mark.parametrize(("keys", "kind"), [("a", FetchOne), ("abc
 
 
 @ONE_AND_MANY
-def test_what_was_released_is_offered_again(keys: str, kind: type[FetchOne | FetchPage]) -> None:
+def test_what_was_abandoned_is_offered_again(keys: str, kind: type[FetchOne | FetchPage]) -> None:
     """A request which came to nothing without the vendor's fault is not held against anybody: it is offered again."""
-    planner = watching(*keys)
-    action = awake(planner.next(0.0, FULL))
+    planner = planner_of(*keys)
+    action = as_request(planner.next(0.0, FULL))
     planner.started(action, 0.0)
     meanwhile = planner.next(0.0, FULL)
     planner.abandoned(action)
@@ -435,14 +421,14 @@ def test_what_was_released_is_offered_again(keys: str, kind: type[FetchOne | Fet
 
 
 @ONE_AND_MANY
-def test_a_released_probe_does_not_end_the_probing_of_an_outage(keys: str, kind: type[FetchOne | FetchPage]) -> None:
-    """In an outage all wait for the one probe, however long, but not for one which was released."""
-    planner = watching(*keys)
-    first = awake(planner.next(0.0, FULL))
+def test_an_abandoned_probe_does_not_end_the_probing(keys: str, kind: type[FetchOne | FetchPage]) -> None:
+    """In an outage all wait for the one probe, however long, but not for one which was abandoned."""
+    planner = planner_of(*keys)
+    first = as_request(planner.next(0.0, FULL))
     planner.started(first, 0.0)
     fail(planner, first, 0.1)
-    now = acts_at(planner, 0.1)
-    probe = awake(planner.next(now, FULL))
+    now = next_request_at(planner, 0.1)
+    probe = as_request(planner.next(now, FULL))
     planner.started(probe, now)
     meanwhile = planner.next(now + 3600.0, FULL)
     planner.abandoned(probe)
@@ -452,59 +438,79 @@ def test_a_released_probe_does_not_end_the_probing_of_an_outage(keys: str, kind:
     assert probe == planner.next(now, FULL)
 
 
-def test_a_release_is_no_answer() -> None:
-    """A released probe says nothing about the vendor: an outage's next wait is as long as if it had not been asked."""
-    planner = watching("a")
+def test_what_was_abandoned_is_not_an_answer() -> None:
+    """An abandoned probe says nothing about the vendor: the next wait is as long as if it had not been asked."""
+    planner = planner_of("a")
     for now in (0.0, 10.0, 30.0):
         planner.started(FetchOne("a"), now)
         planner.on_failure(FetchOne("a"), now)
-    before = asleep(planner.next(30.0, FULL))
+    before = as_sleep(planner.next(30.0, FULL))
     planner.started(FetchOne("a"), 30.0)
     planner.abandoned(FetchOne("a"))
 
     assert before == planner.next(30.0, FULL)
 
 
-def test_what_is_not_watched_may_be_released() -> None:
-    """The release of a GET for an id which was forgotten meanwhile changes nothing."""
-    planner = watching("a")
+def test_what_is_not_watched_may_be_abandoned() -> None:
+    """Abandoning a GET for an id which was forgotten meanwhile changes nothing: another one is looked at at once."""
+    planner = planner_of("a")
     planner.started(FetchOne("a"), 0.0)
     planner.forget("a")
     planner.abandoned(FetchOne("a"))
+    forgotten = planner.next(0.0, FULL)
+    planner.watch("b", 0.0)
 
-    assert 0 == planner._in_flight
-    assert SleepUntil(math.inf) == planner.next(0.0, FULL)
+    assert SleepUntil(math.inf) == forgotten
+    assert FetchOne("b") == planner.next(0.0, FULL)
 
 
 def test_an_hour_of_outage_costs_less_than_a_hundred_looks() -> None:
     """A thousand watches and an hour without an answer: fewer than 100 requests, and a success resets the waits."""
-    planner = watching(*(f"a{i}" for i in range(1000)))
+    planner = planner_of(*(f"a{i}" for i in range(1000)))
     now, asked = 0.0, 0
-    for now, action in ask(planner, 3600.0, took=0.1):
+    for now, action in requests_of(planner, 3600.0, took=0.1):
         asked += 1
         fail(planner, action, now)
-    waited = asleep(planner.next(now + 3.0, FULL))
-    planner.on_activity(look("a0", updated=now), now, at(now))
+    waited = as_sleep(planner.next(now + 3.0, FULL))
+    planner.on_activity(snapshot("a0", updated=now), now, at(now))
 
     assert asked < 100
     assert now + 60.0 == waited.when
-    assert acts_at(planner, now + 3.0) < now + 60.0
+    assert next_request_at(planner, now + 3.0) < now + 60.0
 
 
-def test_one_poisoned_id_does_not_stop_the_others() -> None:
+def test_one_id_that_always_fails_does_not_stop_the_others() -> None:
     """An id whose GET always fails waits alone, ever longer; the others are looked at."""
     planner = Planner(Pacing())
     planner.disable_lists()
     counts = {"bad": 0, "a": 0, "b": 0}
     for key in counts:
         planner.watch(key, 0.0)
-    for now, action in ask(planner, 600.0, took=0.0):
-        key = getting(action)
+    for now, action in requests_of(planner, 600.0, took=0.0):
+        assert isinstance(action, FetchOne)
+        key = action.activity_id
         counts[key] += 1
         if key == "bad":
             planner.on_failure(FetchOne(key), now)
         else:
-            planner.on_activity(look(key, percent=95, began=-600, updated=now), now, at(now))
+            planner.on_activity(snapshot(key, percent=95, began=-600, updated=now), now, at(now))
 
     assert counts["bad"] < 20
     assert counts["a"] > 10 and counts["b"] > 10
+
+
+# --- words for a log ------------------------------------------------------------------------------------------------
+
+
+def test_an_action_is_described() -> None:
+    """Each offer says in words what it is about and what lag is expected; what is not known any more says so."""
+    planner = planner_of("a", "b")
+    planner.on_activity(snapshot("a", percent=50), 0.0, NOON)
+    actions: list[FetchOne | FetchPage] = [FetchOne("a"), FetchOne("x"), FetchPage(500), FetchPage(500, start="/x")]
+
+    assert [
+        "working, not seen for 2.0 s, expected lag 0.00 s",
+        "unknown",
+        "page 0 with 2 watched (0 queued), expected lag 0.25 s",
+        "unknown",
+    ] == [planner.describe(action, 2.0) for action in actions]

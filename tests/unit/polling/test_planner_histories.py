@@ -1,4 +1,4 @@
-"""What the planner promises whatever happens, the laws of its forecasts, and what a decision costs."""
+"""What the planner promises whatever happens, and what a decision costs."""
 
 from __future__ import annotations
 
@@ -10,20 +10,16 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.planner_world import FULL, NOON, World, at, next_request_at, placement_of, planner_of, snapshot
 
 from ccactivity.models import Activity
-from ccactivity.polling.forecast import QUEUED, UNKNOWN, UNSEEN, WORKING, Forecast
+from ccactivity.polling.forecast import QUEUED, UNKNOWN, UNSEEN, WORKING
 from ccactivity.polling.pacing import Pacing
-from ccactivity.polling.placement import Entry, KnownPage
+from ccactivity.polling.placement import Entry
 from ccactivity.polling.planner import FetchOne, FetchPage, Planner, SleepUntil
-from ccactivity.polling.statistics import AccountStatistics
-from ccactivity.polling.tuning import Tuning
 from ccactivity.ratelimit.quota import Budget
-
-from .test_planner import FULL, NOON, World, acts_at, at, look, watching
 
 KEYS = [f"k{i}" for i in range(8)]
 
@@ -44,15 +40,15 @@ ROWS = st.builds(
 @given(st.lists(st.tuples(ROWS, st.booleans()), max_size=12))
 def test_no_snapshot_raises_or_silences(rows: list[tuple[Activity, bool]]) -> None:
     """Whatever a snapshot holds, each forecast is finite, and the planner asks for the id again."""
-    planner = watching("a")
+    planner = planner_of("a")
     now = 0.0
     forecasts = []
     for row, dated in rows:
         planner.started(FetchOne("a"), now)
         planner.on_activity(row, now, at(now) if dated else None)
-        forecasts.append(planner._placement.ids["a"].median_remaining)
+        forecasts.append(placement_of(planner).ids["a"].median_remaining)
         now += 7.0
-    asked = planner.next(acts_at(planner, now), FULL)
+    asked = planner.next(next_request_at(planner, now), FULL)
 
     assert all(0.0 < remaining < math.inf for remaining in forecasts)
     assert FetchOne("a") == asked
@@ -69,9 +65,9 @@ class History:
         self.planner = self.world.planner
         self.rng = rng
         self.now = 0.0
-        self.credit = FULL
-        self.flying: list[str] = []
-        self.sweeping: FetchPage | None = None
+        self.budget = FULL
+        self.getting: list[str] = []
+        self.fetching: FetchPage | None = None
 
     def step(self, verb: str, key: str) -> None:
         self._happen(verb, key)
@@ -79,17 +75,17 @@ class History:
         self.now += self.rng.random()
         self._go_wrong(verb)
         self.answer(0.7)
-        check_accounts(self.planner)
+        check_sums(self.planner)
 
     def _happen(self, verb: str, key: str) -> None:
         match verb:
             case "watch":
-                self.planner.watch(key, self.now)
+                self.world.watch(key, now=self.now)
                 self.world.states.setdefault(key, "initialized")
-            case "strict":
-                self.planner.watch(key, self.now, max_staleness=5.0)
+            case "watch closely":
+                self.world.watch(key, now=self.now, max_staleness=5.0)
             case "forget":
-                self.planner.forget(key)
+                self.world.forget(key)
                 self._drop_unwatched()
             case "begin":
                 self.world.states[key] = "processing"
@@ -97,66 +93,66 @@ class History:
                 self.world.states[key] = "completed"
             case "hide" if key in self.world.listed:
                 self.world.listed.remove(key)
-            case "off" if key == KEYS[0]:
+            case "disable lists" if key == KEYS[0]:
                 self.planner.disable_lists()
-                self.sweeping = None
-            case "poor":
-                self.credit = Budget(20.0, 0.01)
+                self.fetching = None
+            case "drain":
+                self.budget = Budget(20.0, 0.01)
 
     def _act(self) -> None:
         for _ in range(4):
-            action = self.planner.next(self.now, self.credit)
+            action = self.planner.next(self.now, self.budget)
             if isinstance(action, SleepUntil):
                 assert action.when > self.now
                 return
             if isinstance(action, FetchOne):
-                assert action.activity_id in self.planner._placement.ids
-                assert action.activity_id not in self.flying
-                self.flying.append(action.activity_id)
+                assert action.activity_id in self.world.watched
+                assert action.activity_id not in self.getting
+                self.getting.append(action.activity_id)
             else:
-                assert self.sweeping is None
-                self.sweeping = action
+                assert self.fetching is None
+                self.fetching = action
             self.planner.started(action, self.now)
 
     def _go_wrong(self, verb: str) -> None:
-        if verb == "fail" and self.flying:
-            self.planner.on_failure(FetchOne(self.flying.pop(0)), self.now)
-        elif verb == "break" and self.sweeping:
-            self.planner.on_page(self.sweeping, None, self.now, failed=True)
-            self.sweeping = None
-        elif verb == "release" and self.flying:
-            self.planner.abandoned(FetchOne(self.flying.pop(0)))
-        elif verb == "release" and self.sweeping:
-            self.planner.abandoned(self.sweeping)
-            self.sweeping = None
+        if verb == "fail a get" and self.getting:
+            self.planner.on_failure(FetchOne(self.getting.pop(0)), self.now)
+        elif verb == "fail a page" and self.fetching:
+            self.planner.on_page(self.fetching, None, self.now, failed=True)
+            self.fetching = None
+        elif verb == "abandon" and self.getting:
+            self.planner.abandoned(FetchOne(self.getting.pop(0)))
+        elif verb == "abandon" and self.fetching:
+            self.planner.abandoned(self.fetching)
+            self.fetching = None
 
     def answer(self, chance: float) -> None:
         """Each request which is on its way is answered with this chance."""
-        for key in tuple(self.flying):
+        for key in tuple(self.getting):
             if self.rng.random() < chance:
-                self.flying.remove(key)
+                self.getting.remove(key)
                 self.world.see(key, self.now, listed=False)
-        if self.sweeping and self.rng.random() < chance:
-            self.world.answer(self.sweeping, self.now)
-            self.sweeping = None
+        if self.fetching and self.rng.random() < chance:
+            self.world.answer(self.fetching, self.now)
+            self.fetching = None
         self._drop_unwatched()
 
     def _drop_unwatched(self) -> None:
         """Nobody waits for these answers any more."""
-        self.flying = [key for key in self.flying if key in self.planner._placement.ids]
+        self.getting = [key for key in self.getting if key in self.world.watched]
 
     def end(self) -> None:
         """All that was asked is answered, all that is watched ends, and an hour passes."""
         self.answer(1.1)
-        check_accounts(self.planner)
-        for key in self.planner._placement.ids:
+        check_sums(self.planner)
+        for key in self.world.watched:
             self.world.states[key] = "completed"
         self.world.run(self.now, self.now + 4000.0)
 
 
-def check_accounts(planner: Planner) -> None:
+def check_sums(planner: Planner) -> None:
     """The sums and memberships that are kept agree with the entries."""
-    placement = planner._placement
+    placement = placement_of(planner)
     for page in placement.pages:
         entries = page.ids.values()
         assert all(entry.page is page for entry in entries)
@@ -173,102 +169,52 @@ def weight(entry: Entry) -> float:
     return 1 / (1 + entry.pages_missed)
 
 
-VERBS = ["watch", "strict", "forget", "end", "begin", "hide", "fail", "break", "release", "run", "off", "poor"]
+VERBS = ["watch", "watch closely", "forget", "end", "begin", "hide", "run", "disable lists", "drain"]
+VERBS += ["fail a get", "fail a page", "abandon"]
 STEPS = st.lists(st.tuples(st.sampled_from(VERBS), st.sampled_from(KEYS)), max_size=60)
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(STEPS, st.integers(1, 5), st.randoms(use_true_random=False))
 def test_in_any_history_the_promises_hold(steps: list[tuple[str, str]], per: int, rng: random.Random) -> None:
-    """Never a forgotten or flying id, at most one sweep, no sleep without time passing, all asked for in the end."""
+    """Never an id that is forgotten or in flight, one sweep at a time, no sleep without time passing; in the end the
+    end of each is known.
+    """
     history = History(per, rng)
     for verb, key in steps:
         history.step(verb, key)
     history.end()
 
-    assert not history.planner._placement.ids
+    assert set() == history.world.watched
 
 
-class Stopwatch(World):
+class IntervalWorld(World):
     """Everyone stays at this percentage, and the time between two looks at one id is taken."""
 
     def __init__(self, ids: list[str], *, per: int, percent: int) -> None:
         super().__init__(ids, per=per)
         self.percent = percent
         self.seen: dict[str, float] = {}
-        self.gaps: list[float] = []
+        self.intervals: list[float] = []
 
     def see(self, key: str, now: float, *, listed: bool) -> None:
-        self.gaps.append(now - self.seen.get(key, 0.0))
+        self.intervals.append(now - self.seen.get(key, 0.0))
         self.seen[key] = now
         self.planner.on_activity(
-            look(key, percent=self.percent, began=-100.0, updated=now), now, at(now), listed=listed
+            snapshot(key, percent=self.percent, began=-100.0, updated=now), now, at(now), listed=listed
         )
 
 
 @settings(max_examples=40)
 @given(st.integers(1, 12), st.sampled_from([None, 3.0, 10.0]), st.integers(1, 99), st.sampled_from([4, 500]))
-def test_no_one_goes_unseen_beyond_the_limit(n: int, strict: float | None, percent: int, per: int) -> None:
-    """While credit lasts, nobody goes unseen longer than max_staleness, else the ceiling (and the gate's queue)."""
-    world = Stopwatch([f"a{i}" for i in range(n)], per=per, percent=percent)
-    world.watch_listed(max_staleness=strict)
+def test_no_one_goes_unseen_beyond_the_limit(n: int, max_staleness: float | None, percent: int, per: int) -> None:
+    """While the budget lasts, nobody goes unseen longer than max_staleness or the ceiling, and a wait for permits."""
+    world = IntervalWorld([f"a{i}" for i in range(n)], per=per, percent=percent)
+    world.watch(*world.listed, max_staleness=max_staleness)
     world.run(0.0, 260.0)  # six minutes of work, after which the ceiling begins to rise with the age
 
     assert set(world.listed) == set(world.seen)
-    assert max(world.gaps) <= (strict or 60.0) + 0.31 * (n + 2)
-
-
-# --- forecasts ------------------------------------------------------------------------------------------------------
-
-
-def forecast(remaining: float, quadratic: bool, *, looked_at: float = 0.0) -> Forecast:
-    return Forecast(looked_at=looked_at, median_remaining=remaining, quadratic=quadratic)
-
-
-@given(st.floats(0.5, 5000.0), st.booleans(), st.floats(0.1, 1000.0))
-def test_lag_reaches_inverts_the_expected_lag(remaining: float, quadratic: bool, price: float) -> None:
-    """The expected lag reaches the price exactly when it is said to."""
-    known = forecast(remaining, quadratic, looked_at=100.0)
-
-    assert math.isclose(price, known.expected_lag(known.lag_reaches(price)), rel_tol=1e-6)
-
-
-@given(
-    st.lists(st.tuples(st.floats(0.5, 500.0), st.booleans(), st.integers(0, 3)), max_size=20),
-    st.floats(0, 300),
-)
-def test_a_pages_lag_is_the_sum_and_its_slope_the_ends(rows: list[tuple[float, bool, int]], now: float) -> None:
-    """A page removes the expected lag of all its ids, each by how certain it is to be shown."""
-    page = KnownPage(0, 0.0)
-    for i, (remaining, quadratic, misses) in enumerate(rows):
-        page.add(
-            Entry(
-                activity_id=f"a{i}",
-                watched_since=0.0,
-                sequence=i,
-                looked_at=0.0,
-                phase=WORKING,
-                median_remaining=remaining,
-                quadratic=quadratic,
-                pages_missed=misses,
-            )
-        )
-    total = sum(weight(entry) * entry.expected_lag(now) for entry in page.ids.values())
-    lag, ends = page.expected_lag(now, 0.0, Tuning())
-    after, _ = page.expected_lag(now + 1e-4, 0.0, Tuning())
-
-    assert math.isclose(total, lag, rel_tol=1e-5, abs_tol=1e-6)
-    assert math.isclose((after - lag) / 1e-4, ends, rel_tol=0.02, abs_tol=0.05)
-
-
-@pytest.mark.parametrize("percent", [None, -1, 101, 10**30])
-def test_what_is_not_a_percentage_is_not_progress(percent: int | None) -> None:
-    """Only a number from 0 to 100 is progress."""
-    known = forecast(4.0, quadratic=False)
-    known.observe(look("a", percent=percent), 0.0, NOON, AccountStatistics(Tuning()), Tuning())
-
-    assert known.percent is None
-    assert not known.quadratic
+    assert max(world.intervals) <= (max_staleness or 60.0) + 0.31 * (n + 2)
 
 
 # --- costs ----------------------------------------------------------------------------------------------------------
@@ -296,7 +242,7 @@ def costs_among(n: int) -> list[int]:
     """Lines executed for twenty decisions, watches and forgets among so many ids, all but 40 of them queued."""
     world = World(f"a{i}" for i in range(n))
     world.states = {f"a{i}": "initialized" for i in range(40, n)}
-    world.watch_listed()
+    world.watch(*world.listed)
     now = world.run(0.0, 60.0)
 
     def decide() -> None:

@@ -1,0 +1,37 @@
+"""A hub without a poller: what it is told to poll is remembered, and nothing is asked."""
+
+from __future__ import annotations
+
+from ccactivity.polling.hub import Hub, ResumePoint
+
+
+class FakeSource:
+    """What polls for a hub: remembers what it was told, and knows where each id that it polls no more may go on."""
+
+    def __init__(self) -> None:
+        self.polled: dict[str, list[tuple[float, float | None]]] = {}
+        self.resumed: list[ResumePoint | None] = []
+        self.prioritized: list[str] = []
+        self.settled_count = 0
+
+    def add(
+        self, activity_id: str, *, grace: float, max_staleness: float | None, resume_from: ResumePoint | None = None
+    ) -> None:
+        self.polled.setdefault(activity_id, []).append((grace, max_staleness))
+        self.resumed.append(resume_from)
+
+    def remove(self, activity_id: str) -> ResumePoint | None:
+        del self.polled[activity_id]
+        return ResumePoint(None, 7.0, gives_up_at=17.0)
+
+    def prioritize(self, activity_id: str) -> None:
+        self.prioritized.append(activity_id)
+
+    async def settled(self) -> None:
+        self.settled_count += 1
+
+
+def connected() -> tuple[Hub, FakeSource]:
+    hub, source = Hub(), FakeSource()
+    hub.connect(source)
+    return hub, source

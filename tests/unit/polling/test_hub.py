@@ -1,0 +1,282 @@
+"""Who subscribes to which activity, and what is waiting for each consumer."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+import pytest
+from support.hub_source import connected
+
+from ccactivity.errors import NotFoundError, SessionClosedError
+from ccactivity.models import Activity
+from ccactivity.polling.hub import Hub, ResumePoint, SnapshotQueue
+
+GONE = NotFoundError(status=404, method="GET", path="/v3/activities/a")
+CLOSED = SessionClosedError("the session is closed")
+
+
+def queue_of(
+    hub: Hub, *ids: str, grace: float = 10.0, max_staleness: float | None = None, every_poll: bool = False
+) -> SnapshotQueue:
+    """A consumer that subscribes to these."""
+    queue = SnapshotQueue(grace=grace, max_staleness=max_staleness, every_poll=every_poll)
+    for activity_id in ids:
+        hub.subscribe(queue, activity_id)
+    return queue
+
+
+def at(percent: int, activity_id: str = "a", **fields: Any) -> Activity:
+    return Activity(activity_id=activity_id, state="processing", percent_done=percent, **fields)
+
+
+def ended(activity_id: str = "a") -> Activity:
+    return Activity(activity_id=activity_id, state="completed")
+
+
+def taken(queue: SnapshotQueue) -> list[Activity]:
+    """All that is waiting, in the order in which the consumer gets it."""
+    return [queue.take() for _ in range(len(queue.pending))]
+
+
+# --- subscribers ----------------------------------------------------------------------------------------------------
+
+
+async def test_fifty_subscribers_are_one_topic() -> None:
+    """Each consumer of an activity gets its snapshots; it is watched once, and polled until the last one leaves."""
+    hub, source = connected()
+    queues = [queue_of(hub, "a") for _ in range(50)]
+    hub.publish(at(10), final=False)
+    for queue in queues[:-1]:
+        hub.unsubscribe(queue, "a")
+    before = set(source.polled)
+    hub.unsubscribe(queues[-1], "a")
+
+    assert [[at(10)]] * 50 == [taken(queue) for queue in queues]
+    assert ({"a"}, set()) == (before, set(source.polled))
+
+
+async def test_each_activity_is_counted_once() -> None:
+    """`watching` is the number of activities, whoever subscribes to them."""
+    hub, _ = connected()
+    counts = [hub.watching]
+    queues = [queue_of(hub, "a", "b"), queue_of(hub, "b")]
+    counts.append(hub.watching)
+    hub.publish(ended("a"), final=True)
+    counts.append(hub.watching)
+    hub.unsubscribe(queues[0], "b")
+    hub.unsubscribe(queues[1], "b")
+
+    assert [0, 2, 1, 0] == [*counts, hub.watching]
+
+
+async def test_what_a_subscriber_wants_is_passed_on() -> None:
+    """Each subscriber's grace and max_staleness reach what polls."""
+    hub, source = connected()
+    queue_of(hub, "a", grace=5.0)
+    queue_of(hub, "a", grace=1.0, max_staleness=3.0)
+
+    assert {"a": [(5.0, None), (1.0, 3.0)]} == source.polled
+
+
+async def test_a_later_subscriber_gets_the_last_snapshot_at_once() -> None:
+    """Who comes later need not wait for the next look."""
+    hub, _ = connected()
+    queue_of(hub, "a")
+    hub.publish(at(10), final=False)
+
+    assert [at(10)] == taken(queue_of(hub, "a"))
+
+
+@pytest.mark.parametrize(("got", "expected"), [(at(10), []), (at(5), [at(10)]), (None, [at(10)])])
+async def test_who_comes_back_gets_only_what_changed(got: Activity | None, expected: list[Activity]) -> None:
+    """A consumer that has the last snapshot already does not get it twice."""
+    hub, _ = connected()
+    queue_of(hub, "a")
+    hub.publish(at(10), final=False)
+    queue = queue_of(hub)
+    hub.subscribe(queue, "a", got=got)
+
+    assert expected == taken(queue)
+
+
+async def test_a_resumed_subscription_goes_on_where_it_was() -> None:
+    """What was known when the last subscriber left is known again, to the hub and to what polls."""
+    hub, source = connected()
+    queue, again = queue_of(hub), ResumePoint(at(10), 3.0)
+    hub.subscribe(queue, "a", got=at(5), resume_from=again)
+    hub.publish(at(10), final=False)
+
+    assert [again] == source.resumed
+    assert [at(10)] == taken(queue)
+
+
+async def test_a_resume_point_does_not_replace_what_is_newer() -> None:
+    """Where others have watched on meanwhile, their last snapshot counts."""
+    hub, _ = connected()
+    queue_of(hub, "a")
+    hub.publish(at(50), final=False)
+    queue = queue_of(hub)
+    hub.subscribe(queue, "a", got=at(10), resume_from=ResumePoint(at(10), 3.0))
+
+    assert [at(50)] == taken(queue)
+
+
+async def test_who_leaves_is_told_where_to_go_on() -> None:
+    """The last one to leave is told by what polls, one who leaves others behind by the hub."""
+    hub, _ = connected()
+    first, last = queue_of(hub, "a"), queue_of(hub, "a")
+    await asyncio.sleep(4)
+    hub.publish(at(10), final=False)
+    points = [hub.unsubscribe(queue, "a") for queue in (first, last)]
+
+    assert [ResumePoint(at(10), 4.0), ResumePoint(None, 7.0, gives_up_at=17.0)] == points
+    assert (set(), set()) == (first.unfinished, last.unfinished)
+
+
+async def test_leaving_twice_is_no_error() -> None:
+    """Who is not subscribed may unsubscribe, whether the activity is watched or not."""
+    hub, source = connected()
+    stranger = queue_of(hub)
+    queue_of(hub, "a")
+
+    assert [None, None] == [hub.unsubscribe(stranger, activity_id) for activity_id in ("a", "b")]
+    assert {"a"} == set(source.polled)
+
+
+async def test_only_a_first_look_is_prioritized() -> None:
+    """What was seen already, or is not watched, is not looked at out of turn."""
+    hub, source = connected()
+    queue_of(hub, "a", "b")
+    hub.publish(at(10), final=False)
+    for activity_id in ("a", "b", "c"):
+        hub.prioritize(activity_id)
+
+    assert ["b"] == source.prioritized
+
+
+async def test_settling_is_waited_for() -> None:
+    """The hub is settled when what polls is."""
+    hub, source = connected()
+    await hub.settled()
+
+    assert 1 == source.settled_count
+
+
+# --- snapshots ------------------------------------------------------------------------------------------------------
+
+
+async def test_only_changes_are_delivered() -> None:
+    """The same snapshot again is no news, nor is one of which only `updated_at` differs."""
+    hub, _ = connected()
+    queue = queue_of(hub, "a")
+    got = []
+    for snapshot in (at(10), at(10), at(10, updated_at=datetime(2026, 1, 1, tzinfo=UTC)), at(11)):
+        hub.publish(snapshot, final=snapshot.done)
+        got += taken(queue)
+
+    assert [at(10), at(11)] == got
+
+
+async def test_every_poll_is_delivered_to_who_wants_it() -> None:
+    """With `every_poll` each look is a snapshot, for this consumer only."""
+    hub, _ = connected()
+    every, usual = queue_of(hub, "a", every_poll=True), queue_of(hub, "a")
+    counts = []
+    for _ in range(3):
+        hub.publish(at(10), final=False)
+        counts.append((len(taken(every)), len(taken(usual))))
+
+    assert [(1, 1), (1, 0), (1, 0)] == counts
+
+
+async def test_newer_progress_replaces_older() -> None:
+    """A slow consumer gets the newest snapshot of each activity, in the order in which they first changed."""
+    hub, _ = connected()
+    queue = queue_of(hub, "a", "b")
+    for snapshot in (at(10), at(20, "b"), at(30), at(40)):
+        hub.publish(snapshot, final=snapshot.done)
+
+    assert [at(40), at(20, "b")] == taken(queue)
+
+
+async def test_a_terminal_snapshot_comes_once_to_each() -> None:
+    """The end of an activity replaces its progress, and ends its topic: what is seen of it later reaches nobody."""
+    hub, _ = connected()
+    queues = [queue_of(hub, "a") for _ in range(2)]
+    hub.publish(at(10), final=False)
+    hub.publish(ended(), final=True)
+    unfinished = [set(queue.unfinished) for queue in queues]
+    hub.publish(ended(), final=True)
+
+    assert [[ended()]] * 2 == [taken(queue) for queue in queues]
+    assert [set(), set()] == unfinished
+    assert 0 == hub.watching
+
+
+async def test_an_activity_that_cannot_be_followed_is_an_error_beside_the_others() -> None:
+    """Its error reaches each of its subscribers; what was pending stays, and other activities go on."""
+    hub, _ = connected()
+    one, other = queue_of(hub, "a", "b"), queue_of(hub, "b")
+    hub.publish(at(10), final=False)
+    hub.fail("a", GONE)
+    hub.publish(at(20, "b"), final=False)
+
+    assert ({"a": GONE}, {}) == (one.failures, other.failures)
+    assert ({"b"}, [at(10), at(20, "b")]) == (one.unfinished, taken(one))
+
+
+async def test_an_abort_ends_everything_once() -> None:
+    """What ends all watches reaches each consumer after what it has got already, and nothing is polled any more."""
+    hub, source = connected()
+    queues = [queue_of(hub, "a", "b"), queue_of(hub, "b")]
+    hub.publish(at(20, "b"), final=False)
+    hub.abort(CLOSED)
+
+    assert [CLOSED, CLOSED] == [queue.aborted for queue in queues]
+    assert [[at(20, "b")]] * 2 == [taken(queue) for queue in queues]
+    assert ({}, 0) == (source.polled, hub.watching)
+
+
+# --- waiting --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["put", "fail", "abort", "wake"])
+async def test_a_waiting_consumer_is_woken(what: str) -> None:
+    """A consumer that waits looks again when something arrives, and also when it is told to."""
+    queue = SnapshotQueue(grace=10.0, max_staleness=None)
+    arguments: dict[str, tuple[Any, ...]] = {"put": (at(10),), "fail": ("a", GONE), "abort": (CLOSED,), "wake": ()}
+    asyncio.get_running_loop().call_later(5, getattr(queue, what), *arguments[what])
+    async with asyncio.timeout(6):
+        await queue.changed()
+
+    assert 5.0 == asyncio.get_running_loop().time()
+
+
+async def test_two_things_at_once_wake_a_consumer_once() -> None:
+    """What arrives before a woken consumer has had its turn waits for it."""
+    queue = SnapshotQueue(grace=10.0, max_staleness=None)
+    waiting = asyncio.ensure_future(queue.changed())
+    await asyncio.sleep(0)
+    queue.put(at(10))
+    queue.put(at(20, "b"))
+    await waiting
+
+    assert [at(10), at(20, "b")] == taken(queue)
+
+
+async def test_a_consumer_that_was_cancelled_may_wait_again() -> None:
+    """A consumer that gave up waiting leaves nothing behind, and hears of the next thing."""
+    queue = SnapshotQueue(grace=10.0, max_staleness=None)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1):
+            await queue.changed()
+    queue.put(at(10))
+    waiting = asyncio.ensure_future(queue.changed())
+    await asyncio.sleep(0)
+    queue.put(attrs.evolve(at(20)))
+    await waiting
+
+    assert [at(20)] == taken(queue)

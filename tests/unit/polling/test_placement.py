@@ -1,0 +1,372 @@
+"""Which list page, or which queue of GETs, will show an id next."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ccactivity.polling.forecast import QUEUED, UNSEEN, WORKING
+from ccactivity.polling.placement import MAX_PAGE_SIZE, Entry, KnownPage, Placement, ShownPage
+from ccactivity.polling.tuning import Tuning
+
+TUNING = Tuning()
+FIRST, SECOND, THIRD = None, "/v3/activities?cursor=2", "/v3/activities?cursor=3"
+
+
+def entry_of(
+    key: str, *, phase: str = WORKING, median: float = 10.0, missed: int = 0, quadratic: bool = False
+) -> Entry:
+    return Entry(
+        activity_id=key,
+        watched_since=0.0,
+        sequence=0,
+        looked_at=0.0,
+        phase=phase,
+        median_remaining=median,
+        quadratic=quadratic,
+        pages_missed=missed,
+    )
+
+
+def placement_of(*keys: str, lists: bool = True) -> Placement:
+    """These ids, watched at loop time 0, nothing seen yet."""
+    placement = Placement(TUNING)
+    for key in keys:
+        placement.watch(key, 0.0, math.inf, lists=lists)
+    return placement
+
+
+def show(placement: Placement, href: str | None, found: str, next_href: str | None = None, *, now: float = 1.0) -> None:
+    """A page of 500 rows showed these ids, one character each."""
+    page = placement.find_page(None, href)
+    assert page is not None
+    placement.on_page(page, ShownPage(list(found), 500, href, next_href), now, now, set())
+
+
+def change_phase(placement: Placement, key: str, phase: str, *, created: float = math.inf) -> None:
+    entry = placement.ids[key]
+    before, entry.phase, entry.vendor_created_at = entry.phase, phase, created
+    placement.change_phase(entry, before)
+
+
+def ids_on(placement: Placement) -> list[str]:
+    """The ids that are expected on each page."""
+    return ["".join(sorted(page.ids)) for page in placement.pages]
+
+
+def in_get_queues(placement: Placement) -> str:
+    """The ids that may be asked for by GET; what has become certain is taken out of a queue late."""
+    queued = [entry for queue in placement.get_queues.values() for entry in queue.values()]
+    queued += [entry for _, version, entry in placement.due_heap if version == entry.heap_version]
+    return "".join(sorted(entry.activity_id for entry in queued if not placement.is_certain(entry)))
+
+
+# --- what a page is worth -------------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.5, 500.0), st.booleans(), st.integers(0, 3)), max_size=20),
+    st.floats(0, 300),
+)
+def test_a_pages_lag_is_the_sum_and_its_slope_the_ends(rows: list[tuple[float, bool, int]], now: float) -> None:
+    """A page removes the expected lag of all its ids, each by how certain it is to be shown."""
+    page = KnownPage(0, 0.0)
+    for i, (median, quadratic, missed) in enumerate(rows):
+        page.add(entry_of(f"a{i}", median=median, quadratic=quadratic, missed=missed))
+    total = sum(entry.expected_lag(now) / (1 + entry.pages_missed) for entry in page.ids.values())
+    lag, ends = page.expected_lag(now, 0.0, TUNING)
+    after, _ = page.expected_lag(now + 1e-4, 0.0, TUNING)
+
+    assert math.isclose(total, lag, rel_tol=1e-5, abs_tol=1e-6)
+    assert math.isclose((after - lag) / 1e-4, ends, rel_tol=0.02, abs_tol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("phase", "elapsed", "lag", "ends"),
+    [
+        (UNSEEN, 4.0, 2 * 4.0**2 / (4 * 4.0), 2 * 0.5),
+        (UNSEEN, 20.0, 2 * (20.0 - 4.0), 2 * 1.0),
+        (QUEUED, 20.0, 0.1 * 20.0**2 / 2, 0.1 * 20.0),
+    ],
+)
+def test_lag_of_what_has_not_begun(phase: str, elapsed: float, lag: float, ends: float) -> None:
+    """The unseen are forecast together; of the queued, so many end in a second, however many there are."""
+    page = KnownPage(0, 0.0)
+    for key in "ab":
+        page.add(entry_of(key, phase=phase))
+
+    assert pytest.approx((lag, ends)) == page.expected_lag(elapsed, 0.1, TUNING)
+
+
+def test_what_is_taken_off_a_page_counts_no_more() -> None:
+    """A page that showed nothing but one id is worth nothing without it, and another id may be taken off in vain."""
+    page, entry = KnownPage(0, 0.0), entry_of("a", phase=UNSEEN)
+    page.add(entry)
+    page.remove(entry)
+    page.remove(entry_of("b"))
+
+    assert (0.0, 0.0) == page.expected_lag(100.0, 1.0, TUNING)
+    assert not page.has_queued
+
+
+# --- which page -----------------------------------------------------------------------------------------------------
+
+
+def test_a_new_id_is_expected_on_the_first_page() -> None:
+    """Where nothing is known of the list, each id is expected on its first page, and may be asked for by GET."""
+    placement = placement_of("a", "b")
+
+    assert ["ab"] == ids_on(placement)
+    assert "ab" == in_get_queues(placement)
+
+
+def test_what_a_page_showed_needs_no_get() -> None:
+    """Ids that a page showed together are certain to be shown by it; a page with a single one is not worth it."""
+    placement = placement_of("a", "b")
+    show(placement, FIRST, "ab")
+    together = in_get_queues(placement)
+    placement.forget(placement.ids["a"])
+
+    assert "" == together
+    assert "b" == in_get_queues(placement)
+
+
+def test_what_a_page_did_not_show_is_expected_on_the_next() -> None:
+    """An id that is missing moves on to the next page, ever less certainly, and after the last to the first again."""
+    placement = placement_of("a", "b", "c")
+    places = []
+    for href, next_href in ((FIRST, SECOND), (SECOND, THIRD), (THIRD, None), (FIRST, SECOND)):
+        show(placement, href, "ab" if href is FIRST else "", next_href)
+        places.append((ids_on(placement), placement.ids["c"].pages_missed))
+
+    assert [(["ab", "c"], 1), (["ab", "", "c"], 2), (["abc"], 3), (["ab", "c"], 4)] == places
+    assert "c" == in_get_queues(placement)
+
+
+def test_what_is_found_again_is_certain_again() -> None:
+    """An id that comes up on a page after all is on that page."""
+    placement = placement_of("a", "b", "c")
+    show(placement, FIRST, "ab", SECOND)
+    show(placement, SECOND, "", None)
+    show(placement, FIRST, "abc", SECOND)
+
+    assert (["abc"], 0) == (ids_on(placement), placement.ids["c"].pages_missed)
+    assert "" == in_get_queues(placement)
+
+
+def test_a_row_that_is_outdated_is_not_found() -> None:
+    """An id that a page showed as it was before the last look counts as missing."""
+    placement = placement_of("a", "b", "c")
+    page = placement.pages[0]
+    placement.on_page(page, ShownPage(["a", "b", "c"], 500, None, SECOND), 1.0, 1.0, {"c"})
+
+    assert ["ab", "c"] == ids_on(placement)
+
+
+def test_links_that_lead_back_make_no_new_page() -> None:
+    """Where the next link is that of a page which is known already, the walk begins again."""
+    placement = placement_of("a", "b", "c")
+    show(placement, FIRST, "", SECOND)
+    show(placement, SECOND, "", SECOND)
+
+    assert ["abc"] == ids_on(placement)
+
+
+def test_a_page_remembers_the_newest_link() -> None:
+    """The link of the next page is the one that was seen last."""
+    placement = placement_of("a", "b", "c", "d")
+    show(placement, FIRST, "ab", SECOND)
+    show(placement, FIRST, "ab", THIRD)
+
+    assert [FIRST, THIRD] == [page.href for page in placement.pages]
+
+
+def test_a_new_id_is_expected_where_the_last_new_one_was() -> None:
+    """A list that shows new activities on its second page is expected to do so again."""
+    placement = placement_of("a", "b")
+    show(placement, FIRST, "", SECOND)
+    show(placement, SECOND, "ab", THIRD)
+    placement.watch("c", 2.0, math.inf, lists=True)
+
+    assert ["", "abc"] == ids_on(placement)
+
+
+def test_the_first_page_asks_for_no_more_rows_than_it_needs() -> None:
+    """A quarter and 25 rows beyond the last one wanted; where they did not suffice, a whole page, and then 50 more."""
+    placement = placement_of("a", "b")
+    page, limits = placement.pages[0], []
+    for found, reach, next_href in (("ab", 40, None), ("a", 10, SECOND), ("ab", 40, None), ("ab", 490, None)):
+        placement.on_page(page, ShownPage(list(found), page.limit, None, next_href, reach), 1.0, 1.0, set())
+        limits.append(page.limit)
+
+    assert [40 + 10 + 25, MAX_PAGE_SIZE, 40 + 10 + 50, MAX_PAGE_SIZE] == limits
+    assert ["ab"] == ids_on(placement)
+
+
+def test_a_new_id_asks_for_one_row_more() -> None:
+    """Each further id on the first page has one row more to be shown in, up to a whole page."""
+    placement = placement_of("a", "b")
+    page = placement.pages[0]
+    placement.on_page(page, ShownPage(["a", "b"], 500, None, None, 40), 1.0, 1.0, set())
+    before = page.limit
+    placement.watch("c", 2.0, math.inf, lists=True)
+
+    assert before + 1 == page.limit
+
+
+def test_an_unlinked_page_is_walked_to_again() -> None:
+    """What was on a page whose link is no good is expected on the first page again."""
+    placement = placement_of("a", "b", "c", "d")
+    show(placement, FIRST, "ab", SECOND)
+    show(placement, SECOND, "cd")
+    placement.unlink(placement.pages[1])
+
+    assert (["abcd", ""], "cd") == (ids_on(placement), in_get_queues(placement))
+
+
+def test_without_lists_there_are_no_pages() -> None:
+    """Once lists are disabled no id is on a page, nor is one that is watched later, and each is asked for by GET."""
+    placement = placement_of("a", "b")
+    show(placement, FIRST, "ab")
+    placement.disable_lists()
+    placement.watch("c", 2.0, math.inf, lists=False)
+
+    assert ([""], "abc") == (ids_on(placement), in_get_queues(placement))
+
+
+# --- the list of those at work --------------------------------------------------------------------------------------
+
+
+def suspects(next_href: str | None = None, *, looked_at: float = 0.0, in_flight: bool = False) -> str:
+    """Which of three at work are suspected when the list of those at work shows the first of them only."""
+    placement = placement_of("a", "b", "c")
+    for key in "abc":
+        change_phase(placement, key, WORKING)
+    placement.ids["b"].looked_at, placement.ids["b"].in_flight = looked_at, in_flight
+    page = placement.find_page("processing", None)
+    assert page is placement.processing_page
+    placement.on_page(page, ShownPage(["a"], 1, None, next_href), 10.0, 10.3, set())
+    return "".join(key for key, entry in placement.ids.items() if entry.suspect_ended)
+
+
+def test_who_is_missing_among_those_at_work_is_suspected() -> None:
+    """Absence there is a sign of an end, unless there are more pages, or a look has come or is to come between."""
+    assert "bc" == suspects()
+    assert "" == suspects(next_href=SECOND)
+    assert "c" == suspects(looked_at=10.1)
+    assert "c" == suspects(in_flight=True)
+
+
+def test_a_suspect_is_asked_for_by_get() -> None:
+    """What its page is certain to show is asked for all the same when it is suspected to have ended."""
+    placement = placement_of("a", "b", "c")
+    for key in "abc":
+        change_phase(placement, key, WORKING)
+    show(placement, FIRST, "abc")
+    placement.on_page(placement.processing_page, ShownPage(["a", "b"], 2, None, None), 10.0, 10.3, set())
+
+    assert "c" == in_get_queues(placement)
+
+
+# --- queues of GETs -------------------------------------------------------------------------------------------------
+
+
+def head_of(placement: Placement, fetching: KnownPage | None = None) -> str | None:
+    entry = placement.head(placement.get_queues[UNSEEN], fetching)
+    return None if entry is None else entry.activity_id
+
+
+def test_the_one_looked_at_longest_ago_is_first() -> None:
+    """Unseen ids are asked for in turn; one whose GET is on its way is passed over."""
+    placement = placement_of("a", "b")
+    first = head_of(placement)
+    placement.ids["a"].in_flight = True
+    second = head_of(placement)
+    placement.ids["b"].in_flight = True
+
+    assert ("a", "b", None) == (first, second, head_of(placement))
+
+
+def test_nobody_asks_for_what_an_answer_is_about_to_show() -> None:
+    """While a page is on its way, none of its ids is asked for."""
+    placement = placement_of("a", "b")
+
+    assert head_of(placement, placement.pages[0]) is None
+
+
+def test_what_became_certain_is_not_asked_for() -> None:
+    """An id that stands alone on its page is queued, and leaves the queue when another one comes to that page."""
+    placement = placement_of("a")
+    show(placement, FIRST, "a")
+    alone = head_of(placement)
+    placement.watch("b", 2.0, math.inf, lists=True)
+
+    assert ("a", "b") == (alone, head_of(placement))
+
+
+def oldest(placement: Placement) -> str | None:
+    entry = placement.oldest_queued()
+    return None if entry is None else entry.activity_id
+
+
+def test_the_oldest_of_the_queued_is_next() -> None:
+    """Queued activities begin in the order of their creation; those that have begun or are forgotten queue no more."""
+    placement = placement_of("a", "b", "c")
+    for created, key in enumerate("cba"):
+        change_phase(placement, key, QUEUED, created=float(created))
+    order = [oldest(placement)]
+    change_phase(placement, "c", WORKING)
+    order.append(oldest(placement))
+    placement.forget(placement.ids["b"])
+    order.append(oldest(placement))
+    placement.forget(placement.ids["a"])
+
+    assert ["c", "b", "a", None] == [*order, oldest(placement)]
+
+
+def test_without_lists_the_unseen_queue_behind_the_queued() -> None:
+    """What nobody has seen may be queued as well: by GETs it is asked for after those that are."""
+    placement = placement_of("a", "b", lists=False)
+    unseen = oldest(placement)
+    change_phase(placement, "b", QUEUED, created=5.0)
+
+    assert ("a", "b") == (unseen, oldest(placement))
+
+
+def test_what_cannot_be_had_lets_others_pass() -> None:
+    """An id whose GET failed is pushed back behind the other queued ones, if it was the next."""
+    placement = placement_of("a", "b")
+    for created, key in enumerate("ab"):
+        change_phase(placement, key, QUEUED, created=float(created))
+    placement.push_back(placement.ids["b"])
+    before = oldest(placement)
+    placement.push_back(placement.ids["a"])
+
+    assert ("a", "b") == (before, oldest(placement))
+
+
+def test_a_start_is_known_to_be_between_two_looks() -> None:
+    """The head of the queue is known to be queued by its last look; it began halfway between that and the next."""
+    placement = placement_of("a", "b")
+    for created, key in enumerate("ab"):
+        change_phase(placement, key, QUEUED, created=float(created))
+    placement.was_queued(placement.ids["a"], 0.0, 10.0, started=False)
+    waiting = placement.head_known_queued_at
+    placement.was_queued(placement.ids["b"], 0.0, 12.0, started=False)
+    placement.was_queued(placement.ids["a"], 10.0, 20.0, started=True)
+
+    assert (10.0, 15.0) == (waiting, placement.head_known_queued_at)
+    assert 1.0 == placement.pages[0].starts
+
+
+def test_a_stricter_max_staleness_is_taken_over() -> None:
+    """The strictest max_staleness holds, on the page and in the queue; a looser one changes nothing."""
+    placement = placement_of("a", "b")
+    for max_staleness in (30.0, 5.0, 60.0):
+        placement.watch("a", 1.0, max_staleness, lists=True)
+
+    assert ({"a": 5.0}, 5.0) == (placement.pages[0].max_staleness, placement.ids["a"].max_staleness)
+    assert "ab" == in_get_queues(placement)

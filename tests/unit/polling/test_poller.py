@@ -1,0 +1,242 @@
+"""What is done with what the planner finds worth a request, over a client that asks nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from support.bodies import QUIET
+from support.limiters import RecordingLimiter
+
+from ccactivity.api.auth import Authenticator
+from ccactivity.api.client import ApiClient
+from ccactivity.api.endpoint import Endpoint
+from ccactivity.api.messages import SUCCESSES, Reply, Request
+from ccactivity.api.outcome import Outcome, classify, error_from
+from ccactivity.errors import BadRequestError, CCActivityError, NotFoundError, PermissionDeniedError
+from ccactivity.models import Activity
+from ccactivity.polling.hub import Hub, ResumePoint, SnapshotQueue
+from ccactivity.polling.pacing import Pacing
+from ccactivity.polling.planner import Planner
+from ccactivity.polling.poller import Poller
+from ccactivity.ratelimit.limiter import Permit, PermitResult
+from ccactivity.tokens import source_of
+
+API = Endpoint.parse("https://api.cc.email/v3")
+ENDED = {"state": "completed"}
+AT_WORK = {"state": "processing", "percent_done": 5}
+
+
+class FakeClient:
+    """Answers after a second: an id by what it `shows` (a status is an error), a list by 400. `asked`: each request."""
+
+    def __init__(self, **shows: dict[str, Any] | int) -> None:
+        self.auth = Authenticator(source_of("canary-secret-token"))
+        self.shows = shows
+        self.asked: list[str] = []
+        self.at_once = 0
+        self._under_way = 0
+
+    async def ask(
+        self, request: Request, decode: Callable[[Outcome], Any], *, background: bool, permit: Permit
+    ) -> object:
+        self.asked.append(request.path.removeprefix("/v3/activities").removeprefix("/"))
+        self._under_way += 1
+        self.at_once = max(self.at_once, self._under_way)
+        permit.sent = True
+        try:
+            await asyncio.sleep(1)
+            shown = self.shows.get(self.asked[-1], 404) if request.kind == "get" else 400
+            reply = Reply(shown) if isinstance(shown, int) else self._reply(request, shown)
+            outcome = classify(reply)
+            if reply.status not in SUCCESSES:
+                raise error_from(request, outcome)
+            return decode(outcome)
+        finally:
+            self._under_way -= 1
+            permit.close()
+
+    def _reply(self, request: Request, shown: dict[str, Any]) -> Reply:
+        return Reply(200, body=json.dumps({"activity_id": request.path.rsplit("/", 1)[1], **shown}).encode())
+
+
+def polling(client: FakeClient, limiter: RecordingLimiter | None = None) -> tuple[Hub, Poller]:
+    hub = Hub()
+    poller = Poller(
+        hub,
+        Planner(Pacing()),
+        cast("ApiClient", client),
+        limiter or RecordingLimiter(),
+        endpoint=API,
+        decoder=QUIET,
+    )
+    return hub, poller
+
+
+def queue_of(hub: Hub, *ids: str, grace: float = 0.0) -> SnapshotQueue:
+    queue = SnapshotQueue(grace=grace, max_staleness=None)
+    for activity_id in ids:
+        hub.subscribe(queue, activity_id)
+    return queue
+
+
+async def unsubscribe(hub: Hub, queue: SnapshotQueue) -> None:
+    for activity_id in tuple(queue.unfinished):
+        hub.unsubscribe(queue, activity_id)
+    await hub.settled()
+
+
+async def test_an_end_is_seen_once() -> None:
+    """When an activity has ended it is published, counted, and polled no more."""
+    client = FakeClient(a=ENDED)
+    hub, poller = polling(client)
+    queue = queue_of(hub, "a")
+    await asyncio.sleep(3600)
+
+    assert ["completed"] == [snapshot.state for snapshot in queue.pending.values()]
+    assert (["a"], 1, 0) == (client.asked, poller.finished, hub.watching)
+
+
+async def test_at_most_eight_requests_are_under_way() -> None:
+    """However many ids have to be asked for, eight at a time are."""
+    ids = [f"a{number}" for number in range(30)]
+    client = FakeClient(**dict.fromkeys(ids, ENDED))
+    hub, poller = polling(client)
+    queue_of(hub, *ids)
+    await asyncio.sleep(3600)
+
+    assert (8, 30) == (client.at_once, poller.finished)
+
+
+async def test_a_first_look_that_somebody_awaits_is_no_background() -> None:
+    """An id that is prioritized is asked for as by a single call; one that is being looked at is not asked again."""
+    client, limiter = FakeClient(a=AT_WORK), RecordingLimiter()
+    hub, _ = polling(client, limiter)
+    queue = queue_of(hub, "a")
+    hub.prioritize("a")
+    await asyncio.sleep(0.5)
+    hub.prioritize("a")
+    await asyncio.sleep(1)
+    await unsubscribe(hub, queue)
+
+    assert ([False], ["a"]) == (limiter.asked, client.asked)
+
+
+async def test_a_first_look_on_a_spent_day_waits_with_the_others() -> None:
+    """Where single calls get no permit any more, who awaits a first look waits for a background permit."""
+    client, limiter = FakeClient(a=ENDED), RecordingLimiter(spent=True)
+    hub, poller = polling(client, limiter)
+    queue_of(hub, "a")
+    hub.prioritize("a")
+    await asyncio.sleep(60)
+
+    assert ([False, True], 1) == (limiter.asked, poller.finished)
+
+
+async def test_a_permit_for_which_there_is_no_use_goes_back() -> None:
+    """What is best is chosen when the permit is there: if nothing is worth a request by then, nothing is sent."""
+    client, limiter = FakeClient(a=AT_WORK), RecordingLimiter(waits=5.0)
+    hub, _ = polling(client, limiter)
+    queue = queue_of(hub, "a")
+    await asyncio.sleep(4.9)
+    known = Activity(activity_id="a", state="processing", percent_done=1)
+    again = SnapshotQueue(grace=0.0, max_staleness=None)
+    hub.subscribe(again, "a", resume_from=ResumePoint(known, 4.9))
+    await asyncio.sleep(0.2)
+    asked = list(client.asked)
+    for each in (queue, again):
+        await unsubscribe(hub, each)
+
+    assert ([], [PermitResult.NOT_SENT]) == (asked, limiter.results)
+
+
+@pytest.mark.parametrize(
+    ("shown", "kind"), [(404, NotFoundError), (400, BadRequestError), (403, PermissionDeniedError)]
+)
+async def test_what_is_said_of_one_activity_ends_its_watches(shown: int, kind: type[CCActivityError]) -> None:
+    """An id that the vendor rejects cannot be followed; the others are."""
+    hub, poller = polling(FakeClient(a=shown, b=ENDED))
+    queue = queue_of(hub, "a", "b")
+    await asyncio.sleep(60)
+
+    assert {"a": kind} == {key: type(error) for key, error in queue.failures.items()}
+    assert (None, 1) == (queue.aborted, poller.finished)
+
+
+async def test_who_is_denied_everything_may_read_nothing() -> None:
+    """Three activities denied one after the other, and none answered, end all watches: the token may not read any."""
+    client = FakeClient(**dict.fromkeys("abcdef", 403))
+    hub, _ = polling(client)
+    queue = queue_of(hub, *"abcdef")
+    await asyncio.sleep(60)
+
+    assert PermissionDeniedError is type(queue.aborted)
+    assert (2, 0) == (len(queue.failures), hub.watching)
+
+
+async def test_what_is_said_of_the_session_ends_all_watches() -> None:
+    """A refused token is about who asks: nothing can be followed any more."""
+    hub, _ = polling(FakeClient(a=401, b=ENDED))
+    queue = queue_of(hub, "a", "b")
+    await asyncio.sleep(60)
+
+    assert 401 == getattr(queue.aborted, "status", None)
+    assert ({}, 0) == (queue.failures, hub.watching)
+
+
+async def test_a_transient_failure_ends_one_look() -> None:
+    """A look that was not answered is made again, and nobody hears of it."""
+    client = FakeClient(a=503)
+    hub, poller = polling(client)
+    queue = queue_of(hub, "a")
+    await asyncio.sleep(60)
+    client.shows["a"] = ENDED
+    await asyncio.sleep(120)
+
+    assert ({}, None, 1) == (queue.failures, queue.aborted, poller.finished)
+    assert 4 <= len(client.asked) <= 8
+
+
+async def test_a_fault_of_ours_ends_all_watches(caplog: pytest.LogCaptureFixture) -> None:
+    """What nobody has foreseen, such as a user's clock that raises, reaches each consumer, and a log."""
+
+    class BrokenLimiter(RecordingLimiter):
+        def budget(self) -> Any:
+            raise ZeroDivisionError("this clock")
+
+    hub, _ = polling(FakeClient(a=ENDED), BrokenLimiter())
+    queue = queue_of(hub, "a", "b")
+    await asyncio.sleep(1)
+
+    assert ZeroDivisionError is type(queue.aborted)
+    assert 0 == hub.watching
+    assert "the poller of watches failed" in caplog.text
+
+
+async def test_a_look_that_nobody_waits_for_is_cancelled() -> None:
+    """When the last subscriber leaves, what is on its way is given up, and its permit is settled."""
+    client, limiter = FakeClient(a=ENDED), RecordingLimiter()
+    hub, poller = polling(client, limiter)
+    queue = queue_of(hub, "a")
+    await asyncio.sleep(0.5)
+    await unsubscribe(hub, queue)
+    ended_at = asyncio.get_running_loop().time()
+    await asyncio.sleep(10)
+
+    assert (0.5, 0) == (ended_at, poller.finished)
+    assert (["a"], [PermitResult.NO_ANSWER]) == (client.asked, limiter.results)
+
+
+async def test_a_late_activity_appears_within_its_grace() -> None:
+    """A 404 is asked for again within the grace, and an activity that appears is watched to its end."""
+    client = FakeClient()
+    hub, poller = polling(client)
+    queue = queue_of(hub, "a", grace=10.0)
+    await asyncio.sleep(4)
+    client.shows["a"] = ENDED
+    await asyncio.sleep(60)
+
+    assert ({}, 1) == (queue.failures, poller.finished)
