@@ -224,7 +224,7 @@ async def test_a_permit_that_was_acquired_before(expires_in: float, results: lis
 
 
 async def test_a_permit_that_is_not_used_goes_back() -> None:
-    """A question that fails before its first attempt leaves its permit to whoever acquired it, whose block refunds it."""
+    """A question that fails before its first attempt leaves its permit to whoever acquired it."""
 
     async def broken() -> str:
         raise OSError("no disk")
