@@ -42,7 +42,7 @@ class Absence:
     """The 404s of one id: `count` since it was last seen. `since`: loop time at which it was first asked for."""
 
     since: float
-    _new_grace: float | None
+    _new_grace: float | None = None
     count: int = 0
     gives_up_at: float | None = None
 

@@ -115,9 +115,9 @@ class Poller:
     # --- for the hub ------------------------------------------------------------------------------------------------
 
     def add(
-        self, activity_id: str, *, grace: float, max_staleness: float | None, resume_from: ResumePoint | None = None
-    ) -> None:
-        """Poll an id, or poll it for one more subscriber."""
+        self, activity_id: str, *, grace: float, max_staleness: float | None, resume_from: ResumePoint | None
+    ) -> Activity | None:
+        """Poll an id, or poll it for one more subscriber. Returns the last snapshot of it."""
         now = asyncio.get_running_loop().time()
         polled = self._polled.get(activity_id)
         if polled is None:
@@ -132,6 +132,7 @@ class Poller:
         self._changed.set()
         if self._runner is None:
             self._runner = spawn(self._run())
+        return polled.last
 
     def _resume(self, polled: _PolledId, resume_from: ResumePoint) -> None:
         if resume_from.gives_up_at is not None:
@@ -140,13 +141,14 @@ class Poller:
             polled.last, polled.looked_at = resume_from.activity, resume_from.looked_at
             self._planner.restore(polled.last, polled.looked_at)
 
-    def remove(self, activity_id: str) -> ResumePoint | None:
+    def remove(self, activity_id: str) -> None:
         """Poll an id no more; when none is left, stop everything."""
-        polled = self._polled.get(activity_id)
-        if polled is None:
-            return None
         self._planner.forget(activity_id)
         self._drop(activity_id)
+
+    def resume_point(self, activity_id: str) -> ResumePoint:
+        """Return what is known of an id that is polled."""
+        polled = self._polled[activity_id]
         return ResumePoint(polled.last, polled.looked_at, polled.absence.gives_up_at)
 
     def _drop(self, activity_id: str) -> None:
@@ -171,8 +173,9 @@ class Poller:
         task.add_done_callback(self._ending.discard)
 
     def prioritize(self, activity_id: str) -> None:
-        """Look at an id as a single call would, because somebody awaits it."""
-        if activity_id not in self._getting and self._polled[activity_id].retry is None:
+        """Make the first look at an id as a single call would, because somebody awaits it."""
+        polled = self._polled[activity_id]
+        if polled.last is None and polled.retry is None and activity_id not in self._getting:
             self._urgent[activity_id] = None
             self._changed.set()
 
@@ -357,8 +360,9 @@ class Poller:
                 self._planner.on_activity(activity, now, server_time, listed=listed)
                 if polled.last is not None and activity.older_than(polled.last):
                     continue
+            changed = polled.last is None or (activity is not polled.last and activity.changed_from(polled.last))
             polled.last = activity
-            self._hub.publish(activity, final=ended)
+            self._hub.publish(activity, changed=changed, final=ended)
 
     def _on_error(self, polled: _PolledId, action: FetchOne, error: Exception, now: float) -> None:
         """A look was not answered: the id is looked at again or given up, or nothing can be asked any more."""
