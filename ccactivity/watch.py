@@ -59,10 +59,7 @@ class _WatchBase:
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """Stop watching. Nothing is asked for on its behalf any more, and iterating it further ends at once.
-
-        An async source of ids is closed.
-        """
+        """Stop watching: nothing is asked for it any more, iterating it ends, and an async source of ids is closed."""
         hub = self._queue.hub
         await self._end()
         if hub is not None:

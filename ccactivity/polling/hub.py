@@ -10,8 +10,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
-from itertools import takewhile
 from typing import Protocol
 
 import attrs
@@ -27,19 +27,19 @@ class ResumePoint:
     """What is known of an id, so that nothing is asked twice if it is polled again later.
 
     `activity`: the last snapshot, seen at the loop time `looked_at`. `gives_up_at`: the loop time at which an id that
-    has never been seen has had its grace.
+    has never been seen has had its grace; minus infinity before a first 404.
     """
 
-    activity: Activity | None
-    looked_at: float
-    gives_up_at: float | None = None
+    activity: Activity | None = None
+    looked_at: float = 0.0
+    gives_up_at: float = -math.inf
 
 
 class ActivitySource(Protocol):
     """What polls the ids that somebody subscribes to. It calls `publish`, `fail` and `abort` of its hub."""
 
     def add(
-        self, activity_id: str, *, grace: float, max_staleness: float | None, resume_from: ResumePoint | None
+        self, activity_id: str, *, grace: float, max_staleness: float | None, resume_from: ResumePoint
     ) -> Activity | None:
         """Poll an id, or poll it for one more subscriber. Returns the last snapshot of it."""
 
@@ -67,10 +67,10 @@ class SnapshotQueue:
     """
 
     enter: Callable[[], Hub]
-    timeout: float | None
+    timeout: float | None = None
     grace: float
-    max_staleness: float | None
-    every_poll: bool
+    max_staleness: float | None = None
+    every_poll: bool = False
     open: bool = False
     unfinished: dict[str, Activity | None] = attrs.field(factory=dict)
     pending: dict[str, Activity] = attrs.field(factory=dict)
@@ -90,14 +90,17 @@ class SnapshotQueue:
         """Subscribe to what is unfinished; SessionClosedError, RuntimeError on another loop."""
         self.hub, self.loop = self.enter(), asyncio.get_running_loop()
         for activity_id in self.unfinished:
-            self._subscribe(activity_id)
+            self.add(activity_id)
         if first_look and len(self.unfinished) == 1:
             self.hub.prioritize(next(iter(self.unfinished)))
 
     def add(self, activity_id: str) -> None:
-        """Subscribe to one more."""
-        self.unfinished[activity_id] = None
-        self._subscribe(activity_id)
+        """Subscribe to one activity, while attached."""
+        assert self.hub is not None
+        self.hub.subscribe(self, activity_id)
+        if self.timeout is not None:
+            deadline = self._deadlines.setdefault(activity_id, self.loop.time() + self.timeout)
+            self._timer = self._timer or self.loop.call_at(deadline, self._time_out)
 
     def detach(self) -> None:
         """Free everything; what is pending stays, and what is unfinished may be attached again."""
@@ -119,29 +122,20 @@ class SnapshotQueue:
             self.unfinished[activity.activity_id] = activity
         return activity
 
-    def _subscribe(self, activity_id: str) -> None:
-        assert self.hub is not None
-        self.hub.subscribe(self, activity_id)
-        if self.timeout is not None:
-            self._deadlines.setdefault(activity_id, self.loop.time() + self.timeout)
-            self._schedule_timeout()
-
-    def _schedule_timeout(self) -> None:
-        if self._timer is None and self._deadlines:
-            self._timer = self.loop.call_at(next(iter(self._deadlines.values())), self._time_out)
-
     def _time_out(self) -> None:
         assert self.hub is not None
         assert self.timeout is not None
         self._timer = None
-        now = self.loop.time()
-        for activity_id, _ in list(takewhile(lambda entry: entry[1] <= now, self._deadlines.items())):
+        while self._deadlines:
+            activity_id, deadline = next(iter(self._deadlines.items()))
+            if deadline > self.loop.time():
+                self._timer = self.loop.call_at(deadline, self._time_out)
+                break
             del self._deadlines[activity_id]
             if activity_id in self.unfinished:
                 last = self.pending.get(activity_id) or self.unfinished[activity_id]
                 self.hub.unsubscribe(self, activity_id)
                 self.fail(activity_id, WatchTimeoutError(activity_id, last, self.timeout))
-        self._schedule_timeout()
 
     # --- for the hub ------------------------------------------------------------------------------------------------
 
@@ -183,12 +177,12 @@ class Hub:
 
     def subscribe(self, queue: SnapshotQueue, activity_id: str) -> None:
         """Feed a queue with an activity from now on, beginning with what its consumer has not got yet."""
+        got = queue.unfinished.setdefault(activity_id)
         self._subscribers.setdefault(activity_id, []).append(queue)
-        resume_from = queue.resume_points.pop(activity_id, None)
+        resume_from = queue.resume_points.pop(activity_id, ResumePoint())
         latest = self._source.add(
             activity_id, grace=queue.grace, max_staleness=queue.max_staleness, resume_from=resume_from
         )
-        got = queue.unfinished[activity_id]
         if latest is not None and (got is None or latest.changed_from(got)):
             queue.put(latest)
 
