@@ -64,6 +64,7 @@ class SnapshotQueue:
     hub; `timeout`, `grace`, `max_staleness` and `every_poll` are those of `ActivitySession.watch`. `unfinished`: ids
     that have neither ended nor failed, with the last snapshot handed over of each; `open`: more may be added, by the
     task `reader`. `changed`: set when there is something new. `hub`, `loop`: those that it is attached to.
+    `resume_points`: what was known of the unfinished ids when it was detached.
     """
 
     enter: Callable[[], Hub]

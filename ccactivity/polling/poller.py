@@ -43,7 +43,7 @@ from ..ratelimit.quota import Budget
 from .absence import Absence, RetryIn
 from .hub import Hub, ResumePoint
 from .placement import ShownPage
-from .planner import FetchOne, FetchPage, Planner, SleepUntil
+from .planner import Action, FetchOne, FetchPage, Planner, SleepUntil
 
 __all__ = ["Poller"]
 
@@ -95,7 +95,7 @@ class Poller:
     _runner: asyncio.Task[None] | None = None
     _changed: asyncio.Event = attrs.field(factory=asyncio.Event)
     # Actions until the planner knows what became of them, and tasks that were cancelled until they have ended.
-    _in_flight: dict[FetchOne | FetchPage, asyncio.Task[None]] = attrs.field(factory=dict)
+    _in_flight: dict[Action, asyncio.Task[None]] = attrs.field(factory=dict)
     _ending: set[asyncio.Task[None]] = attrs.field(factory=set)
 
     def __attrs_post_init__(self) -> None:
@@ -189,7 +189,7 @@ class Poller:
             _log.exception("the poller of watches failed")
             self._hub.abort(error)
 
-    def _choose(self, acquired: int = 0) -> FetchOne | FetchPage | SleepUntil:
+    def _choose(self, acquired: int = 0) -> Action | SleepUntil:
         """What to do next, with so many permits in hand that the budget was charged for."""
         for activity_id in self._urgent:
             return FetchOne(activity_id)
@@ -200,7 +200,7 @@ class Poller:
             budget = Budget(budget.available + acquired, budget.refill_rate, budget.capacity)
         return self._planner.next(asyncio.get_running_loop().time(), budget)
 
-    async def _act(self, action: FetchOne | FetchPage | SleepUntil) -> None:
+    async def _act(self, action: Action | SleepUntil) -> None:
         """Acquire a permit, and send off what is best by then."""
         refresh = self._client.auth.refresh
         if refreshing := refresh.running:
@@ -229,7 +229,7 @@ class Poller:
 
     # --- one action -------------------------------------------------------------------------------------------------
 
-    async def _perform(self, action: FetchOne | FetchPage, permit: Permit) -> None:
+    async def _perform(self, action: Action, permit: Permit) -> None:
         outcome: _Seen | Exception
         try:
             request, decode = self._question_of(action)
@@ -238,7 +238,7 @@ class Poller:
             outcome = error
         self._finish(action, outcome, asyncio.current_task())
 
-    def _question_of(self, action: FetchOne | FetchPage) -> tuple[Request, Callable[[Outcome], _Seen]]:
+    def _question_of(self, action: Action) -> tuple[Request, Callable[[Outcome], _Seen]]:
         if isinstance(action, FetchOne):
             return get_activity(self._endpoint, action.activity_id), partial(self._decode_one, action)
         request = list_activities(self._endpoint, limit=action.limit, state=action.state)
@@ -261,7 +261,7 @@ class Poller:
         shown = ShownPage(found, page.rows, action.start, next_href, page.reach)
         return _Seen(page.activities, outcome, shown, unsafe)
 
-    def _conclude(self, action: FetchOne | FetchPage, permit: Permit, task: asyncio.Task[None]) -> None:
+    def _conclude(self, action: Action, permit: Permit, task: asyncio.Task[None]) -> None:
         if not permit.settled:
             permit.close()
         self._finish(action, None, task)
@@ -269,9 +269,7 @@ class Poller:
 
     # --- what became of it ------------------------------------------------------------------------------------------
 
-    def _finish(
-        self, action: FetchOne | FetchPage, outcome: _Seen | Exception | None, task: asyncio.Task[None] | None
-    ) -> None:
+    def _finish(self, action: Action, outcome: _Seen | Exception | None, task: asyncio.Task[None] | None) -> None:
         """Tell the planner what became of an action, exactly once, and the hub what its subscribers should know.
 
         `outcome`: None if the action was cancelled. `task`: that of the action; a second report of it is ignored.
