@@ -50,14 +50,12 @@ class Entry(Forecast):
 
 @attrs.frozen
 class ShownPage:
-    """What a page showed: polled ids, number of rows, the link that gave it (None: the first), the next link.
+    """What a page showed: the polled ids on it, and the next link.
 
     `reach`, if known, is the row (from 1) of the last polled id: the next fetch asks for no more than that.
     """
 
     found: Sequence[str]
-    rows: int
-    href: str | None
     next_href: str | None
     reach: int | None = None
 

@@ -258,7 +258,7 @@ class Poller:
             unsafe = error
         found = [activity.activity_id for activity in page.activities]
         next_href = page.next if isinstance(page.next, str) else None
-        shown = ShownPage(found, page.rows, action.start, next_href, page.reach)
+        shown = ShownPage(found, next_href, page.reach)
         return _Seen(page.activities, outcome, shown, unsafe)
 
     def _conclude(self, action: Action, permit: Permit, task: asyncio.Task[None]) -> None:

@@ -84,7 +84,7 @@ class World:
         for key in watched:
             self.see(key, now, listed=True)
         href = f"/v3/activities?{action.state}&at={start + size}" if start + size < len(rows) else None
-        self.planner.on_page(action, ShownPage(watched, len(part), action.start, href, len(part)), now)
+        self.planner.on_page(action, ShownPage(watched, href, len(part)), now)
 
     def run(self, now: float, until: float, credit: Budget = FULL) -> float:
         for _ in range(100_000):
@@ -345,7 +345,7 @@ def test_a_loop_of_links_ends() -> None:
     for now, action in ask(planner, 900.0, took=0.3):
         if isinstance(action, FetchPage):
             sweeps += 1
-            planner.on_page(action, ShownPage([], 500, action.start, "/v3/loop"), now)
+            planner.on_page(action, ShownPage([], "/v3/loop"), now)
         else:
             planner.on_activity(look(action.activity_id, updated=now), now, at(now))
 
@@ -370,7 +370,7 @@ def test_an_older_row_moves_nothing_backward() -> None:
     entry = planner._placement.ids["a"]
     before = entry.median_remaining, entry.looked_at, entry.percent
     planner.on_activity(look("a", percent=20, updated=-20.0), 12.0, at(12.0), listed=True)
-    planner.on_page(FetchPage(500), ShownPage(["a", "b"], 2, None, None), 12.0)
+    planner.on_page(FetchPage(500), ShownPage(["a", "b"], None), 12.0)
 
     assert before == (entry.median_remaining, entry.looked_at, entry.percent)
     assert not entry.located
@@ -382,7 +382,7 @@ def suspect_and_find(planner: Planner, now: float) -> bool:
         planner.on_activity(look(key, percent=5, began=-600.0, updated=now), now, at(now))
     sweep = FetchPage(500, "processing")
     planner.started(sweep, now + 20.0)
-    planner.on_page(sweep, ShownPage(["b", "c"], 2, None, None), now + 20.1)
+    planner.on_page(sweep, ShownPage(["b", "c"], None), now + 20.1)
     suspect = planner._placement.ids["a"].suspect_ended
     awake(planner.next(now + 20.1, FULL))
     planner.started(FetchOne("a"), now + 20.1)
@@ -393,7 +393,7 @@ def suspect_and_find(planner: Planner, now: float) -> bool:
 def test_a_missing_worker_is_suspected_and_a_lying_list_is_dropped() -> None:
     """Who is missing among those in work is looked for at once; three false alarms in succession end such sweeps."""
     planner = watching("a", "b", "c")
-    planner.on_page(FetchPage(500), ShownPage(["a", "b", "c"], 3, None, None), 0.0)
+    planner.on_page(FetchPage(500), ShownPage(["a", "b", "c"], None), 0.0)
     suspected = []
     for now in (0.0, 100.0, 200.0):
         suspected.append((suspect_and_find(planner, now), planner._states_enabled))
