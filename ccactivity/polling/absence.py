@@ -39,16 +39,19 @@ class Expired:
 
 @attrs.define
 class Absence:
-    """The 404s of one id: `count` since it was last seen. `since`: loop time at which it was first asked for."""
+    """The 404s of one id: `count` since it was last seen. `since`: loop time at which it was first asked for.
+
+    `gives_up_at`: loop time at which it has had its grace, if it is never seen; minus infinity before a first 404.
+    """
 
     since: float
-    _new_grace: float | None = None
+    _new_grace: float = -math.inf
     count: int = 0
-    gives_up_at: float | None = None
+    gives_up_at: float = -math.inf
 
     def wait_for(self, grace: float) -> None:
         """Somebody gives it so many seconds to appear, from the next 404 on."""
-        self._new_grace = max(grace, self._new_grace or 0.0)
+        self._new_grace = max(grace, self._new_grace)
 
     def not_found(self, now: float, *, seen_before: bool) -> RetryIn | Gone | Expired:
         """Decide after one more 404."""
@@ -56,10 +59,9 @@ class Absence:
         delay = _RETRY_DELAYS_S[min(self.count, len(_RETRY_DELAYS_S)) - 1]
         if seen_before:
             return Expired() if self.count > 1 else RetryIn(delay)
-        if self._new_grace is not None:
-            self.gives_up_at = max(self.gives_up_at or -math.inf, now + self._new_grace)
-            self._new_grace = None
-        left = -math.inf if self.gives_up_at is None else self.gives_up_at - now
+        self.gives_up_at = max(self.gives_up_at, now + self._new_grace)
+        self._new_grace = -math.inf
+        left = self.gives_up_at - now
         if left <= 0:
             return Gone()
         if self.count == 1 and now - self.since >= left:

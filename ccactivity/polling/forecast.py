@@ -78,20 +78,10 @@ class Forecast:
         elapsed = math.sqrt(4.0 * limit * median)
         return self.looked_at + (elapsed if elapsed < 2.0 * median else limit + median)
 
-    def describe(self, now: float) -> str:
-        """Why a GET may be worth it, in words."""
-        lag = self.expected_lag(now)
-        return f"{self.phase}, not seen for {now - self.looked_at:.1f} s, expected lag {lag:.2f} s"
-
     # --- from snapshots ---------------------------------------------------------------------------------------------
 
     def observe(
-        self,
-        activity: Activity,
-        now: float,
-        server_now: datetime | None,
-        statistics: AccountStatistics,
-        tuning: Tuning,
+        self, activity: Activity, now: float, server_now: datetime | None, statistics: AccountStatistics, tuning: Tuning
     ) -> bool:
         """Take in a snapshot that is not terminal; False if it is older than one seen before."""
         updated = _timestamp(activity.updated_at)

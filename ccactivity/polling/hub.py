@@ -1,6 +1,6 @@
 """The hub: who subscribes to which activity, and what is waiting for each consumer. Knows nothing of requests.
 
-1. An activity that fifty consumers watch is one topic here, and polled once.
+1. An activity that fifty consumers watch is known here once, and polled once.
 2. A consumer may be slow, so newer progress replaces older. A terminal snapshot is the last there is of an activity, so
    nothing ever replaces it, and it is delivered exactly once to each consumer.
 3. What cannot be followed is an error beside the snapshots; what ends everything, such as a closed session, comes after
@@ -10,12 +10,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+import math
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import attrs
 
-from ..errors import CCActivityError
+from ..errors import CCActivityError, WatchTimeoutError
 from ..models import Activity
 
 __all__ = ["ActivitySource", "Hub", "ResumePoint", "SnapshotQueue"]
@@ -23,30 +24,30 @@ __all__ = ["ActivitySource", "Hub", "ResumePoint", "SnapshotQueue"]
 
 @attrs.frozen
 class ResumePoint:
-    """What is known of an id that is no longer polled, so that nothing is asked twice if it is polled again.
+    """What is known of an id, so that nothing is asked twice if it is polled again later.
 
     `activity`: the last snapshot, seen at the loop time `looked_at`. `gives_up_at`: the loop time at which an id that
-    has never been seen has had its grace.
+    has never been seen has had its grace; minus infinity before a first 404.
     """
 
-    activity: Activity | None
-    looked_at: float
-    gives_up_at: float | None = None
+    activity: Activity | None = None
+    looked_at: float = 0.0
+    gives_up_at: float = -math.inf
 
 
 class ActivitySource(Protocol):
     """What polls the ids that somebody subscribes to. It calls `publish`, `fail` and `abort` of its hub."""
 
     def add(
-        self, activity_id: str, *, grace: float, max_staleness: float | None, resume_from: ResumePoint | None = None
-    ) -> None:
-        """Poll an id, or poll it for one more subscriber."""
+        self, activity_id: str, *, grace: float, max_staleness: float | None, resume_from: ResumePoint
+    ) -> Activity | None:
+        """Poll an id, or poll it for one more subscriber. Returns the last snapshot of it."""
 
-    def remove(self, activity_id: str) -> ResumePoint | None:
-        """Poll an id no more; an id that is not polled is not an error."""
+    def remove(self, activity_id: str) -> ResumePoint:
+        """Poll an id no more. Returns what is known of it."""
 
     def prioritize(self, activity_id: str) -> None:
-        """Look at an id as a single call would, because somebody awaits it."""
+        """Make the first look at an id as a single call would, because somebody awaits it."""
 
     async def settled(self) -> None:
         """Wait until what was stopped has ended."""
@@ -54,70 +55,111 @@ class ActivitySource(Protocol):
 
 @attrs.define(eq=False, kw_only=True)
 class SnapshotQueue:
-    """What is waiting for one consumer: at most one snapshot of each activity.
+    """What is waiting for one consumer, at most one snapshot of each activity, and the subscription that it comes by.
 
-    `grace`: seconds in which a 404 may yet become an activity. `max_staleness`: seconds that an id goes unseen at most.
-    `every_poll`: whether looks without a change are wanted too. `unfinished`: ids that are polled for it.
+    It is apart from the watch that the consumer iterates, so that a forgotten watch can be freed. `enter` gives the
+    hub; `timeout`, `grace`, `max_staleness` and `every_poll` are those of `ActivitySession.watch`. `unfinished`: ids
+    that have neither ended nor failed, with the last snapshot handed over of each; `open`: more may be added, by the
+    task `reader`. `changed`: set when there is something new. `hub`, `loop`: those that it is attached to.
+    `resume_points`: what was known of the unfinished ids that nobody else watched, when it was detached.
     """
 
+    enter: Callable[[], Hub]
+    timeout: float | None = None
     grace: float
     max_staleness: float | None = None
     every_poll: bool = False
+    open: bool = False
+    unfinished: dict[str, Activity | None] = attrs.field(factory=dict)
     pending: dict[str, Activity] = attrs.field(factory=dict)
     failures: dict[str, CCActivityError] = attrs.field(factory=dict)
-    unfinished: set[str] = attrs.field(factory=set)
     aborted: Exception | None = None
-    _waiter: asyncio.Future[None] | None = None
+    changed: asyncio.Event = attrs.field(factory=asyncio.Event)
+    hub: Hub | None = None
+    loop: asyncio.AbstractEventLoop = attrs.field(init=False)
+    reader: asyncio.Task[Exception | None] | None = None
+    resume_points: dict[str, ResumePoint] = attrs.field(factory=dict)
+    _deadlines: dict[str, float] = attrs.field(factory=dict)  # the earliest first
+    _timer: asyncio.TimerHandle | None = None
+
+    # --- for the consumer -------------------------------------------------------------------------------------------
+
+    def attach(self, *, first_look: bool) -> None:
+        """Subscribe to what is unfinished; SessionClosedError, RuntimeError on another loop."""
+        self.hub, self.loop = self.enter(), asyncio.get_running_loop()
+        for activity_id in self.unfinished:
+            self.add(activity_id)
+        if first_look and len(self.unfinished) == 1:
+            self.hub.prioritize(next(iter(self.unfinished)))
+
+    def add(self, activity_id: str) -> None:
+        """Subscribe to one activity, while attached."""
+        assert self.hub is not None
+        self.hub.subscribe(self, activity_id)
+        if self.timeout is not None:
+            deadline = self._deadlines.setdefault(activity_id, self.loop.time() + self.timeout)
+            self._timer = self._timer or self.loop.call_at(deadline, self._time_out)
+
+    def detach(self) -> None:
+        """Free everything; what is pending stays, and what is unfinished may be attached again."""
+        hub, self.hub = self.hub, None
+        if hub is None:
+            return
+        for activity_id in self.unfinished:
+            hub.unsubscribe(self, activity_id)
+        if self.reader is not None:
+            self.reader.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def take(self) -> Activity:
+        """Take out the snapshot that has waited longest."""
+        activity = self.pending.pop(next(iter(self.pending)))
+        if activity.activity_id in self.unfinished:
+            self.unfinished[activity.activity_id] = activity
+        return activity
+
+    def _time_out(self) -> None:
+        assert self.hub is not None
+        assert self.timeout is not None
+        self._timer = None
+        while self._deadlines:
+            activity_id, deadline = next(iter(self._deadlines.items()))
+            if deadline > self.loop.time():
+                self._timer = self.loop.call_at(deadline, self._time_out)
+                break
+            del self._deadlines[activity_id]
+            if activity_id in self.unfinished:
+                last = self.pending.get(activity_id) or self.unfinished[activity_id]
+                self.hub.unsubscribe(self, activity_id)
+                self.fail(activity_id, WatchTimeoutError(activity_id, last, self.timeout))
+
+    # --- for the hub ------------------------------------------------------------------------------------------------
 
     def put(self, activity: Activity) -> None:
         """Put a snapshot in."""
         self.pending[activity.activity_id] = activity
-        self.wake()
+        self.changed.set()
 
     def fail(self, activity_id: str, error: CCActivityError) -> None:
         """Say that one activity cannot be followed any more."""
-        self.unfinished.discard(activity_id)
+        del self.unfinished[activity_id]
         self.failures[activity_id] = error
-        self.wake()
+        self.changed.set()
 
     def abort(self, error: Exception) -> None:
         """Say that nothing can be followed any more."""
         self.unfinished.clear()
         self.aborted = error
-        self.wake()
-
-    def take(self) -> Activity:
-        """Take out the snapshot that has waited longest."""
-        return self.pending.pop(next(iter(self.pending)))
-
-    def wake(self) -> None:
-        """Let the consumer look again."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def changed(self) -> None:
-        """Wait until something is put in."""
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
-
-@attrs.define(eq=False)
-class _Topic:
-    """One activity that somebody subscribes to; `latest`: its last snapshot, seen at the loop time `seen_at`."""
-
-    subscribers: list[SnapshotQueue] = attrs.field(factory=list)
-    latest: Activity | None = None
-    seen_at: float = 0.0
+        self.changed.set()
 
 
 class Hub:
     """Brings snapshots to subscribers. All methods are for the loop's own thread."""
 
     def __init__(self) -> None:
-        self._topics: dict[str, _Topic] = {}
+        self._subscribers: dict[str, list[SnapshotQueue]] = {}
         self._source: ActivitySource
 
     def connect(self, source: ActivitySource) -> None:
@@ -127,48 +169,32 @@ class Hub:
     @property
     def watching(self) -> int:
         """How many activities are watched, each counted once."""
-        return len(self._topics)
+        return len(self._subscribers)
 
     # --- for subscribers --------------------------------------------------------------------------------------------
 
-    def subscribe(
-        self,
-        queue: SnapshotQueue,
-        activity_id: str,
-        *,
-        got: Activity | None = None,
-        resume_from: ResumePoint | None = None,
-    ) -> None:
-        """Feed a queue with an activity from now on.
-
-        `got`: what its consumer has of it already. `resume_from`: from when it was last subscribed.
-        """
-        queue.unfinished.add(activity_id)
-        topic = self._topics.setdefault(activity_id, _Topic())
-        topic.subscribers.append(queue)
-        if topic.latest is None and resume_from is not None:
-            topic.latest, topic.seen_at = resume_from.activity, resume_from.looked_at
-        self._source.add(activity_id, grace=queue.grace, max_staleness=queue.max_staleness, resume_from=resume_from)
-        if topic.latest is not None and (got is None or topic.latest.changed_from(got)):
-            queue.put(topic.latest)
+    def subscribe(self, queue: SnapshotQueue, activity_id: str) -> None:
+        """Feed a queue with an activity from now on, beginning with what its consumer has not got yet."""
+        got = queue.unfinished.setdefault(activity_id)
+        self._subscribers.setdefault(activity_id, []).append(queue)
+        resume_from = queue.resume_points.pop(activity_id, ResumePoint())
+        latest = self._source.add(
+            activity_id, grace=queue.grace, max_staleness=queue.max_staleness, resume_from=resume_from
+        )
+        if latest is not None and (got is None or latest.changed_from(got)):
+            queue.put(latest)
 
     def prioritize(self, activity_id: str) -> None:
         """Make the first look at an activity at once, because somebody awaits it."""
-        topic = self._topics.get(activity_id)
-        if topic is not None and topic.latest is None:
-            self._source.prioritize(activity_id)
+        self._source.prioritize(activity_id)
 
-    def unsubscribe(self, queue: SnapshotQueue, activity_id: str) -> ResumePoint | None:
+    def unsubscribe(self, queue: SnapshotQueue, activity_id: str) -> None:
         """Stop feeding a queue with one activity; what nobody else watches is polled no more."""
-        queue.unfinished.discard(activity_id)
-        topic = self._topics.get(activity_id)
-        if topic is None or queue not in topic.subscribers:
-            return None
-        topic.subscribers.remove(queue)
-        if topic.subscribers:
-            return ResumePoint(topic.latest, topic.seen_at)
-        del self._topics[activity_id]
-        return self._source.remove(activity_id)
+        subscribers = self._subscribers[activity_id]
+        subscribers.remove(queue)
+        if not subscribers:
+            del self._subscribers[activity_id]
+            queue.resume_points[activity_id] = self._source.remove(activity_id)
 
     def settled(self) -> Awaitable[None]:
         """Wait until nothing is under way that nobody subscribes to any more."""
@@ -176,33 +202,25 @@ class Hub:
 
     # --- for what polls ---------------------------------------------------------------------------------------------
 
-    def publish(self, activity: Activity, *, final: bool) -> None:
-        """An activity was seen: bring it to whoever subscribes, if something changed. `final`: it has ended."""
-        topic = self._topics.get(activity.activity_id)
-        if topic is None:
-            return
-        last, topic.latest = topic.latest, activity
-        topic.seen_at = asyncio.get_running_loop().time()
-        if final:
-            del self._topics[activity.activity_id]
-            for queue in topic.subscribers:
-                queue.unfinished.discard(activity.activity_id)
-        changed = last is None or (activity is not last and activity.changed_from(last))
-        for queue in topic.subscribers:
+    def publish(self, activity: Activity, *, changed: bool, final: bool) -> None:
+        """An activity was seen: bring it to whoever subscribes, if it has changed. `final`: it has ended."""
+        activity_id = activity.activity_id
+        for queue in self._subscribers.pop(activity_id) if final else self._subscribers[activity_id]:
+            if final:
+                del queue.unfinished[activity_id]
             if changed or queue.every_poll:
                 queue.put(activity)
 
     def fail(self, activity_id: str, error: CCActivityError) -> None:
         """An activity cannot be followed any more."""
-        topic = self._topics.pop(activity_id, None)
-        for queue in topic.subscribers if topic is not None else ():
+        for queue in self._subscribers.pop(activity_id):
             queue.fail(activity_id, error)
 
     def abort(self, error: Exception) -> None:
         """Nothing can be followed any more: end every watch with an error, once."""
-        queues = dict.fromkeys(queue for topic in self._topics.values() for queue in topic.subscribers)
-        for activity_id in tuple(self._topics):
+        queues = dict.fromkeys(queue for subscribers in self._subscribers.values() for queue in subscribers)
+        for activity_id in self._subscribers:
             self._source.remove(activity_id)
-        self._topics.clear()
+        self._subscribers.clear()
         for queue in queues:
             queue.abort(error)

@@ -38,10 +38,7 @@ class Pacing:
 
 
 class RequestPrice:
-    """The price of a request at any time, as the budget of the last `update` will refill; `current`: at that update.
-
-    It rises as the budget drains, base / level^2: so all watches slow down together, and nothing runs dry.
-    """
+    """The price of a request at any time (rule 8 of `planner`), by the budget of the last `update`; `current`: then."""
 
     def __init__(self, pacing: Pacing, tuning: Tuning) -> None:
         self._pacing = pacing
@@ -52,9 +49,9 @@ class RequestPrice:
 
     def update(self, budget: Budget, now: float) -> bool:
         """Take the budget of now; True if requests are cheaper than was to be expected."""
-        expected = self._pacing.price / self.budget_level(now) ** 2
+        expected = self.at(now)
         self._budget, self._updated_at = budget, now
-        self.current = self._pacing.price / self.budget_level(now) ** 2
+        self.current = self.at(now)
         return self.current < self._tuning.revalue_below * expected
 
     def budget_level(self, at: float) -> float:

@@ -16,12 +16,12 @@ from typing import Final
 
 import attrs
 
+from ..api.operations import MAX_PAGE_SIZE
 from .forecast import QUEUED, SQRT2, UNSEEN, WORKING, Forecast
 from .tuning import Tuning
 
-__all__ = ["MAX_PAGE_SIZE", "Entry", "KnownPage", "Placement", "ShownPage"]
+__all__ = ["Entry", "KnownPage", "Placement", "ShownPage"]
 
-MAX_PAGE_SIZE: Final = 500  # rows: the longest page that the vendor gives
 _EPSILON: Final = 1e-6  # weights: less than this on a page is what rounding has left
 
 
@@ -50,14 +50,12 @@ class Entry(Forecast):
 
 @attrs.frozen
 class ShownPage:
-    """What a page showed: polled ids, number of rows, the link that gave it (None: the first), the next link.
+    """What a page showed: the polled ids on it, and the next link.
 
     `reach`, if known, is the row (from 1) of the last polled id: the next fetch asks for no more than that.
     """
 
     found: Sequence[str]
-    rows: int
-    href: str | None
     next_href: str | None
     reach: int | None = None
 
@@ -89,11 +87,6 @@ class KnownPage:
     queued: float = 0.0
     unseen: float = 0.0
     unseen_since: float = 0.0
-
-    def describe(self, now: float, tuning: Tuning) -> str:
-        """Why fetching it may be worth it, in words."""
-        lag, _ = self.expected_lag(now, 0.0, tuning)
-        return f"page {self.index} with {len(self.ids)} watched ({self.queued:.0f} queued), expected lag {lag:.2f} s"
 
     def add(self, entry: Entry) -> None:
         """Expect this id here from now on."""
@@ -328,6 +321,7 @@ class Placement:
 
     def on_page(self, page: KnownPage, shown: ShownPage, asked_at: float, now: float, stale: set[str]) -> None:
         """A page was fetched. `stale`: ids that it showed as they were before they were last looked at."""
+        page.fetched_at, page.due, page.fetched, page.failures = now, -math.inf, True, 0
         if page is self.processing_page:
             self._on_processing_page(shown, asked_at, now)
         elif page in self.pages:
@@ -336,7 +330,6 @@ class Placement:
             self.pages.pop()
 
     def _on_list_page(self, page: KnownPage, shown: ShownPage, now: float, stale: set[str]) -> None:
-        page.fetched_at, page.due, page.fetched, page.failures = now, -math.inf, True, 0
         self.processing_page.due = -math.inf
         current = set(shown.found) - stale
         for key in shown.found:
@@ -362,12 +355,10 @@ class Placement:
                 page.ids = dict(page.ids)  # a dict that was large once stays large
 
     def _on_processing_page(self, shown: ShownPage, asked_at: float, now: float) -> None:
-        page = self.processing_page
-        page.fetched_at, page.due, page.fetched, page.failures = now, -math.inf, True, 0
         if shown.next_href:
             return  # the list is longer than what was seen of it
         found = set(shown.found)
-        for key, entry in page.working.items():
+        for key, entry in self.processing_page.working.items():
             if key in found or entry.in_flight or entry.looked_at > asked_at or entry.suspect_ended:
                 continue
             entry.suspect(now, self._tuning)

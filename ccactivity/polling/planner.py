@@ -60,7 +60,7 @@ from .placement import Entry, KnownPage, Placement, ShownPage
 from .statistics import AccountStatistics
 from .tuning import Tuning
 
-__all__ = ["FetchOne", "FetchPage", "Planner", "SleepUntil"]
+__all__ = ["Action", "FetchOne", "FetchPage", "Planner", "SleepUntil"]
 
 _NEWTON_STEPS: Final = 12
 _NEWTON_TOLERANCE: Final = 0.01  # of the expected lag
@@ -92,8 +92,10 @@ class SleepUntil:
     when: float
 
 
+Action = FetchOne | FetchPage
+
 # The loop time at which it is due, its worth divided by its price, and what to do; None before it is due.
-_Offer = tuple[float, float, FetchOne | FetchPage | None]
+_Offer = tuple[float, float, Action | None]
 
 
 class Planner:
@@ -125,8 +127,7 @@ class Planner:
         """Watch this id; if it is watched already, the stricter max_staleness (in seconds) holds."""
         if activity_id not in self._placement.ids:
             self._statistics.last_change = now
-        bound = math.inf if max_staleness is None else max_staleness
-        self._placement.watch(activity_id, now, bound, lists=self._lists_enabled)
+        self._placement.watch(activity_id, now, max_staleness or math.inf, lists=self._lists_enabled)
 
     def forget(self, activity_id: str) -> None:
         """Nobody asks for this id any more."""
@@ -144,7 +145,7 @@ class Planner:
 
     # --- what became of an action -----------------------------------------------------------------------------------
 
-    def started(self, action: FetchOne | FetchPage, now: float) -> None:
+    def started(self, action: Action, now: float) -> None:
         """An action is on its way: what it is about is not offered again before the answer."""
         if isinstance(action, FetchPage):
             page = self._placement.find_page(action.state, action.start)
@@ -155,7 +156,7 @@ class Planner:
             entry.in_flight = True
             self._in_flight += 1
 
-    def abandoned(self, action: FetchOne | FetchPage) -> None:
+    def abandoned(self, action: Action) -> None:
         """An action came to nothing through no fault of the vendor's: it may be offered again."""
         if isinstance(action, FetchPage):
             self._fetching = None
@@ -256,12 +257,11 @@ class Planner:
 
     def disable_lists(self, action: FetchPage | None = None) -> None:
         """The vendor refuses lists: all, or those of this fetch's kind (a state, or a remembered start)."""
-        page = self._placement.find_page(action.state, action.start) if action else None
         self._fetching = None
         if action and action.state is not None:
             self._states_enabled = False
         elif action and action.start is not None:
-            if page is not None:
+            if (page := self._placement.find_page(None, action.start)) is not None:
                 self._placement.unlink(page)
         elif self._lists_enabled:
             self._lists_enabled = False
@@ -269,7 +269,7 @@ class Planner:
 
     # --- what to do -------------------------------------------------------------------------------------------------
 
-    def next(self, now: float, budget: Budget) -> FetchOne | FetchPage | SleepUntil:
+    def next(self, now: float, budget: Budget) -> Action | SleepUntil:
         """The best thing to do now, or how long nothing is worth doing. Marks nothing."""
         ids = self._placement.ids
         if not ids or (self._failures.count and (self._in_flight or self._fetching)):
@@ -288,7 +288,7 @@ class Planner:
                 return FetchOne(entry.activity_id)  # somebody waits, and no page will show it
         if self._price.update(budget, now):
             self._placement.reconsider_all()
-        best: FetchOne | FetchPage | None = None
+        best: Action | None = None
         most, wake = -1.0, math.inf
         for due, worth, action in self._offers(now):
             if action is None or due > now:
@@ -301,13 +301,15 @@ class Planner:
         """Seconds of lag that a request is worth at this moment."""
         return self._price.at(now)
 
-    def describe(self, action: FetchOne | FetchPage, now: float) -> str:
+    def describe(self, action: Action, now: float) -> str:
         """Why an action is offered, in words for a log."""
-        if isinstance(action, FetchOne):
-            entry = self._placement.ids.get(action.activity_id)
-            return "unknown" if entry is None else entry.describe(now)
-        page = self._placement.find_page(action.state, action.start)
-        return "unknown" if page is None else page.describe(now, self._tuning)
+        if isinstance(action, FetchOne) and (entry := self._placement.ids.get(action.activity_id)):
+            lag, unseen = entry.expected_lag(now), now - entry.looked_at
+            return f"{entry.phase}, not seen for {unseen:.1f} s, expected lag {lag:.2f} s"
+        if isinstance(action, FetchPage) and (page := self._placement.find_page(action.state, action.start)):
+            lag, watched = page.expected_lag(now, 0.0, self._tuning)[0], len(page.ids)
+            return f"page {page.index} with {watched} watched ({page.queued:.0f} queued), expected lag {lag:.2f} s"
+        return "unknown"
 
     # --- offers -----------------------------------------------------------------------------------------------------
 

@@ -43,7 +43,7 @@ from ..ratelimit.quota import Budget
 from .absence import Absence, RetryIn
 from .hub import Hub, ResumePoint
 from .placement import ShownPage
-from .planner import FetchOne, FetchPage, Planner, SleepUntil
+from .planner import Action, FetchOne, FetchPage, Planner, SleepUntil
 
 __all__ = ["Poller"]
 
@@ -61,20 +61,10 @@ class _PolledId:
 
     activity_id: str
     absence: Absence
-    max_staleness: float | None = None
+    max_staleness: float = math.inf
     last: Activity | None = None
     looked_at: float = 0.0
     retry: asyncio.TimerHandle | None = None
-
-
-@attrs.define(eq=False)
-class _InFlight:
-    """An action on its way, with the permit acquired for it. `finished`: the planner knows what became of it."""
-
-    action: FetchOne | FetchPage
-    permit: Permit
-    task: asyncio.Task[None] = attrs.field(init=False)
-    finished: bool = False
 
 
 @attrs.frozen
@@ -87,64 +77,57 @@ class _Seen:
     unsafe_link: UnsafeLinkError | None = None
 
 
+@attrs.define(eq=False, repr=False)
 class Poller:
     """Polls ids for a hub. All methods are for the loop's own thread. `finished`: activities whose end was seen."""
 
-    def __init__(
-        self, hub: Hub, planner: Planner, client: ApiClient, limiter: Limiter, *, endpoint: Endpoint, decoder: Decoder
-    ) -> None:
-        self.finished: int = 0
-        self._hub = hub
-        self._planner = planner
-        self._client = client
-        self._limiter = limiter
-        self._endpoint = endpoint
-        self._decoder = decoder
-        self._polled: dict[str, _PolledId] = {}
-        self._urgent: dict[str, None] = {}
-        self._denied: set[str] = set()
-        self._runner: asyncio.Task[None] | None = None
-        self._in_flight: set[_InFlight] = set()
-        self._getting: dict[str, _InFlight] = {}
-        self._ending: set[asyncio.Task[None]] = set()
-        self._changed = asyncio.Event()
-        self._warned_of_lists = False
-        self._refused_links = 0  # in a row
-        hub.connect(self)
+    _hub: Hub
+    _planner: Planner
+    _client: ApiClient
+    _limiter: Limiter
+    _endpoint: Endpoint
+    _decoder: Decoder
+    finished: int = 0
+    _polled: dict[str, _PolledId] = attrs.field(factory=dict)
+    _urgent: dict[str, None] = attrs.field(factory=dict)
+    _denied: set[str] = attrs.field(factory=set)
+    _refused_links: int = 0  # in a row
+    _runner: asyncio.Task[None] | None = None
+    _changed: asyncio.Event = attrs.field(factory=asyncio.Event)
+    # Actions until the planner knows what became of them, and tasks that were cancelled until they have ended.
+    _in_flight: dict[Action, asyncio.Task[None]] = attrs.field(factory=dict)
+    _ending: set[asyncio.Task[None]] = attrs.field(factory=set)
+
+    def __attrs_post_init__(self) -> None:
+        self._hub.connect(self)
 
     # --- for the hub ------------------------------------------------------------------------------------------------
 
     def add(
-        self, activity_id: str, *, grace: float, max_staleness: float | None, resume_from: ResumePoint | None = None
-    ) -> None:
-        """Poll an id, or poll it for one more subscriber."""
+        self, activity_id: str, *, grace: float, max_staleness: float | None, resume_from: ResumePoint
+    ) -> Activity | None:
+        """Poll an id, or poll it for one more subscriber. Returns the last snapshot of it."""
         now = asyncio.get_running_loop().time()
         polled = self._polled.get(activity_id)
         if polled is None:
-            polled = self._polled[activity_id] = _PolledId(activity_id, Absence(now, grace))
+            gives_up_at = resume_from.gives_up_at
+            absence = Absence(now, -math.inf if gives_up_at > -math.inf else grace, gives_up_at=gives_up_at)
+            polled = self._polled[activity_id] = _PolledId(activity_id, absence)
         else:
             polled.absence.wait_for(grace)
-        if max_staleness is not None:
-            polled.max_staleness = min(max_staleness, polled.max_staleness or math.inf)
-        self._planner.watch(activity_id, now, max_staleness=max_staleness)
-        if resume_from is not None and polled.last is None:
-            self._resume(polled, resume_from)
+        polled.max_staleness = min(polled.max_staleness, max_staleness or math.inf)
+        self._planner.watch(activity_id, now, max_staleness=polled.max_staleness)
+        if polled.last is None and resume_from.activity is not None:
+            polled.last, polled.looked_at = resume_from.activity, resume_from.looked_at
+            self._planner.restore(polled.last, polled.looked_at)
         self._changed.set()
         if self._runner is None:
             self._runner = spawn(self._run())
+        return polled.last
 
-    def _resume(self, polled: _PolledId, resume_from: ResumePoint) -> None:
-        if resume_from.gives_up_at is not None:
-            polled.absence = Absence(polled.absence.since, None, gives_up_at=resume_from.gives_up_at)
-        if resume_from.activity is not None:
-            polled.last, polled.looked_at = resume_from.activity, resume_from.looked_at
-            self._planner.restore(polled.last, polled.looked_at)
-
-    def remove(self, activity_id: str) -> ResumePoint | None:
-        """Poll an id no more; when none is left, stop everything."""
-        polled = self._polled.get(activity_id)
-        if polled is None:
-            return None
+    def remove(self, activity_id: str) -> ResumePoint:
+        """Poll an id no more; when none is left, stop everything. Returns what is known of it."""
+        polled = self._polled[activity_id]
         self._planner.forget(activity_id)
         self._drop(activity_id)
         return ResumePoint(polled.last, polled.looked_at, polled.absence.gives_up_at)
@@ -154,16 +137,14 @@ class Poller:
         self._urgent.pop(activity_id, None)
         if polled.retry is not None:
             polled.retry.cancel()
-        unwanted = {self._getting[activity_id]} if activity_id in self._getting else set()
         if not self._polled and self._runner is not None:
             self._cancel(self._runner)
             self._runner = None
-            unwanted = self._in_flight
-        for flight in unwanted:
-            if not flight.finished:
+        for action, task in tuple(self._in_flight.items()):
+            if not self._polled or action == FetchOne(activity_id):
                 # The planner is told at once: when the task has ended, the same may be on its way again.
-                self._finish(flight, None)
-                self._cancel(flight.task)
+                self._finish(action, None, task)
+                self._cancel(task)
 
     def _cancel(self, task: asyncio.Task[None]) -> None:
         task.cancel()
@@ -171,8 +152,9 @@ class Poller:
         task.add_done_callback(self._ending.discard)
 
     def prioritize(self, activity_id: str) -> None:
-        """Look at an id as a single call would, because somebody awaits it."""
-        if activity_id not in self._getting and self._polled[activity_id].retry is None:
+        """Make the first look at an id as a single call would, because somebody awaits it."""
+        polled = self._polled[activity_id]
+        if polled.last is None and polled.retry is None and FetchOne(activity_id) not in self._in_flight:
             self._urgent[activity_id] = None
             self._changed.set()
 
@@ -204,20 +186,19 @@ class Poller:
             _log.exception("the poller of watches failed")
             self._hub.abort(error)
 
-    def _choose(self, acquired: int = 0) -> FetchOne | FetchPage | SleepUntil:
+    def _choose(self, acquired: int = 0) -> Action | SleepUntil:
         """What to do next, with so many permits in hand that the budget was charged for."""
         for activity_id in self._urgent:
             return FetchOne(activity_id)
-        if len(self._polled) == 1 and self._polled.keys() == self._getting.keys():
+        if len(self._polled) == 1 and FetchOne(*self._polled) in self._in_flight:
             return SleepUntil(math.inf)  # its answer has to come first
         budget = self._limiter.budget()
         if acquired:
             budget = Budget(budget.available + acquired, budget.refill_rate, budget.capacity)
         return self._planner.next(asyncio.get_running_loop().time(), budget)
 
-    async def _act(self, chosen: FetchOne | FetchPage) -> None:
+    async def _act(self, action: Action | SleepUntil) -> None:
         """Acquire a permit, and send off what is best by then."""
-        action: FetchOne | FetchPage | SleepUntil = chosen
         refresh = self._client.auth.refresh
         if refreshing := refresh.running:
             await refresh.wait()
@@ -236,28 +217,25 @@ class Poller:
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s: %s, price %.2f s", action, self._planner.describe(action, now), self.price)
         self._planner.started(action, now)
-        flight = _InFlight(action, permit)
-        flight.task = asyncio.create_task(self._perform(flight))  # in the context of the runner, a fresh one
+        task = asyncio.create_task(self._perform(action, permit))  # in the context of the runner, a fresh one
         # Not in the task itself: one that is cancelled before its first step runs nothing of it.
-        flight.task.add_done_callback(partial(self._conclude, flight))
-        self._in_flight.add(flight)
+        task.add_done_callback(partial(self._conclude, action, permit))
+        self._in_flight[action] = task
         if isinstance(action, FetchOne):
             self._urgent.pop(action.activity_id, None)
-            self._getting[action.activity_id] = flight
 
     # --- one action -------------------------------------------------------------------------------------------------
 
-    async def _perform(self, flight: _InFlight) -> None:
+    async def _perform(self, action: Action, permit: Permit) -> None:
         outcome: _Seen | Exception
         try:
-            request, decode = self._question_of(flight.action)
-            outcome = await self._client.ask(request, decode, background=True, permit=flight.permit)
+            request, decode = self._question_of(action)
+            outcome = await self._client.ask(request, decode, background=True, permit=permit)
         except Exception as error:  # noqa: BLE001 -- a user's token source may raise anything; each consumer gets it
             outcome = error
-        if not flight.finished:
-            self._finish(flight, outcome)
+        self._finish(action, outcome, asyncio.current_task())
 
-    def _question_of(self, action: FetchOne | FetchPage) -> tuple[Request, Callable[[Outcome], _Seen]]:
+    def _question_of(self, action: Action) -> tuple[Request, Callable[[Outcome], _Seen]]:
         if isinstance(action, FetchOne):
             return get_activity(self._endpoint, action.activity_id), partial(self._decode_one, action)
         request = list_activities(self._endpoint, limit=action.limit, state=action.state)
@@ -269,7 +247,7 @@ class Poller:
         return _Seen((self._decoder.decode_activity(outcome.reply.body, action.activity_id),), outcome)
 
     def _decode_page(self, action: FetchPage, request: Request, outcome: Outcome) -> _Seen:
-        page = self._decoder.decode_page(outcome.reply.body, self._polled.keys(), self._last)
+        page = self._decoder.decode_page(outcome.reply.body, self._polled.keys(), lambda key: self._polled[key].last)
         unsafe = None
         try:
             self._endpoint.next_request(page.next, request)
@@ -277,39 +255,33 @@ class Poller:
             unsafe = error
         found = [activity.activity_id for activity in page.activities]
         next_href = page.next if isinstance(page.next, str) else None
-        shown = ShownPage(found, page.rows, action.start, next_href, page.reach)
+        shown = ShownPage(found, next_href, page.reach)
         return _Seen(page.activities, outcome, shown, unsafe)
 
-    def _last(self, activity_id: str) -> Activity | None:
-        return self._polled[activity_id].last
-
-    def _conclude(self, flight: _InFlight, _: asyncio.Task[None]) -> None:
-        self._in_flight.discard(flight)
-        if isinstance(flight.action, FetchOne) and self._getting.get(flight.action.activity_id) is flight:
-            del self._getting[flight.action.activity_id]
-        if not flight.permit.settled:
-            flight.permit.close()
-        if not flight.finished:
-            self._finish(flight, None)
+    def _conclude(self, action: Action, permit: Permit, task: asyncio.Task[None]) -> None:
+        if not permit.settled:
+            permit.close()
+        self._finish(action, None, task)
         self._changed.set()
 
     # --- what became of it ------------------------------------------------------------------------------------------
 
-    def _finish(self, flight: _InFlight, outcome: _Seen | Exception | None) -> None:
+    def _finish(self, action: Action, outcome: _Seen | Exception | None, task: asyncio.Task[None] | None) -> None:
         """Tell the planner what became of an action, exactly once, and the hub what its subscribers should know.
 
-        `outcome`: None if the action was cancelled.
+        `outcome`: None if the action was cancelled. `task`: that of the action; a second report of it is ignored.
         """
-        assert not flight.finished
-        flight.finished = True
-        now, action = asyncio.get_running_loop().time(), flight.action
+        if self._in_flight.get(action) is not task:
+            return
+        del self._in_flight[action]
+        now = asyncio.get_running_loop().time()
         if outcome is None or isinstance(outcome, QuotaExceededError):
             self._planner.abandoned(action)
         elif isinstance(action, FetchPage):
             self._finish_page(action, outcome, now)
         elif isinstance(outcome, _Seen):
             self._denied.clear()
-            self._on_activities(outcome, now, listed=False)
+            self._on_activities(outcome, now)
         elif (polled := self._polled.get(action.activity_id)) is not None:
             self._on_error(polled, action, outcome, now)
 
@@ -317,7 +289,7 @@ class Poller:
         shown, error = None, outcome if isinstance(outcome, Exception) else outcome.unsafe_link
         if isinstance(outcome, _Seen):
             shown = outcome.page
-            self._on_activities(outcome, now, listed=True)
+            self._on_activities(outcome, now)
         if error is None:
             self._refused_links = 0 if action.start is not None else self._refused_links
         elif isinstance(error, UnsafeLinkError | BodyTooLargeError) or is_rejection(error):
@@ -331,15 +303,13 @@ class Poller:
     def _give_up_list(self, action: FetchPage, error: Exception) -> None:
         self._refused_links += action.start is not None
         if self._refused_links >= _MAX_REFUSED_LINKS or (action.start is None and action.state is None):
-            level = logging.DEBUG if self._warned_of_lists else logging.WARNING
-            _log.log(level, "the list of activities cannot be used, single activities are asked for instead: %s", error)
-            self._warned_of_lists = True
+            _log.warning("the list of activities cannot be used, single activities are asked for instead: %s", error)
             self._planner.disable_lists()
         else:
             _log.debug("a page of the list, or one of its states, cannot be had any more: %s", error)
             self._planner.disable_lists(action)
 
-    def _on_activities(self, seen: _Seen, now: float, *, listed: bool) -> None:
+    def _on_activities(self, seen: _Seen, now: float) -> None:
         server_time = None
         for activity in seen.activities:
             polled = self._polled.get(activity.activity_id)
@@ -354,11 +324,12 @@ class Poller:
                 self.finished += 1
             else:
                 server_time = server_time or seen.outcome.server_time
-                self._planner.on_activity(activity, now, server_time, listed=listed)
+                self._planner.on_activity(activity, now, server_time, listed=seen.page is not None)
                 if polled.last is not None and activity.older_than(polled.last):
                     continue
+            changed = polled.last is None or (activity is not polled.last and activity.changed_from(polled.last))
             polled.last = activity
-            self._hub.publish(activity, final=ended)
+            self._hub.publish(activity, changed=changed, final=ended)
 
     def _on_error(self, polled: _PolledId, action: FetchOne, error: Exception, now: float) -> None:
         """A look was not answered: the id is looked at again or given up, or nothing can be asked any more."""
@@ -367,16 +338,16 @@ class Poller:
             self._planner.on_failure(action, now)
         elif isinstance(error, NotFoundError):
             self._on_not_found(polled, error, now)
-        elif isinstance(error, PermissionDeniedError) and self._is_denied_everything(polled.activity_id):
-            self._hub.abort(error)
-        elif is_rejection(error):
+        elif is_rejection(error) and not self._is_denied_everything(polled.activity_id, error):
             self._lose(polled, error)
         else:
             self._hub.abort(error)
 
-    def _is_denied_everything(self, activity_id: str) -> bool:
-        self._denied.add(activity_id)
-        return len(self._denied) >= _MAX_DENIED
+    def _is_denied_everything(self, activity_id: str, error: Exception) -> bool:
+        if isinstance(error, PermissionDeniedError):
+            self._denied.add(activity_id)
+            return len(self._denied) >= _MAX_DENIED
+        return False
 
     def _on_not_found(self, polled: _PolledId, error: NotFoundError, now: float) -> None:
         decision = polled.absence.not_found(now, seen_before=polled.last is not None)

@@ -151,7 +151,7 @@ class World:
         for key in found:
             self.see(key, now, listed=True)
         href = f"/v3/activities?{action.state}&at={start + size}" if start + size < len(rows) else None
-        self.planner.on_page(action, ShownPage(found, len(part), action.start, href, len(part)), now)
+        self.planner.on_page(action, ShownPage(found, href, len(part)), now)
 
     def run(self, now: float, until: float, budget: Budget = FULL) -> float:
         """Do what the planner wants until then, and return the time."""

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ccactivity.api.operations import MAX_PAGE_SIZE
 from ccactivity.polling.forecast import QUEUED, UNSEEN, WORKING
-from ccactivity.polling.placement import MAX_PAGE_SIZE, Entry, KnownPage, Placement, ShownPage
+from ccactivity.polling.placement import Entry, KnownPage, Placement, ShownPage
 from ccactivity.polling.tuning import Tuning
 
 TUNING = Tuning()
@@ -43,7 +44,7 @@ def show(placement: Placement, href: str | None, found: str, next_href: str | No
     """A page of 500 rows showed these ids, one character each."""
     page = placement.find_page(None, href)
     assert page is not None
-    placement.on_page(page, ShownPage(list(found), 500, href, next_href), now, now, set())
+    placement.on_page(page, ShownPage(list(found), next_href), now, now, set())
 
 
 def change_phase(placement: Placement, key: str, phase: str, *, created: float = math.inf) -> None:
@@ -161,7 +162,7 @@ def test_a_row_that_is_outdated_is_not_found() -> None:
     """An id that a page showed as it was before the last look counts as missing."""
     placement = placement_of("a", "b", "c")
     page = placement.pages[0]
-    placement.on_page(page, ShownPage(["a", "b", "c"], 500, None, SECOND), 1.0, 1.0, {"c"})
+    placement.on_page(page, ShownPage(["a", "b", "c"], SECOND), 1.0, 1.0, {"c"})
 
     assert ["ab", "c"] == ids_on(placement)
 
@@ -199,7 +200,7 @@ def test_the_first_page_asks_for_no_more_rows_than_it_needs() -> None:
     placement = placement_of("a", "b")
     page, limits = placement.pages[0], []
     for found, reach, next_href in (("ab", 40, None), ("a", 10, SECOND), ("ab", 40, None), ("ab", 490, None)):
-        placement.on_page(page, ShownPage(list(found), page.limit, None, next_href, reach), 1.0, 1.0, set())
+        placement.on_page(page, ShownPage(list(found), next_href, reach), 1.0, 1.0, set())
         limits.append(page.limit)
 
     assert [40 + 10 + 25, MAX_PAGE_SIZE, 40 + 10 + 50, MAX_PAGE_SIZE] == limits
@@ -210,7 +211,7 @@ def test_a_new_id_asks_for_one_row_more() -> None:
     """Each further id on the first page has one row more to be shown in, up to a whole page."""
     placement = placement_of("a", "b")
     page = placement.pages[0]
-    placement.on_page(page, ShownPage(["a", "b"], 500, None, None, 40), 1.0, 1.0, set())
+    placement.on_page(page, ShownPage(["a", "b"], None, 40), 1.0, 1.0, set())
     before = page.limit
     placement.watch("c", 2.0, math.inf, lists=True)
 
@@ -248,7 +249,7 @@ def suspects(next_href: str | None = None, *, looked_at: float = 0.0, in_flight:
     placement.ids["b"].looked_at, placement.ids["b"].in_flight = looked_at, in_flight
     page = placement.find_page("processing", None)
     assert page is placement.processing_page
-    placement.on_page(page, ShownPage(["a"], 1, None, next_href), 10.0, 10.3, set())
+    placement.on_page(page, ShownPage(["a"], next_href), 10.0, 10.3, set())
     return "".join(key for key, entry in placement.ids.items() if entry.suspect_ended)
 
 
@@ -266,7 +267,7 @@ def test_a_suspect_is_asked_for_by_get() -> None:
     for key in "abc":
         change_phase(placement, key, WORKING)
     show(placement, FIRST, "abc")
-    placement.on_page(placement.processing_page, ShownPage(["a", "b"], 2, None, None), 10.0, 10.3, set())
+    placement.on_page(placement.processing_page, ShownPage(["a", "b"], None), 10.0, 10.3, set())
 
     assert "c" == in_get_queues(placement)
 

@@ -231,7 +231,7 @@ def test_a_loop_of_links_ends() -> None:
     for now, action in requests_of(planner, 900.0, took=0.3):
         if isinstance(action, FetchPage):
             sweeps += 1
-            planner.on_page(action, ShownPage([], 500, action.start, "/v3/loop"), now)
+            planner.on_page(action, ShownPage([], "/v3/loop"), now)
         else:
             planner.on_activity(snapshot(action.activity_id, updated=now), now, at(now))
 
@@ -269,7 +269,7 @@ def test_an_older_row_moves_nothing_backward() -> None:
     entry = placement_of(planner).ids["a"]
     before = entry.median_remaining, entry.looked_at, entry.percent
     planner.on_activity(snapshot("a", percent=20, updated=-20.0), 12.0, at(12.0), listed=True)
-    planner.on_page(FetchPage(500), ShownPage(["a", "b"], 2, None, None), 12.0)
+    planner.on_page(FetchPage(500), ShownPage(["a", "b"], None), 12.0)
 
     assert before == (entry.median_remaining, entry.looked_at, entry.percent)
     assert not entry.located
@@ -281,7 +281,7 @@ def suspect_and_find(planner: Planner, now: float) -> bool:
         planner.on_activity(snapshot(key, percent=5, began=-600.0, updated=now), now, at(now))
     sweep = FetchPage(500, "processing")
     planner.started(sweep, now + 20.0)
-    planner.on_page(sweep, ShownPage(["b", "c"], 2, None, None), now + 20.1)
+    planner.on_page(sweep, ShownPage(["b", "c"], None), now + 20.1)
     suspected = placement_of(planner).ids["a"].suspect_ended
     as_request(planner.next(now + 20.1, FULL))
     planner.started(FetchOne("a"), now + 20.1)
@@ -292,7 +292,7 @@ def suspect_and_find(planner: Planner, now: float) -> bool:
 def test_a_missing_worker_is_suspected_and_a_wrong_list_is_given_up() -> None:
     """Who is missing among those in work is looked for at once; three false alarms in succession end such sweeps."""
     planner = planner_of("a", "b", "c")
-    planner.on_page(FetchPage(500), ShownPage(["a", "b", "c"], 3, None, None), 0.0)
+    planner.on_page(FetchPage(500), ShownPage(["a", "b", "c"], None), 0.0)
     suspected = []
     for now in (0.0, 100.0, 200.0):
         suspected.append((suspect_and_find(planner, now), planner._states_enabled))
@@ -303,12 +303,12 @@ def test_a_missing_worker_is_suspected_and_a_wrong_list_is_given_up() -> None:
 def test_a_right_suspicion_clears_the_list_of_those_at_work() -> None:
     """Two false alarms are forgotten when one that was suspected has ended indeed."""
     planner = planner_of("a", "b", "c", "d")
-    planner.on_page(FetchPage(500), ShownPage(["a", "b", "c", "d"], 4, None, None), 0.0)
+    planner.on_page(FetchPage(500), ShownPage(["a", "b", "c", "d"], None), 0.0)
     for now in (0.0, 100.0):
         suspect_and_find(planner, now)
     planner.on_activity(snapshot("d", percent=5, began=-600.0, updated=200.0), 200.0, at(200.0))
     planner.started(FetchPage(500, "processing"), 220.0)
-    planner.on_page(FetchPage(500, "processing"), ShownPage(["a", "b", "c"], 3, None, None), 220.1)
+    planner.on_page(FetchPage(500, "processing"), ShownPage(["a", "b", "c"], None), 220.1)
     planner.on_terminal(snapshot("d", "completed", updated=219.0), 220.2)
 
     assert [True, True] == [suspect_and_find(planner, now) for now in (300.0, 400.0)]
@@ -323,7 +323,7 @@ def test_a_page_may_show_what_is_not_watched_any_more() -> None:
     planner.forget("b")
     planner.on_activity(snapshot("a"), 0.3, NOON, listed=True)
     planner.on_terminal(snapshot("b", "completed"), 0.3)
-    planner.on_page(FetchPage(500), ShownPage(["a", "b"], 2, None, None), 0.3)
+    planner.on_page(FetchPage(500), ShownPage(["a", "b"], None), 0.3)
 
     assert {"c"} == set(placement_of(planner).ids)
 
@@ -381,7 +381,7 @@ def test_a_due_time_is_found_from_however_far_off() -> None:
         planner.started(FetchPage(500), now)
         for key in keys:
             planner.on_activity(snapshot(key, percent=percent, began=began, updated=now), now, at(now), listed=True)
-        planner.on_page(FetchPage(500), ShownPage(keys, 400, None, None, 400), now)
+        planner.on_page(FetchPage(500), ShownPage(keys, None, 400), now)
         as_sleep(planner.next(now + 0.2, FULL))
 
     assert 60.7 <= next_request_at(planner, 60.2) <= 61.5
