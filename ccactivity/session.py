@@ -6,13 +6,14 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self
 
 import aiohttp
 import attrs
 
+from ._clock import utc_now
 from ._tasks import LoopBound
 from ._text import escape
 from ._validation import check_number
@@ -44,10 +45,6 @@ _log: Final = logging.getLogger("ccactivity")
 _API_BASE_URL: Final = "https://api.cc.email/v3"
 # The vendor's filter knows these (its Swagger file); `initialized` is a state that it cannot be asked for.
 _FILTERS: Final = ("processing", "completed", "cancelled", "failed", "timed_out")
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 @attrs.frozen(kw_only=True)
@@ -96,7 +93,7 @@ class ActivitySession:
         retry: Retry | None = None,
         pacing: Pacing | None = None,
         timeout: float | None = 30.0,
-        now: Callable[[], datetime] = _utc_now,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         if timeout is not None:
             check_number("timeout", timeout, above=True)

@@ -166,7 +166,7 @@ class BatchWatch(_WatchBase):
             raise RuntimeError("this watch was cancelled, and its source of ids with it; make a new one")
         super()._attach()
         if self._source is not None and reader is None:
-            self._queue.reader = asyncio.create_task(_read_ids(self._source, self._queue))
+            self._queue.reader = asyncio.create_task(_add_ids_of(self._source, self._queue))
 
     def _conclusion(self) -> Exception | None:
         reader = self._queue.reader
@@ -175,7 +175,7 @@ class BatchWatch(_WatchBase):
         return BatchError.of(self.errors) if self.errors else None
 
 
-async def _read_ids(source: AsyncIterator[str], queue: SnapshotQueue) -> Exception | None:
+async def _add_ids_of(source: AsyncIterator[str], queue: SnapshotQueue) -> Exception | None:
     """Add ids as a source gives them, each once. Returns its error, or that of a malformed id."""
     known: set[str] = set()
     try:

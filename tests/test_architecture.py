@@ -28,6 +28,7 @@ CONTRACTS: list[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_t
 SHELL = {
     "ccactivity",
     "ccactivity.__main__",
+    "ccactivity._clock",
     "ccactivity._tasks",
     "ccactivity.api.auth",
     "ccactivity.api.client",

@@ -11,7 +11,7 @@ from ..tokens import TokenSource, check_given
 __all__ = ["Authenticator"]
 
 # A refresh gets this time when the session is closed: the token it brings may be the only one that is still good.
-_CLOSE_TIMEOUT_S: Final = 10.0
+_REPORT_CLOSE_TIMEOUT_S: Final = 10.0
 
 
 class Authenticator:
@@ -51,4 +51,4 @@ class Authenticator:
 
     async def aclose(self) -> None:
         """Let a refresh that is under way end."""
-        await self.refresh.aclose(_CLOSE_TIMEOUT_S)
+        await self.refresh.aclose(_REPORT_CLOSE_TIMEOUT_S)

@@ -118,7 +118,7 @@ class Transport:
             middlewares=(*theirs, authorize),
         ) as response:
             try:
-                body = await _read(response.content, response.headers.get("Content-Encoding", ""))
+                body = await _read_capped(response.content, response.headers.get("Content-Encoding", ""))
             except BaseException as error:
                 # What is left of the body is not worth reading, so the connection is of no more use.
                 response.close()
@@ -138,7 +138,7 @@ class Transport:
             # With its session closed under it, the library fails in any way, by an AssertionError for one.
             http = self._borrowed or self._own
             return SessionClosedError("the aiohttp session was closed") if http and http.closed else problem
-        return kind(_describe(problem), method=request.method, path=request.path)
+        return kind(_describe_failure(problem), method=request.method, path=request.path)
 
     def _session(self) -> aiohttp.ClientSession:
         if self._borrowed is not None:
@@ -161,7 +161,7 @@ class _PassthroughError(Exception):
         self.error = error
 
 
-def _describe(error: BaseException) -> str:
+def _describe_failure(error: BaseException) -> str:
     """Say what went wrong in a few words; the name of the error alone where its text may hold headers."""
     name = type(error).__name__
     if isinstance(error, aiohttp.ClientResponseError) or not str(error):
@@ -169,7 +169,7 @@ def _describe(error: BaseException) -> str:
     return f"{name}: {escape(str(error), 160)}"
 
 
-async def _read(content: aiohttp.StreamReader, encoding: str) -> bytes:
+async def _read_capped(content: aiohttp.StreamReader, encoding: str) -> bytes:
     encoding = encoding.strip().lower()
     if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
         raise DecodeError(f"an unknown content encoding {escape(encoding, 40)!r}")

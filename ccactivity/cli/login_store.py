@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from ccactivity import CCActivityError
 
 from .exit_codes import UsageError, read_problem
+from .no_extra import INSTALL_OAUTH
 
 if TYPE_CHECKING:
     from ccactivity.oauth import FileStore, OAuthTokens, StoredTokens
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["RUN_LOGIN", "check_client", "load_login", "open_store", "secret_hint", "tokens_of", "variable"]
 
 RUN_LOGIN: Final = "run `ccactivity login`"
-_INSTALL_OAUTH: Final = 'pip install "ccactivity[cli,oauth]"'
 _OAUTH_PACKAGES: Final = ("filelock", "oauthlib", "platformdirs")
 
 
@@ -36,7 +36,7 @@ def open_store(path: Path | None) -> FileStore:
     UsageError without the extra `oauth`.
     """
     if any(find_spec(name) is None for name in _OAUTH_PACKAGES):
-        raise UsageError(f"to log in, more packages are needed: {_INSTALL_OAUTH}")
+        raise UsageError(f"to log in, more packages are needed: {INSTALL_OAUTH}")
     from ccactivity.oauth import FileStore  # noqa: PLC0415 -- not needed for a token in the environment
 
     return FileStore(path or variable("TOKEN_STORE") or None)

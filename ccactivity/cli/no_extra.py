@@ -9,25 +9,25 @@ from typing import Final
 
 from ccactivity import __version__
 
-__all__ = ["run"]
+__all__ = ["INSTALL_OAUTH", "run"]
 
 _CLI_COMMANDS: Final = ("list", "get", "watch", "history", "sandbox", "completion", "--install-completion")
 _LOGIN_COMMANDS: Final = ("login", "logout", "whoami")
 _INSTALL: Final = 'pip install "ccactivity[cli]"'
-_INSTALL_OAUTH: Final = 'pip install "ccactivity[cli,oauth]"'
+INSTALL_OAUTH: Final = 'pip install "ccactivity[cli,oauth]"'
 
 
 def run(arguments: Sequence[str]) -> int:
     """Carry out a command line and return its exit code."""
     if arguments and arguments[0] in (*_CLI_COMMANDS, *_LOGIN_COMMANDS):
-        install = _INSTALL_OAUTH if arguments[0] in _LOGIN_COMMANDS else _INSTALL
+        install = INSTALL_OAUTH if arguments[0] in _LOGIN_COMMANDS else _INSTALL
         print(f"ccactivity {arguments[0]} needs more packages: {install}", file=sys.stderr)
         return 2
     parser = argparse.ArgumentParser(
         prog="ccactivity",
         description="Bulk activities and send histories of the Constant Contact V3 API.",
         epilog=f"list, get, watch, history, sandbox and completion need more packages: {_INSTALL};"
-        f" login, logout and whoami need {_INSTALL_OAUTH}",
+        f" login, logout and whoami need {INSTALL_OAUTH}",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -109,7 +109,7 @@ class Refresher:
         if stored is None:
             message, reason = f"nobody has logged in: there are no tokens in {self._store!r}", "not_logged_in"
         elif stored.refused is not None:
-            message, reason, since = _describe(stored.refused), stored.refused.reason, stored.refused.since
+            message, reason, since = _describe_rejection(stored.refused), stored.refused.reason, stored.refused.since
         elif stored.refresh_token is None:
             message = "the login has no refresh token (was offline_access granted?), so it ends with its access token"
             reason, since = "no_refresh_token", stored.obtained_at
@@ -208,7 +208,7 @@ class Refresher:
         return RefreshPendingError(reason, path=self._client.token_url, after=after, tried=tried)
 
 
-def _describe(rejection: RefreshRejection) -> str:
+def _describe_rejection(rejection: RefreshRejection) -> str:
     when = "" if rejection.since is None else f"{rejection.since:{_TIME_FORMAT}}"
     if rejection.reason == "interrupted":
         return f"an interrupted refresh of {when} has spent the refresh token: its answer was lost or not saved"

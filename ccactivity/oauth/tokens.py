@@ -14,9 +14,10 @@ import asyncio
 import copy
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, Self
 
+from .._clock import utc_now
 from .._tasks import LoopBound, SingleFlight, finish, spawn
 from .._validation import check_number
 from ..errors import CCActivityError, LoginFailedError, SessionClosedError, TokenError
@@ -36,13 +37,9 @@ _ADVICE: Final = "log in again (OAuthTokens.start_device_login or start_code_log
 _CLOSE_TIMEOUT_S: Final = 10.0
 _MAX_WAIT_FOR_RETRY_S: Final = 15.0  # of a caller, for the attempt after a first lost answer
 _FIRST_RETRY_DELAY_S: Final = 5.0  # doubled by each failure
-_MAX_RETRY_DELAY_S: Final = 60.0
+_MAX_REFRESH_DELAY_S: Final = 60.0
 _LOGIN_CHECK_INTERVAL_S: Final = 1.0  # how often the store is read while only a new login helps
 _MIN_REPLACEMENT_INTERVAL_S: Final = 60.0
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class OAuthTokens:
@@ -62,7 +59,7 @@ class OAuthTokens:
         client: OAuthClient,
         store: TokenStore,
         *,
-        now: Callable[[], datetime] = _utc_now,
+        now: Callable[[], datetime] = utc_now,
         advice: str = _ADVICE,
         pause: float = 10.0,
     ) -> None:
@@ -257,7 +254,7 @@ class OAuthTokens:
             else:
                 self._failures += 1
                 delay = _FIRST_RETRY_DELAY_S * 2.0 ** min(self._failures - 1, 10)
-                self._retry_after(error, min(delay, _MAX_RETRY_DELAY_S))
+                self._retry_after(error, min(delay, _MAX_REFRESH_DELAY_S))
             if usable_seconds(self._refresher.current, self._rejected, self._now()) > 0:
                 _log.warning("the access token is still good, but it cannot be refreshed: %s", describe_error(error))
             else:

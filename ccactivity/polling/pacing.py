@@ -30,7 +30,7 @@ class Pacing:
     """Seconds between two looks at the same activity, at least."""
     ceiling: float = attrs.field(default=60.0, validator=positive)
     """Seconds that an activity goes unseen at most, or a sixth of the time that it has been in work, if that is longer.
-    Stretched by a price above 1, and as the day's credit drains."""
+    Stretched by a price above 1, and as the day's budget drains."""
 
     def __attrs_post_init__(self) -> None:
         if self.ceiling < self.floor:
@@ -45,7 +45,7 @@ class RequestPrice:
         self._tuning = tuning
         self._budget = Budget(500.0, 0.0)
         self._updated_at = 0.0
-        self.current = pacing.price
+        self.current: float = pacing.price
 
     def update(self, budget: Budget, now: float) -> bool:
         """Take the budget of now; True if requests are cheaper than was to be expected."""

@@ -17,9 +17,9 @@ class AccountStatistics:
     """
 
     def __init__(self, tuning: Tuning) -> None:
-        self.last_change = -math.inf
-        self.typical_duration = tuning.first_duration_s
-        self.unseen_share = tuning.first_unseen_share
+        self.last_change: float = -math.inf
+        self.typical_duration: float = tuning.first_duration_s
+        self.unseen_share: float = tuning.first_unseen_share
         self._tuning = tuning
         self._ends: list[float] = []
         self._durations = 0

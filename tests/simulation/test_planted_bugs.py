@@ -195,8 +195,9 @@ def what_a_page_does_not_show_has_completed(patch: Patch) -> None:
     def finish_page(self: Any, action: Any, result: Any, now: float) -> None:
         real(self, action, result, now)
         for polled in tuple(self._polled.values()):
-            if polled.last is not None and action.state is None and polled.looked_at < now:
-                self._on_activity(attrs.evolve(polled.last, state="completed"), now, None, listed=True)
+            if isinstance(result, poller._Seen) and polled.last is not None and polled.looked_at < now:
+                missing = attrs.evolve(polled.last, state="completed")
+                self._on_activities(poller._Seen((missing,), result.outcome), now)
 
     patch.setattr(poller.Poller, "_finish_page", finish_page)
 

@@ -1,0 +1,12 @@
+"""The wall clock, for `now=` where a user gives none."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+__all__ = ["utc_now"]
+
+
+def utc_now() -> datetime:
+    """Return the aware UTC time."""
+    return datetime.now(UTC)
