@@ -169,7 +169,8 @@ def oldest(session: nox.Session) -> None:
     """Run the suite with the lowest versions of the dependencies that pyproject.toml allows."""
     lowest = [requirement.replace(">=", "==") for requirement in (*DEPENDENCIES, *EXTRAS)]
     session.install("-e", ".", *group("test"), *lowest)
-    run_suite(session, "pytest")
+    # The contracts are about the source alone, and the linter of imports needs a newer rich.
+    run_suite(session, "pytest", "--ignore=tests/test_architecture.py")
 
 
 @nox.session(python=PYTHONS[0], tags=LONG)
