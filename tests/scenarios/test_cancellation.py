@@ -212,6 +212,31 @@ async def test_a_cancellation_that_meets_the_wake_up_is_heard() -> None:
         await test_one_cancellation_after_the_wake_up_is_heard(later)
 
 
+async def test_what_arrived_with_a_cancellation_is_not_lost(vendor: VendorFactory) -> None:
+    """A snapshot that comes just as the iteration is cancelled is the next one, and the end still comes last."""
+    async with vendor() as (sandbox, session):
+        job = sandbox.submit(sb.Life(duration=40))
+        async with session.watch(job) as other, session.watch(job) as watch:
+
+            async def cancel_at_the_first_snapshot() -> cc.Activity:
+                snapshot = await anext(other)  # subscribed first, so its task has its turn first
+                waiting.cancel()
+                return snapshot
+
+            cancelling = asyncio.create_task(cancel_at_the_first_snapshot())
+            waiting = asyncio.ensure_future(anext(watch))
+            arrived = await cancelling
+            await asyncio.wait([waiting])
+            asked = len(sandbox.log)
+            first = await anext(watch)
+            assert waiting.cancelled()
+            assert (arrived, "processing", asked) == (first, first.state, len(sandbox.log))
+            rest = [snapshot async for snapshot in watch]
+
+        assert ["processing"] * (len(rest) - 1) + ["completed"] == [snapshot.state for snapshot in rest]
+        assert first not in rest
+
+
 async def test_a_permit_that_was_not_used_comes_back(vendor: VendorFactory) -> None:
     """A call that is cancelled between its permit and its send costs nothing."""
     source, quota = RefreshingSource(access_time=1.0), cc.Quota(per_second=1)

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from ccactivity.models import Activity
 from ccactivity.polling.hub import Hub, ResumePoint
 
 
 class FakeSource:
-    """What polls for a hub: remembers what it was told, and knows where each id that it polls no more may go on."""
+    """What polls for a hub: remembers what it was told, and knows where each id that it polls no more may go on.
+
+    `last`: the last snapshot of each id, to be set by a test.
+    """
 
     def __init__(self) -> None:
+        self.last: dict[str, Activity] = {}
         self.polled: dict[str, list[tuple[float, float | None]]] = {}
-        self.resumed: list[ResumePoint | None] = []
+        self.resumed: list[ResumePoint] = []
         self.prioritized: list[str] = []
         self.settled_count = 0
 
     def add(
-        self, activity_id: str, *, grace: float, max_staleness: float | None, resume_from: ResumePoint | None = None
-    ) -> None:
+        self, activity_id: str, *, grace: float, max_staleness: float | None, resume_from: ResumePoint
+    ) -> Activity | None:
         self.polled.setdefault(activity_id, []).append((grace, max_staleness))
         self.resumed.append(resume_from)
+        return self.last.get(activity_id, resume_from.activity)
 
-    def remove(self, activity_id: str) -> ResumePoint | None:
+    def remove(self, activity_id: str) -> ResumePoint:
         del self.polled[activity_id]
-        return ResumePoint(None, 7.0, gives_up_at=17.0)
+        return ResumePoint(self.last.pop(activity_id, None), 7.0, gives_up_at=17.0)
 
     def prioritize(self, activity_id: str) -> None:
         self.prioritized.append(activity_id)
@@ -35,3 +41,8 @@ def connected() -> tuple[Hub, FakeSource]:
     hub, source = Hub(), FakeSource()
     hub.connect(source)
     return hub, source
+
+
+def publish(hub: Hub, activity: Activity, *, changed: bool = True) -> None:
+    """Tell a hub of a look at an activity, as what polls does."""
+    hub.publish(activity, changed=changed, final=activity.done)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from functools import partial
 from typing import Any
 
 import pytest
-from support.hub_source import connected
+from support.hub_source import connected, publish
 
 from ccactivity.errors import BatchError, NotFoundError, SessionClosedError, WatchTimeoutError
 from ccactivity.models import Activity
@@ -46,7 +45,7 @@ async def test_nothing_is_polled_before_the_first_iteration() -> None:
     hub, source = connected()
     watch = watch_of(hub)
     before = dict(source.polled)
-    asyncio.get_running_loop().call_later(1, partial(hub.publish, ended(), final=True))
+    asyncio.get_running_loop().call_later(1, publish, hub, ended())
 
     assert {} == before
     assert [ended()] == [snapshot async for snapshot in watch]
@@ -58,12 +57,11 @@ async def test_a_resumed_iteration_goes_on_where_it_was() -> None:
     watch = watch_of(hub)
     await cancelled_next(watch)
     stopped = dict(source.polled)
-    asyncio.get_running_loop().call_later(1, partial(hub.publish, ended(), final=True))
+    asyncio.get_running_loop().call_later(1, publish, hub, ended())
     snapshots = [snapshot async for snapshot in watch]
     (_, resumed) = source.resumed
 
     assert ({}, [ended()]) == (stopped, snapshots)
-    assert resumed is not None
     assert (7.0, 17.0) == (resumed.looked_at, resumed.gives_up_at)
 
 
@@ -73,7 +71,7 @@ async def test_what_had_arrived_is_handed_over_first() -> None:
     watch = watch_of(hub)
     waiting = asyncio.ensure_future(anext(watch))
     await asyncio.sleep(1)
-    hub.publish(at(10), final=False)
+    publish(hub, at(10))
     waiting.cancel()
     await asyncio.wait([waiting])
     snapshot = await anext(watch)
@@ -83,6 +81,19 @@ async def test_what_had_arrived_is_handed_over_first() -> None:
     assert waiting.cancelled()
     assert (at(10), {}) == (snapshot, polled)
     assert 2 == len(source.resumed)
+
+
+async def test_closing_ends_an_iteration_that_waits() -> None:
+    """A task that waits for the next snapshot goes on when another one closes the watch: the iteration ends."""
+    hub, source = connected()
+    watch = watch_of(hub)
+    waiting = asyncio.ensure_future(anext(watch, None))
+    await asyncio.sleep(1)
+    await watch.aclose()
+    async with asyncio.timeout(1):
+        ending = await waiting
+
+    assert (None, {}) == (ending, source.polled)
 
 
 async def test_what_failed_is_not_followed_again() -> None:
@@ -97,7 +108,7 @@ async def test_what_failed_is_not_followed_again() -> None:
     going_on = asyncio.ensure_future(anext(batch))
     await asyncio.sleep(0.5)
     polled = set(source.polled)
-    hub.publish(ended("b"), final=True)
+    publish(hub, ended("b"))
 
     assert ended("b") == await going_on
     assert ({"a": GONE}, {"b"}) == (batch.errors, polled)
@@ -109,7 +120,7 @@ async def test_each_id_has_its_time() -> None:
     """An id that has not ended in time is an error, which has its last snapshot if there was one."""
     hub, _ = connected()
     batch = batch_of(hub, ["a", "b"], timeout=5.0)
-    asyncio.get_running_loop().call_later(4, partial(hub.publish, at(10), final=False))
+    asyncio.get_running_loop().call_later(4, publish, hub, at(10))
     with pytest.raises(BatchError) as caught:
         _ = [snapshot async for snapshot in batch]
 
@@ -124,7 +135,7 @@ async def test_what_has_ended_is_not_timed_out() -> None:
     hub, _ = connected()
     batch = batch_of(hub, ["a", "b"], timeout=5.0)
     for key in "ab":
-        asyncio.get_running_loop().call_later(1, partial(hub.publish, ended(key), final=True))
+        asyncio.get_running_loop().call_later(1, publish, hub, ended(key))
     seen = [snapshot async for snapshot in batch]
     await asyncio.sleep(10)
 
@@ -135,7 +146,7 @@ async def test_leaving_early_takes_the_timeout_along() -> None:
     """A watch that was left is not timed out later."""
     hub, source = connected()
     batch = batch_of(hub, ["a", "b"], timeout=5.0)
-    asyncio.get_running_loop().call_later(1, partial(hub.publish, at(10), final=False))
+    asyncio.get_running_loop().call_later(1, publish, hub, at(10))
     async for _ in batch:
         break
     await batch.aclose()
@@ -149,7 +160,7 @@ async def test_an_abort_is_raised_once() -> None:
     """What ends all watches is raised after what had arrived; then the watch is over."""
     hub, _ = connected()
     watch = watch_of(hub)
-    asyncio.get_running_loop().call_later(1, partial(hub.publish, at(10), final=False))
+    asyncio.get_running_loop().call_later(1, publish, hub, at(10))
     asyncio.get_running_loop().call_later(1, hub.abort, SessionClosedError("closed"))
     seen = []
     with pytest.raises(SessionClosedError):
@@ -183,7 +194,7 @@ async def test_a_watch_says_what_it_watches() -> None:
     hub, _ = connected()
     batch = batch_of(hub, ["a", "b", "a"])
     shown = [repr(watch_of(hub)), repr(batch)]
-    asyncio.get_running_loop().call_later(1, partial(hub.publish, ended(), final=True))
+    asyncio.get_running_loop().call_later(1, publish, hub, ended())
     await anext(batch)
 
     assert ["<Watch of a>", "<BatchWatch, 2 under way>"] == shown

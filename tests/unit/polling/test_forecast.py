@@ -61,11 +61,6 @@ def test_at_the_median_the_end_is_as_likely_as_not(quadratic: bool, lag: float) 
     assert [0.0, pytest.approx(lag)] == [known.expected_lag(5.0), known.expected_lag(15.0)]
 
 
-def test_a_forecast_is_described() -> None:
-    """A forecast says in words where the activity stands, when it was looked at, and what lag is expected."""
-    assert "unseen, not seen for 8.0 s, expected lag 4.00 s" == forecast(4.0, looked_at=2.0).describe(10.0)
-
-
 # --- snapshots ------------------------------------------------------------------------------------------------------
 
 

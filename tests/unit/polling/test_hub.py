@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Any
 
-import attrs
 import pytest
-from support.hub_source import connected
+from support.hub_source import connected, publish
 
 from ccactivity.errors import NotFoundError, SessionClosedError
 from ccactivity.models import Activity
@@ -22,14 +20,14 @@ def queue_of(
     hub: Hub, *ids: str, grace: float = 10.0, max_staleness: float | None = None, every_poll: bool = False
 ) -> SnapshotQueue:
     """A consumer that subscribes to these."""
-    queue = SnapshotQueue(grace=grace, max_staleness=max_staleness, every_poll=every_poll)
+    queue = SnapshotQueue(enter=lambda: hub, grace=grace, max_staleness=max_staleness, every_poll=every_poll)
     for activity_id in ids:
         hub.subscribe(queue, activity_id)
     return queue
 
 
-def at(percent: int, activity_id: str = "a", **fields: Any) -> Activity:
-    return Activity(activity_id=activity_id, state="processing", percent_done=percent, **fields)
+def at(percent: int, activity_id: str = "a") -> Activity:
+    return Activity(activity_id=activity_id, state="processing", percent_done=percent)
 
 
 def ended(activity_id: str = "a") -> Activity:
@@ -48,7 +46,7 @@ async def test_fifty_subscribers_are_one_topic() -> None:
     """Each consumer of an activity gets its snapshots; it is watched once, and polled until the last one leaves."""
     hub, source = connected()
     queues = [queue_of(hub, "a") for _ in range(50)]
-    hub.publish(at(10), final=False)
+    publish(hub, at(10))
     for queue in queues[:-1]:
         hub.unsubscribe(queue, "a")
     before = set(source.polled)
@@ -64,7 +62,7 @@ async def test_each_activity_is_counted_once() -> None:
     counts = [hub.watching]
     queues = [queue_of(hub, "a", "b"), queue_of(hub, "b")]
     counts.append(hub.watching)
-    hub.publish(ended("a"), final=True)
+    publish(hub, ended("a"))
     counts.append(hub.watching)
     hub.unsubscribe(queues[0], "b")
     hub.unsubscribe(queues[1], "b")
@@ -83,31 +81,45 @@ async def test_what_a_subscriber_wants_is_passed_on() -> None:
 
 async def test_a_later_subscriber_gets_the_last_snapshot_at_once() -> None:
     """Who comes later need not wait for the next look."""
-    hub, _ = connected()
-    queue_of(hub, "a")
-    hub.publish(at(10), final=False)
+    hub, source = connected()
+    first = queue_of(hub, "a")
+    source.last["a"] = at(10)
 
-    assert [at(10)] == taken(queue_of(hub, "a"))
+    assert [[], [at(10)]] == [taken(first), taken(queue_of(hub, "a"))]
 
 
 @pytest.mark.parametrize(("got", "expected"), [(at(10), []), (at(5), [at(10)]), (None, [at(10)])])
 async def test_who_comes_back_gets_only_what_changed(got: Activity | None, expected: list[Activity]) -> None:
     """A consumer that has the last snapshot already does not get it twice."""
-    hub, _ = connected()
+    hub, source = connected()
     queue_of(hub, "a")
-    hub.publish(at(10), final=False)
+    source.last["a"] = at(10)
     queue = queue_of(hub)
-    hub.subscribe(queue, "a", got=got)
+    queue.unfinished["a"] = got
+    hub.subscribe(queue, "a")
 
     assert expected == taken(queue)
 
 
+async def test_what_was_handed_over_is_remembered() -> None:
+    """The last snapshot that a consumer has taken is known of each activity that has not ended."""
+    hub, _ = connected()
+    queue = queue_of(hub, "a", "b", "c")
+    before = dict(queue.unfinished)
+    publish(hub, at(10))
+    publish(hub, ended("b"))
+    taken(queue)
+
+    assert ({"a": None, "b": None, "c": None}, {"a": at(10), "c": None}) == (before, queue.unfinished)
+
+
 async def test_a_resumed_subscription_goes_on_where_it_was() -> None:
-    """What was known when the last subscriber left is known again, to the hub and to what polls."""
+    """What was known when the last subscriber left is known again to what polls, and handed over if it is news."""
     hub, source = connected()
     queue, again = queue_of(hub), ResumePoint(at(10), 3.0)
-    hub.subscribe(queue, "a", got=at(5), resume_from=again)
-    hub.publish(at(10), final=False)
+    queue.unfinished["a"], queue.resume_points["a"] = at(5), again
+    hub.subscribe(queue, "a")
+    publish(hub, at(10), changed=False)
 
     assert [again] == source.resumed
     assert [at(10)] == taken(queue)
@@ -115,46 +127,51 @@ async def test_a_resumed_subscription_goes_on_where_it_was() -> None:
 
 async def test_a_resume_point_does_not_replace_what_is_newer() -> None:
     """Where others have watched on meanwhile, their last snapshot counts."""
-    hub, _ = connected()
+    hub, source = connected()
     queue_of(hub, "a")
-    hub.publish(at(50), final=False)
+    source.last["a"] = at(50)
     queue = queue_of(hub)
-    hub.subscribe(queue, "a", got=at(10), resume_from=ResumePoint(at(10), 3.0))
+    queue.unfinished["a"], queue.resume_points["a"] = at(10), ResumePoint(at(10), 3.0)
+    hub.subscribe(queue, "a")
 
     assert [at(50)] == taken(queue)
 
 
-async def test_who_leaves_is_told_where_to_go_on() -> None:
-    """The last one to leave is told by what polls, one who leaves others behind by the hub."""
-    hub, _ = connected()
+async def test_who_leaves_last_is_told_where_to_go_on() -> None:
+    """The last one to leave gets what is known by what polls; one who leaves others behind need not keep it."""
+    hub, source = connected()
     first, last = queue_of(hub, "a"), queue_of(hub, "a")
-    await asyncio.sleep(4)
-    hub.publish(at(10), final=False)
-    points = [hub.unsubscribe(queue, "a") for queue in (first, last)]
+    source.last["a"] = at(10)
+    for queue in (first, last):
+        hub.unsubscribe(queue, "a")
 
-    assert [ResumePoint(at(10), 4.0), ResumePoint(None, 7.0, gives_up_at=17.0)] == points
-    assert (set(), set()) == (first.unfinished, last.unfinished)
+    assert {} == first.resume_points
+    assert {"a": ResumePoint(at(10), 7.0, gives_up_at=17.0)} == last.resume_points
 
 
 async def test_leaving_twice_is_no_error() -> None:
-    """Who is not subscribed may unsubscribe, whether the activity is watched or not."""
+    """A consumer that has left, or has not come yet, may leave; the others stay."""
     hub, source = connected()
-    stranger = queue_of(hub)
-    queue_of(hub, "a")
+    stranger, queue = queue_of(hub), SnapshotQueue(enter=lambda: hub, grace=10.0, unfinished={"a": None})
+    stranger.detach()
+    queue.attach(first_look=False)
+    queue_of(hub, "b")
+    queue.detach()
+    queue.detach()
 
-    assert [None, None] == [hub.unsubscribe(stranger, activity_id) for activity_id in ("a", "b")]
-    assert {"a"} == set(source.polled)
+    assert {"b"} == set(source.polled)
 
 
-async def test_only_a_first_look_is_prioritized() -> None:
-    """What was seen already, or is not watched, is not looked at out of turn."""
+@pytest.mark.parametrize(
+    ("ids", "first_look", "prioritized"), [("a", True, ["a"]), ("a", False, []), ("ab", True, []), ("", True, [])]
+)
+async def test_one_awaited_look_is_prioritized(ids: str, first_look: bool, prioritized: list[str]) -> None:
+    """Where somebody awaits the first look at one activity it is made at once, but not one of many."""
     hub, source = connected()
-    queue_of(hub, "a", "b")
-    hub.publish(at(10), final=False)
-    for activity_id in ("a", "b", "c"):
-        hub.prioritize(activity_id)
+    queue = SnapshotQueue(enter=lambda: hub, grace=10.0, unfinished=dict.fromkeys(ids))
+    queue.attach(first_look=first_look)
 
-    assert ["b"] == source.prioritized
+    assert (set(ids), prioritized) == (set(source.polled), source.prioritized)
 
 
 async def test_settling_is_waited_for() -> None:
@@ -169,15 +186,15 @@ async def test_settling_is_waited_for() -> None:
 
 
 async def test_only_changes_are_delivered() -> None:
-    """The same snapshot again is no news, nor is one of which only `updated_at` differs."""
+    """A look that shows no change is no news."""
     hub, _ = connected()
     queue = queue_of(hub, "a")
     got = []
-    for snapshot in (at(10), at(10), at(10, updated_at=datetime(2026, 1, 1, tzinfo=UTC)), at(11)):
-        hub.publish(snapshot, final=snapshot.done)
-        got += taken(queue)
+    for snapshot, changed in ((at(10), True), (at(10), False), (at(11), True)):
+        publish(hub, snapshot, changed=changed)
+        got.append(taken(queue))
 
-    assert [at(10), at(11)] == got
+    assert [[at(10)], [], [at(11)]] == got
 
 
 async def test_every_poll_is_delivered_to_who_wants_it() -> None:
@@ -185,8 +202,8 @@ async def test_every_poll_is_delivered_to_who_wants_it() -> None:
     hub, _ = connected()
     every, usual = queue_of(hub, "a", every_poll=True), queue_of(hub, "a")
     counts = []
-    for _ in range(3):
-        hub.publish(at(10), final=False)
+    for changed in (True, False, False):
+        publish(hub, at(10), changed=changed)
         counts.append((len(taken(every)), len(taken(usual))))
 
     assert [(1, 1), (1, 0), (1, 0)] == counts
@@ -197,22 +214,21 @@ async def test_newer_progress_replaces_older() -> None:
     hub, _ = connected()
     queue = queue_of(hub, "a", "b")
     for snapshot in (at(10), at(20, "b"), at(30), at(40)):
-        hub.publish(snapshot, final=snapshot.done)
+        publish(hub, snapshot)
 
     assert [at(40), at(20, "b")] == taken(queue)
 
 
 async def test_a_terminal_snapshot_comes_once_to_each() -> None:
-    """The end of an activity replaces its progress, and ends its topic: what is seen of it later reaches nobody."""
+    """The end of an activity replaces its progress, and is the last that anybody hears of it."""
     hub, _ = connected()
     queues = [queue_of(hub, "a") for _ in range(2)]
-    hub.publish(at(10), final=False)
-    hub.publish(ended(), final=True)
-    unfinished = [set(queue.unfinished) for queue in queues]
-    hub.publish(ended(), final=True)
+    publish(hub, at(10))
+    publish(hub, ended())
+    unfinished = [dict(queue.unfinished) for queue in queues]
 
     assert [[ended()]] * 2 == [taken(queue) for queue in queues]
-    assert [set(), set()] == unfinished
+    assert [{}, {}] == unfinished == [queue.unfinished for queue in queues]
     assert 0 == hub.watching
 
 
@@ -220,19 +236,19 @@ async def test_an_activity_that_cannot_be_followed_is_an_error_beside_the_others
     """Its error reaches each of its subscribers; what was pending stays, and other activities go on."""
     hub, _ = connected()
     one, other = queue_of(hub, "a", "b"), queue_of(hub, "b")
-    hub.publish(at(10), final=False)
+    publish(hub, at(10))
     hub.fail("a", GONE)
-    hub.publish(at(20, "b"), final=False)
+    publish(hub, at(20, "b"))
 
     assert ({"a": GONE}, {}) == (one.failures, other.failures)
-    assert ({"b"}, [at(10), at(20, "b")]) == (one.unfinished, taken(one))
+    assert ({"b"}, [at(10), at(20, "b")]) == (set(one.unfinished), taken(one))
 
 
 async def test_an_abort_ends_everything_once() -> None:
     """What ends all watches reaches each consumer after what it has got already, and nothing is polled any more."""
     hub, source = connected()
     queues = [queue_of(hub, "a", "b"), queue_of(hub, "b")]
-    hub.publish(at(20, "b"), final=False)
+    publish(hub, at(20, "b"))
     hub.abort(CLOSED)
 
     assert [CLOSED, CLOSED] == [queue.aborted for queue in queues]
@@ -243,40 +259,48 @@ async def test_an_abort_ends_everything_once() -> None:
 # --- waiting --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("what", ["put", "fail", "abort", "wake"])
-async def test_a_waiting_consumer_is_woken(what: str) -> None:
-    """A consumer that waits looks again when something arrives, and also when it is told to."""
-    queue = SnapshotQueue(grace=10.0, max_staleness=None)
-    arguments: dict[str, tuple[Any, ...]] = {"put": (at(10),), "fail": ("a", GONE), "abort": (CLOSED,), "wake": ()}
-    asyncio.get_running_loop().call_later(5, getattr(queue, what), *arguments[what])
+@pytest.mark.parametrize(("what", "arguments"), [("put", (at(10),)), ("fail", ("a", GONE)), ("abort", (CLOSED,))])
+async def test_a_waiting_consumer_is_woken(what: str, arguments: tuple[Any, ...]) -> None:
+    """A consumer that waits looks again when something arrives."""
+    hub, _ = connected()
+    queue = queue_of(hub, "a")
+    asyncio.get_running_loop().call_later(5, getattr(queue, what), *arguments)
     async with asyncio.timeout(6):
-        await queue.changed()
+        await queue.changed.wait()
 
     assert 5.0 == asyncio.get_running_loop().time()
 
 
 async def test_two_things_at_once_wake_a_consumer_once() -> None:
     """What arrives before a woken consumer has had its turn waits for it."""
-    queue = SnapshotQueue(grace=10.0, max_staleness=None)
-    waiting = asyncio.ensure_future(queue.changed())
+    hub, _ = connected()
+    queue = queue_of(hub, "a", "b")
+    waiting = asyncio.ensure_future(queue.changed.wait())
     await asyncio.sleep(0)
     queue.put(at(10))
     queue.put(at(20, "b"))
     await waiting
+    queue.changed.clear()
+    waiting_again = asyncio.ensure_future(queue.changed.wait())
+    await asyncio.sleep(60)
 
+    assert not waiting_again.done()
     assert [at(10), at(20, "b")] == taken(queue)
+    waiting_again.cancel()
 
 
 async def test_a_consumer_that_was_cancelled_may_wait_again() -> None:
     """A consumer that gave up waiting leaves nothing behind, and hears of the next thing."""
-    queue = SnapshotQueue(grace=10.0, max_staleness=None)
+    hub, _ = connected()
+    queue = queue_of(hub, "a")
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(1):
-            await queue.changed()
+            await queue.changed.wait()
     queue.put(at(10))
-    waiting = asyncio.ensure_future(queue.changed())
+    queue.changed.clear()
+    waiting = asyncio.ensure_future(queue.changed.wait())
     await asyncio.sleep(0)
-    queue.put(attrs.evolve(at(20)))
+    queue.put(at(20))
     await waiting
 
     assert [at(20)] == taken(queue)

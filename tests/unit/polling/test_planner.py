@@ -503,13 +503,18 @@ def test_one_id_that_always_fails_does_not_stop_the_others() -> None:
 
 
 def test_an_action_is_described() -> None:
-    """Each offer says in words what it is about and what lag is expected; what is not known any more says so."""
+    """Each offer says in words what it is about, where that stands, when it was looked at, and what lag is expected.
+
+    What is not known any more says so.
+    """
     planner = planner_of("a", "b")
     planner.on_activity(snapshot("a", percent=50), 0.0, NOON)
-    actions: list[FetchOne | FetchPage] = [FetchOne("a"), FetchOne("x"), FetchPage(500), FetchPage(500, start="/x")]
+    looks: list[FetchOne | FetchPage] = [FetchOne("a"), FetchOne("b"), FetchOne("x")]
+    actions = [*looks, FetchPage(500), FetchPage(500, start="/x")]
 
     assert [
         "working, not seen for 2.0 s, expected lag 0.00 s",
+        "unseen, not seen for 2.0 s, expected lag 0.25 s",
         "unknown",
         "page 0 with 2 watched (0 queued), expected lag 0.25 s",
         "unknown",

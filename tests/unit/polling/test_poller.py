@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -76,8 +77,10 @@ def polling(client: FakeClient, limiter: RecordingLimiter | None = None) -> tupl
     return hub, poller
 
 
-def queue_of(hub: Hub, *ids: str, grace: float = 0.0) -> SnapshotQueue:
-    queue = SnapshotQueue(grace=grace, max_staleness=None)
+def queue_of(
+    hub: Hub, *ids: str, grace: float = 0.0, max_staleness: float | None = None, every_poll: bool = False
+) -> SnapshotQueue:
+    queue = SnapshotQueue(enter=lambda: hub, grace=grace, max_staleness=max_staleness, every_poll=every_poll)
     for activity_id in ids:
         hub.subscribe(queue, activity_id)
     return queue
@@ -98,6 +101,24 @@ async def test_an_end_is_seen_once() -> None:
 
     assert ["completed"] == [snapshot.state for snapshot in queue.pending.values()]
     assert (["a"], 1, 0) == (client.asked, poller.finished, hub.watching)
+
+
+async def test_only_a_change_is_news() -> None:
+    """The same snapshot again is no news, nor is one of which only `updated_at` differs."""
+    client = FakeClient()
+    hub, _ = polling(client)
+    queue, every = queue_of(hub, "a", max_staleness=10.0), queue_of(hub, "a", max_staleness=10.0, every_poll=True)
+    news = []
+    for percent, updated in ((5, None), (5, None), (5, "2026-01-01T00:00:00Z"), (6, "2026-01-01T00:00:00Z")):
+        client.shows["a"] = {**AT_WORK, "percent_done": percent, "updated_at": updated}
+        await asyncio.sleep(60)
+        seen = every.take()
+        assert (percent, updated is not None) == (seen.percent_done, seen.updated_at is not None)
+        news.append([queue.take().percent_done for _ in range(len(queue.pending))])
+    for each in (queue, every):
+        await unsubscribe(hub, each)
+
+    assert [[5], [], [], [6]] == news
 
 
 async def test_at_most_eight_requests_are_under_way() -> None:
@@ -125,6 +146,24 @@ async def test_a_first_look_that_somebody_awaits_is_no_background() -> None:
     assert ([False], ["a"]) == (limiter.asked, client.asked)
 
 
+@pytest.mark.parametrize("shown", [AT_WORK, 404])
+async def test_only_a_first_look_is_prioritized(shown: dict[str, Any] | int) -> None:
+    """What was seen already, or waits to be asked for again after a 404, is not looked at out of turn."""
+    client, limiter = FakeClient(a=shown), RecordingLimiter()
+    hub, _ = polling(client, limiter)
+    queue = queue_of(hub, "a", grace=10.0, max_staleness=20.0)
+    await asyncio.sleep(1.5)
+    hub.prioritize("a")
+    await asyncio.sleep(0.4)
+    at_first = list(limiter.asked)
+    await asyncio.sleep(25)
+
+    assert [True] == at_first
+    assert {True} == set(limiter.asked)
+    assert 1 < len(client.asked)
+    await unsubscribe(hub, queue)
+
+
 async def test_a_first_look_on_a_spent_day_waits_with_the_others() -> None:
     """Where single calls get no permit any more, who awaits a first look waits for a background permit."""
     client, limiter = FakeClient(a=ENDED), RecordingLimiter(spent=True)
@@ -143,8 +182,9 @@ async def test_a_permit_for_which_there_is_no_use_goes_back() -> None:
     queue = queue_of(hub, "a")
     await asyncio.sleep(4.9)
     known = Activity(activity_id="a", state="processing", percent_done=1)
-    again = SnapshotQueue(grace=0.0, max_staleness=None)
-    hub.subscribe(again, "a", resume_from=ResumePoint(known, 4.9))
+    again = queue_of(hub)
+    again.resume_points["a"] = ResumePoint(known, 4.9)
+    hub.subscribe(again, "a")
     await asyncio.sleep(0.2)
     asked = list(client.asked)
     for each in (queue, again):
@@ -228,6 +268,39 @@ async def test_a_look_that_nobody_waits_for_is_cancelled() -> None:
 
     assert (0.5, 0) == (ended_at, poller.finished)
     assert (["a"], [PermitResult.NO_ANSWER]) == (client.asked, limiter.results)
+
+
+@pytest.mark.parametrize(
+    ("shown", "percent", "looked_at", "gives_up_at"), [(AT_WORK, 5, 1.0, -math.inf), (404, None, 0.0, 11.0)]
+)
+async def test_what_is_known_outlasts_the_last_subscriber(
+    shown: dict[str, Any] | int, percent: int | None, looked_at: float, gives_up_at: float
+) -> None:
+    """The last to leave is told what was seen and when, or until when an id that was not seen has its grace."""
+    hub, _ = polling(FakeClient(a=shown))
+    queue = queue_of(hub, "a", grace=10.0)
+    await asyncio.sleep(1.5)
+    await unsubscribe(hub, queue)
+    known = queue.resume_points["a"]
+
+    assert percent == (known.activity and known.activity.percent_done)
+    assert (looked_at, gives_up_at) == (known.looked_at, known.gives_up_at)
+
+
+async def test_a_resume_point_does_not_replace_what_is_newer() -> None:
+    """Where others have watched on meanwhile, who comes back gets their last snapshot, and nothing is asked for it."""
+    client = FakeClient(a=AT_WORK)
+    hub, _ = polling(client)
+    queue, again = queue_of(hub, "a"), queue_of(hub)
+    await asyncio.sleep(1.5)
+    old = Activity(activity_id="a", state="processing", percent_done=1)
+    again.unfinished["a"], again.resume_points["a"] = old, ResumePoint(old, 0.5)
+    hub.subscribe(again, "a")
+    got = [snapshot.percent_done for snapshot in again.pending.values()]
+    for each in (queue, again):
+        await unsubscribe(hub, each)
+
+    assert ([5], ["a"]) == (got, client.asked)
 
 
 async def test_a_late_activity_appears_within_its_grace() -> None:
