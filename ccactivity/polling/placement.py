@@ -350,7 +350,7 @@ class Placement:
             page.limit = MAX_PAGE_SIZE  # too few rows: it says nothing of a next page
             self._margin = min(MAX_PAGE_SIZE, 2 * self._margin)
         else:
-            self._move_to(self._next_page(page, shown.next_href), missing)
+            self._move(missing, page, self._next_page(page, shown.next_href))
             if len(missing) > len(page.ids):
                 page.ids = dict(page.ids)  # a dict that was large once stays large
 
@@ -376,12 +376,11 @@ class Placement:
         following.href = href
         return following
 
-    def _move_to(self, target: KnownPage, entries: Iterable[Entry]) -> None:
+    def _move(self, entries: Iterable[Entry], page: KnownPage, target: KnownPage) -> None:
         """Expect them there instead, and less certainly."""
         for entry in entries:
-            page, was_located = entry.page, entry.located
-            if page is not None:
-                self._leave_page(entry, page)
+            was_located = entry.located
+            self._leave_page(entry, page)
             entry.page, entry.located, entry.pages_missed = target, False, entry.pages_missed + 1
             target.add(entry)
             if was_located:
@@ -390,7 +389,7 @@ class Placement:
     def unlink(self, page: KnownPage) -> None:
         """Its link is no good: walk there again."""
         page.href = None
-        self._move_to(self.pages[0], list(page.ids.values()))
+        self._move(list(page.ids.values()), page, self.pages[0])
 
     def disable_lists(self) -> None:
         """There are no pages any more."""

@@ -263,7 +263,7 @@ class Planner:
         elif action and action.start is not None:
             if (page := self._placement.find_page(None, action.start)) is not None:
                 self._placement.unlink(page)
-        elif self._lists_enabled:
+        else:
             self._lists_enabled = False
             self._placement.disable_lists()
 

@@ -282,8 +282,8 @@ class Poller:
         elif isinstance(outcome, _Seen):
             self._denied.clear()
             self._on_activities(outcome, now)
-        elif (polled := self._polled.get(action.activity_id)) is not None:
-            self._on_error(polled, action, outcome, now)
+        else:
+            self._on_error(self._polled[action.activity_id], action, outcome, now)
 
     def _finish_page(self, action: FetchPage, outcome: _Seen | Exception, now: float) -> None:
         shown, error = None, outcome if isinstance(outcome, Exception) else outcome.unsafe_link

@@ -272,6 +272,16 @@ def test_a_suspect_is_asked_for_by_get() -> None:
     assert "c" == in_get_queues(placement)
 
 
+def test_a_suspect_needs_no_page() -> None:
+    """The list of those at work tells of ids that are on no page, too, since lists were disabled meanwhile."""
+    placement = placement_of("a", "b", lists=False)
+    for key in "ab":
+        change_phase(placement, key, WORKING)
+    placement.on_page(placement.processing_page, ShownPage(["a"], None), 10.0, 10.3, set())
+
+    assert [False, True] == [placement.ids[key].suspect_ended for key in "ab"]
+
+
 # --- queues of GETs -------------------------------------------------------------------------------------------------
 
 

@@ -451,6 +451,22 @@ def test_what_was_abandoned_is_not_an_answer() -> None:
     assert before == planner.next(30.0, FULL)
 
 
+def test_what_is_not_watched_changes_nothing() -> None:
+    """An id that nobody watches, or a page that is not remembered, is not taken in by whatever is said of it."""
+    planner = planner_of("a")
+    planner.restore(snapshot("x"), 0.0)
+    planner.started(FetchOne("x"), 0.0)
+    planner.abandoned(FetchOne("x"))
+    planner.started(FetchPage(500, start="/v3/unknown"), 0.0)
+    planner.on_page(FetchPage(500, start="/v3/unknown"), ShownPage(["a"], None), 0.3)
+    planner.disable_lists(FetchPage(500, start="/v3/unknown"))
+    first = planner.next(0.3, FULL)
+    planner.on_failure(FetchOne("x"), 0.3)
+
+    assert FetchOne("a") == first
+    assert SleepUntil(1.3) == planner.next(0.3, FULL)
+
+
 def test_what_is_not_watched_may_be_abandoned() -> None:
     """Abandoning a GET for an id which was forgotten meanwhile changes nothing: another one is looked at at once."""
     planner = planner_of("a")
