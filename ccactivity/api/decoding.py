@@ -13,9 +13,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
+from enum import StrEnum
 from functools import partial
 from types import NoneType
-from typing import Any, Final, get_args, get_type_hints
+from typing import Any, Final, TypeVar, get_args, get_type_hints
 
 import attrs
 
@@ -26,6 +27,7 @@ from ._drafts import Hook, make_reader
 
 __all__ = ["ActivityPage", "Decoder", "decode_json"]
 
+T = TypeVar("T", bound=attrs.AttrsInstance)
 # A page of 500 rows has at most 1,500 that differ, and no timestamp that anybody writes is longer.
 _MAX_CACHED_TIMESTAMPS: Final = 2048
 _MAX_CACHED_TIMESTAMP_LENGTH: Final = 32
@@ -64,13 +66,13 @@ class Decoder:
 
     def __init__(self, notice: Callable[[str, object], None]) -> None:
         self._notice = notice
-        self._timestamps: dict[str, datetime] = {}
-        self._status = self._structure_fn(ActivityStatus)
-        self._activity = self._structure_fn(
+        self._timestamps = _TimestampCache()
+        self._status = self._reader_of(ActivityStatus, {})
+        self._activity = self._reader_of(
             Activity,
             {
                 "activity_id": None,  # checked before
-                "state": self._enum_hook(ActivityState, {"time_out": ActivityState.TIMED_OUT}, "state"),
+                "state": self._enum_hook("state", *ActivityState, time_out=ActivityState.TIMED_OUT),
                 "activity_errors": self._decode_messages,
                 "status": self._decode_counters,
                 "self_url": _href_hook("self"),
@@ -78,12 +80,12 @@ class Decoder:
             },
             {"self_url": "_links", "results_url": "_links"},
         )
-        self._send = self._structure_fn(
+        self._send = self._reader_of(
             SendRecord,
             {
-                "send_status": self._enum_hook(SendStatus, {}, "send_status"),
-                "contact_list_ids": self._tuple_hook("contact_list_ids", _to_string),
-                "segment_ids": self._tuple_hook("segment_ids", _to_integer),
+                "send_status": self._enum_hook("send_status", *SendStatus),
+                "contact_list_ids": self._tuple_hook("contact_list_ids", str),
+                "segment_ids": self._tuple_hook("segment_ids", int),
             },
         )
 
@@ -92,7 +94,7 @@ class Decoder:
         row = decode_json(body)
         if not _is_activity(row):
             raise DecodeError("no activity", excerpt=_excerpt(body))
-        activity: Activity = self._activity(row)
+        activity = self._activity(row)
         if activity.activity_id != wanted:
             raise DecodeError("another activity than the one asked for", excerpt=_excerpt(body))
         return activity
@@ -126,17 +128,13 @@ class Decoder:
 
     def decode_send_history(self, body: bytes) -> list[SendRecord]:
         """Read a send history. The vendor's page shows it without its brackets, and a single send as bare object."""
-        try:
-            data = decode_json(body)
-        except DecodeError as error:
-            if error.problem != "more than one JSON value":
-                raise
-            data = decode_json(body, bracketed=True)
-            if not all(_is_object(row) for row in data):
-                raise DecodeError("no send history", excerpt=_excerpt(body)) from None
-        rows = [data] if isinstance(data, dict) and "send_id" in data else data
-        if not isinstance(rows, list):
-            raise DecodeError("no send history", excerpt=_excerpt(body))
+        match decode_json(body, bracketed=True):
+            case [list(rows)]:
+                pass
+            case [{"send_id": _}, *_] as rows if all(map(_is_object, rows)):
+                pass
+            case _:
+                raise DecodeError("no send history", excerpt=_excerpt(body))
         return [self._decode_record(row) for row in self._good_rows(rows, _is_object, "send_history", body)]
 
     def _good_rows(self, rows: list[Any], is_one: Callable[[Any], bool], what: str, body: bytes) -> list[Any]:
@@ -154,86 +152,64 @@ class Decoder:
 
     def _decode_record(self, row: dict[str, Any]) -> SendRecord:
         also = {"contact_list_ids": row["contact_lists_ids"]} if "contact_lists_ids" in row else {}
-        record: SendRecord = self._send({**also, **row})
+        record = self._send({**also, **row})
         return attrs.evolve(record, raw=row) if also else record
 
-    def _structure_fn(
-        self,
-        cls: type[attrs.AttrsInstance],
-        special: Mapping[str, Any] | None = None,
-        keys: Mapping[str, str] | None = None,
-    ) -> Callable[[dict[str, Any]], Any]:
+    def _reader_of(
+        self, cls: type[T], special: Mapping[str, Hook | None], keys: Mapping[str, str] | None = None
+    ) -> Callable[[dict[str, Any]], T]:
         """Find the hooks of a class: the special ones, and for what may be None that of its exact type."""
-        by_type = {datetime: self._timestamp_hook, int: self._integer_hook, str: self._string_hook}
-        hooks: dict[str, Hook | None] = dict(special or {})
+        hooks = dict(special)
         for name, hint in get_type_hints(cls).items():
             if name not in hooks and NoneType in get_args(hint):
-                hooks[name] = by_type[get_args(hint)[0]](name)
+                exact = get_args(hint)[0]
+                hooks[name] = self._timestamp_hook(name) if exact is datetime else self._value_hook(name, exact)
         return make_reader(cls, hooks, keys or {})
 
-    def _timestamp_hook(self, name: str) -> Callable[[Any, Any], datetime | None]:
-        find = self._timestamps.get
+    def _timestamp_hook(self, name: str) -> Hook:
+        stamps = self._timestamps
 
         def read(value: Any, _: Any) -> datetime | None:
+            if value is None:
+                return None
             try:
-                stamp = find(value)
-            except TypeError:
-                stamp = None
-            return self._cache_timestamp(name, value) if stamp is None and value is not None else stamp
+                return stamps[value]
+            except (TypeError, ValueError):
+                self._notice(name, value)
+                return None
 
         return read
 
-    def _cache_timestamp(self, name: str, value: Any) -> datetime | None:
-        stamp = _parse_timestamp(value)
-        if stamp is None:
-            self._notice(name, value)
-        elif len(value) <= _MAX_CACHED_TIMESTAMP_LENGTH:
-            if len(self._timestamps) >= _MAX_CACHED_TIMESTAMPS:
-                self._timestamps.clear()
-            self._timestamps[value] = stamp
-        return stamp
-
-    def _integer_hook(self, name: str) -> Callable[[Any, Any], int | None]:
-        def read(value: Any, _: Any) -> int | None:
-            if value is None or type(value) is int:
+    def _value_hook(self, name: str, exact: type[int | str]) -> Hook:
+        def read(value: Any, _: Any) -> Any:
+            if value is None or type(value) is exact:
                 return value
-            number = _to_integer(value)
+            number = _to_integer(value) if exact is int else None
             if number is None:
                 self._notice(name, value)
             return number
 
         return read
 
-    def _string_hook(self, name: str) -> Callable[[Any, Any], str | None]:
-        def read(value: Any, _: Any) -> str | None:
-            if value is None or type(value) is str:
-                return value
-            self._notice(name, value)
-            return None
+    def _tuple_hook(self, name: str, exact: type[int | str]) -> Hook:
+        read_one = self._value_hook(name, exact)
+
+        def read(value: Any, _: Any) -> tuple[Any, ...]:
+            items = [read_one(item, None) for item in (value if isinstance(value, list) else [value])]
+            return tuple(item for item in items if item is not None)
 
         return read
 
-    def _enum_hook(self, words: type[ActivityState | SendStatus], also: Mapping[str, Any], name: str) -> Any:
-        known = {str(word): word for word in words} | dict(also)
+    def _enum_hook(self, name: str, *words: StrEnum, **aliases: StrEnum) -> Hook:
+        known = {str(word): word for word in words} | aliases
 
-        def read(value: Any, _: Any) -> Any:
+        def read(value: Any, _: Any) -> str | None:
             try:
                 return known[value]
             except (KeyError, TypeError):
-                if value is None:
-                    return None
-                self._notice(name, value)
+                if value is not None:
+                    self._notice(name, value)
                 return value if isinstance(value, str) else None
-
-        return read
-
-    def _tuple_hook(self, name: str, one: Callable[[Any], Any]) -> Callable[[Any, Any], tuple[Any, ...]]:
-        def read(value: Any, _: Any) -> tuple[Any, ...]:
-            items = value if isinstance(value, list) else [] if value is None else [value]
-            good = tuple(item for item in map(one, items) if item is not None)
-            if len(good) < len(items):
-                self._notice(name, value)
-            return good
 
         return read
 
@@ -242,8 +218,7 @@ class Decoder:
             if value is not None:
                 self._notice("status", value)
             value = {}
-        status: ActivityStatus = self._status(value)
-        return status
+        return self._status(value)
 
     def _decode_messages(self, value: Any, _: Any) -> tuple[str, ...]:
         """Errors are strings, or objects with a message (as deleting a tag gives them), or both; a bare one counts."""
@@ -255,24 +230,29 @@ class Decoder:
         return tuple(_to_message(item) for item in items if item is not None)
 
 
-def _parse_timestamp(value: Any) -> datetime | None:
-    """Read a timestamp of RFC 3339. fromisoformat takes more (weeks, dates alone, no zone)."""
-    try:
-        plain = value[4:17:3] == "--T::" and value[19] in ".Z+-" and " " not in value
-        if plain and (value[-1] == "Z" or (value[-6] in "+-" and value[-3] == ":")):
-            return datetime.fromisoformat(value)
-    except (ValueError, TypeError, IndexError, KeyError, OverflowError):
-        pass
-    return None
+class _TimestampCache(dict[str, datetime]):
+    """Timestamps of RFC 3339 by their text; ValueError or TypeError for anything else."""
+
+    def __missing__(self, text: str) -> datetime:
+        # fromisoformat takes more (weeks, dates alone, no zone).
+        plain = text[4:20:3] in ("--T::.", "--T::Z", "--T::+", "--T::-") and " " not in text
+        if not plain or (text[-1] != "Z" and (text[-6] not in "+-" or text[-3] != ":")):
+            raise ValueError("not a complete timestamp")
+        stamp = datetime.fromisoformat(text)
+        if len(text) <= _MAX_CACHED_TIMESTAMP_LENGTH:
+            if len(self) >= _MAX_CACHED_TIMESTAMPS:
+                self.clear()
+            self[text] = stamp
+        return stamp
 
 
-def _href_hook(name: str) -> Callable[[Any, Any], str | None]:
+def _href_hook(name: str) -> Hook:
     def read(links: Any, _: Any) -> str | None:
         if type(links) is not dict or name not in links:
             return None
         link = links[name]
         href = link.get("href") if type(link) is dict else link
-        return href if isinstance(href, str) else None
+        return href if type(href) is str else None
 
     return read
 
@@ -282,7 +262,7 @@ def _is_object(row: Any) -> bool:
 
 
 def _is_activity(row: Any) -> bool:
-    return isinstance(row, dict) and isinstance(row.get("activity_id"), str) and row["activity_id"] != ""
+    return isinstance(row, dict) and isinstance(row.get("activity_id") or None, str)  # "" is no id
 
 
 def _to_message(item: Any) -> str:
@@ -294,21 +274,13 @@ def _to_message(item: Any) -> str:
         return "(an error message of many nested objects)"
 
 
-def _to_string(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
-
-
 def _to_integer(value: Any) -> int | None:
     """Read what is meant as a whole number: 75, 75.0, "75"; a bool is none."""
-    if isinstance(value, bool):
-        return None
     try:
-        if isinstance(value, int):
-            return value
         if isinstance(value, float) and value.is_integer():
             return int(value)
         if isinstance(value, str) and len(value) <= 20:
             return int(float(value)) if value.strip().endswith(".0") else int(value)
-    except (ValueError, OverflowError):
+    except ValueError:
         pass
     return None

@@ -98,7 +98,12 @@ def quota_exceeded_is_taken_for_a_throttle(patch: Patch) -> None:
 
 @caught_by(38)
 def none_becomes_a_word(patch: Patch) -> None:
-    patch.setattr(decoding.Decoder, "_string_hook", lambda _self, _name: lambda value, _: str(value))
+    real = decoding.Decoder._value_hook
+
+    def value_hook(self: Any, name: str, exact: Any) -> Any:
+        return (lambda value, _: str(value)) if exact is str else real(self, name, exact)
+
+    patch.setattr(decoding.Decoder, "_value_hook", value_hook)
 
 
 @caught_by(2)
