@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-__all__ = ["check_number", "positive"]
+__all__ = ["check_number", "not_negative", "positive"]
 
 
 def check_number(name: str, value: object, *, least: float = 0.0, above: bool = False) -> float:
@@ -21,3 +21,8 @@ def check_number(name: str, value: object, *, least: float = 0.0, above: bool = 
 def positive(_: object, field: attrs.Attribute[Any], value: object) -> None:
     """Validate a field of a frozen value: a number above 0."""
     check_number(field.name, value, above=True)
+
+
+def not_negative(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    """Validate a field: a number of at least 0."""
+    check_number(field.name, value)

@@ -29,7 +29,7 @@ from .api.transport import Transport
 from .errors import ActivityFailedError, BatchError, CCActivityError, SessionClosedError
 from .listing import ActivityList
 from .models import Activity, SendRecord
-from .polling.hub import Hub
+from .polling.hub import Hub, SnapshotQueue
 from .polling.pacing import Pacing
 from .polling.planner import Planner
 from .polling.poller import Poller
@@ -37,7 +37,7 @@ from .polling.tuning import Tuning
 from .ratelimit.limiter import QuotaLimiter
 from .ratelimit.quota import Quota
 from .tokens import TokenSource, source_of
-from .watch import BatchResult, BatchWatch, Watch, subscribe
+from .watch import BatchResult, BatchWatch, Watch
 
 __all__ = ["ActivitySession", "Stats"]
 
@@ -248,10 +248,10 @@ class ActivitySession:
         Raises NotFoundError; ActivityExpiredError if it was seen and is gone; AuthenticationError,
         PermissionDeniedError and the like; SessionClosedError. Failures that may pass do not end a watch.
         """
-        subscription = subscribe(
-            self._enter_hub, timeout=timeout, grace=grace, max_staleness=max_staleness, every_poll=every_poll
+        queue = SnapshotQueue(
+            enter=self._enter_hub, timeout=timeout, grace=grace, max_staleness=max_staleness, every_poll=every_poll
         )
-        return Watch(check_id(activity_id), subscription)
+        return Watch(check_id(activity_id), queue)
 
     async def wait(
         self,
@@ -288,8 +288,8 @@ class ActivitySession:
         An id that cannot be followed does not disturb the others: it is in `errors`, and a BatchError is raised when
         all else is delivered. ValueError, at once, names malformed ids.
         """
-        subscription = subscribe(self._enter_hub, timeout=timeout, grace=grace, max_staleness=max_staleness)
-        return BatchWatch(ids, subscription)
+        queue = SnapshotQueue(enter=self._enter_hub, timeout=timeout, grace=grace, max_staleness=max_staleness)
+        return BatchWatch(ids, queue)
 
     async def wait_many(
         self,

@@ -10,16 +10,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Mapping
 from typing import Any, Final, Self
 
 import attrs
 
-from ._validation import check_number
 from .api.endpoint import check_id
 from .errors import BatchError, CCActivityError
 from .models import Activity
-from .polling.hub import Hub, SnapshotQueue
+from .polling.hub import SnapshotQueue
 
 __all__ = ["BatchResult", "BatchWatch", "Watch"]
 
@@ -217,20 +216,3 @@ def _checked(ids: Iterable[str]) -> list[str]:
         more = f" and {len(bad) - _MAX_IDS_NAMED} more" if len(bad) > _MAX_IDS_NAMED else ""
         raise ValueError("; ".join(bad[:_MAX_IDS_NAMED]) + more)
     return good
-
-
-def subscribe(
-    enter: Callable[[], Hub],
-    *,
-    timeout: float | None,
-    grace: float,
-    max_staleness: float | None,
-    every_poll: bool = False,
-) -> SnapshotQueue:
-    """Prepare a subscription; ValueError or TypeError for numbers that make no sense."""
-    check_number("grace", grace)
-    if timeout is not None:
-        check_number("timeout", timeout)
-    if max_staleness is not None:
-        check_number("max_staleness", max_staleness, above=True)
-    return SnapshotQueue(enter=enter, timeout=timeout, grace=grace, max_staleness=max_staleness, every_poll=every_poll)

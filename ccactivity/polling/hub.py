@@ -15,7 +15,9 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import attrs
+from attrs.validators import optional
 
+from .._validation import not_negative, positive
 from ..errors import CCActivityError, WatchTimeoutError
 from ..models import Activity
 
@@ -65,9 +67,9 @@ class SnapshotQueue:
     """
 
     enter: Callable[[], Hub]
-    timeout: float | None = None
-    grace: float
-    max_staleness: float | None = None
+    timeout: float | None = attrs.field(default=None, validator=optional(not_negative))
+    grace: float = attrs.field(validator=not_negative)
+    max_staleness: float | None = attrs.field(default=None, validator=optional(positive))
     every_poll: bool = False
     open: bool = False
     unfinished: dict[str, Activity | None] = attrs.field(factory=dict)

@@ -11,18 +11,18 @@ from support.hub_source import connected, publish
 
 from ccactivity.errors import BatchError, NotFoundError, SessionClosedError, WatchTimeoutError
 from ccactivity.models import Activity
-from ccactivity.polling.hub import Hub
-from ccactivity.watch import BatchWatch, Watch, subscribe
+from ccactivity.polling.hub import Hub, SnapshotQueue
+from ccactivity.watch import BatchWatch, Watch
 
 GONE = NotFoundError(status=404, method="GET", path="/v3/activities/a")
 
 
 def watch_of(hub: Hub, activity_id: str = "a", *, timeout: float | None = None) -> Watch:
-    return Watch(activity_id, subscribe(lambda: hub, timeout=timeout, grace=10.0, max_staleness=None))
+    return Watch(activity_id, SnapshotQueue(enter=lambda: hub, timeout=timeout, grace=10.0, max_staleness=None))
 
 
 def batch_of(hub: Hub, ids: Iterable[str] | AsyncIterator[str], *, timeout: float | None = None) -> BatchWatch:
-    return BatchWatch(ids, subscribe(lambda: hub, timeout=timeout, grace=10.0, max_staleness=None))
+    return BatchWatch(ids, SnapshotQueue(enter=lambda: hub, timeout=timeout, grace=10.0, max_staleness=None))
 
 
 def at(percent: int, activity_id: str = "a") -> Activity:
@@ -214,7 +214,7 @@ async def test_a_watch_says_what_it_watches() -> None:
 def test_numbers_that_make_no_sense(arguments: dict[str, Any], problem: str) -> None:
     """Numbers of a watch are checked before anything is asked."""
     with pytest.raises((TypeError, ValueError), match=problem):
-        subscribe(Hub, **{"timeout": None, "grace": 10.0, "max_staleness": None, **arguments})
+        SnapshotQueue(enter=Hub, **{"timeout": None, "grace": 10.0, "max_staleness": None, **arguments})
 
 
 @pytest.mark.parametrize(
