@@ -86,6 +86,7 @@ async def test_concurrent_sleeps_wake_in_the_order_of_their_timers() -> None:
 
 
 @given(st.lists(st.floats(1e-6, 1e7), min_size=1, max_size=30))
+@pytest.mark.slow
 async def test_a_timer_never_rings_early_and_time_never_goes_back(delays: list[float]) -> None:
     """After sleeping d seconds the clock shows d more, as exactly as floats can; up to ten years of it."""
     loop = virtual_loop()

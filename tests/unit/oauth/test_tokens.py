@@ -136,6 +136,7 @@ async def test_a_clock_that_jumps_recovers_by_itself(step: float) -> None:
 
 
 @pytest.mark.parametrize("off", [-3600, 3600])
+@pytest.mark.slow
 async def test_a_machine_whose_clock_is_off_can_share_a_store(off: float) -> None:
     """What another machine stored by its own clock is used, and refreshed when the API says so."""
     async with vendor(access_life=3600, latency=0.1) as sandbox:
