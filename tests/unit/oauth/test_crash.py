@@ -53,7 +53,7 @@ async def test_a_death_before_the_intent_is_stored_leaves_nothing_behind(tmp_pat
         assert {0: 1} == sandbox.oauth.families[0].posts
 
 
-async def test_a_death_between_the_note_and_the_request_costs_a_short_wait(tmp_path: Path) -> None:
+async def test_a_death_between_the_stored_attempt_and_the_request_costs_a_short_wait(tmp_path: Path) -> None:
     """Nobody can know that the request was never sent, so it is sent with care, and succeeds."""
     async with vendor() as sandbox:
         store = await logged_in(sandbox, FileStore(tmp_path / "t" / "tokens.json"), **expired())
@@ -120,7 +120,7 @@ LOST: dict[str, sb.Effect] = {
 
 @pytest.mark.parametrize("how", LOST)
 async def test_an_answer_lost_after_the_rotation_is_explained(how: str) -> None:
-    """The token is shown once more after a pause; then the error says when the refresh was that spent it."""
+    """The token is sent once more after a pause; then the error says which refresh has spent it."""
     async with vendor() as sandbox:
         sandbox.faults.add(LOST[how], where="token", times=1)
         store = await logged_in(sandbox, **expired())
@@ -179,7 +179,7 @@ async def test_a_vendor_that_never_answers_is_asked_ever_more_rarely() -> None:
 
 
 async def test_no_connection_is_no_attempt() -> None:
-    """If there was no connection the note goes again, and the next attempt needs no care."""
+    """Without a connection the attempt is removed again, and the next one needs no care."""
     async with vendor() as sandbox:
         store = await logged_in(sandbox, **expired(), token_url="http://127.0.0.1:9/token")
         tokens = cc.oauth.OAuthTokens(cc.oauth.OAuthClient(CLIENT, token_url="http://127.0.0.1:9/token"), store)
@@ -199,12 +199,12 @@ async def test_a_store_whose_lock_keeps_nobody_out_still_loses_nothing(caplog: p
         async with tokens_of(sandbox, store) as tokens:
             caller = asyncio.ensure_future(tokens.access_token())
             await asyncio.sleep(2)
-            noted = await stored_in(store)
-            anew = record_of(sandbox, version=noted.version + 1)
-            assert await store.save(anew, replaces=noted.version)
+            attempted = await stored_in(store)
+            login = record_of(sandbox, version=attempted.version + 1)
+            assert await store.save(login, replaces=attempted.version)
 
-            assert anew.access_token == await caller
-        assert anew == await stored_in(store)
+            assert login.access_token == await caller
+        assert login == await stored_in(store)
         assert "in spite of the lock" in caplog.text
 
 
