@@ -8,7 +8,7 @@ is under `if __name__ == "__main__":` is not run.
   a send history for every id that the block mentions.
 - A block that defines `test_...` functions has them called, with the fixture `ccactivity_sandbox` and in real time.
 - A block that defines `make_app()` has the app served, and the events of an import read to their end.
-- A block that defines `make_login_app(database)` has the app served, and a person log in and look at her imports.
+- A block that defines `make_login_app(database)` has the app served, and a person log in and look at their imports.
 
 The sandboxes know an application with the client id of the environment; a device code is approved by the third poll.
 
@@ -99,7 +99,7 @@ async def read_events(app: web.Application, activity_id: str) -> str:
 
 
 async def log_in(app: web.Application, registered: Sandbox) -> tuple[str, str]:
-    """Be the person who logs in, and looks at her imports."""
+    """Be the person who logs in, and looks at their imports."""
     runner = web.AppRunner(app)
     await runner.setup()
     try:
