@@ -45,8 +45,11 @@ class ActivitySource(Protocol):
     ) -> Activity | None:
         """Poll an id, or poll it for one more subscriber. Returns the last snapshot of it."""
 
-    def remove(self, activity_id: str) -> ResumePoint:
-        """Poll an id no more. Returns what is known of it."""
+    def remove(self, activity_id: str) -> None:
+        """Poll an id no more."""
+
+    def resume_point(self, activity_id: str) -> ResumePoint:
+        """Return what is known of an id that is polled."""
 
     def prioritize(self, activity_id: str) -> None:
         """Make the first look at an id as a single call would, because somebody awaits it."""
@@ -63,7 +66,7 @@ class SnapshotQueue:
     hub; `timeout`, `grace`, `max_staleness` and `every_poll` are those of `ActivitySession.watch`. `unfinished`: ids
     that have neither ended nor failed, with the last snapshot handed over of each; `open`: more may be added, by the
     task `reader`. `changed`: set when there is something new. `hub`, `loop`: those that it is attached to.
-    `resume_points`: what was known of the unfinished ids that nobody else watched, when it was detached.
+    `resume_points`: what was known of the unfinished ids when it was detached.
     """
 
     enter: Callable[[], Hub]
@@ -192,11 +195,12 @@ class Hub:
 
     def unsubscribe(self, queue: SnapshotQueue, activity_id: str) -> None:
         """Stop feeding a queue with one activity; what nobody else watches is polled no more."""
+        queue.resume_points[activity_id] = self._source.resume_point(activity_id)
         subscribers = self._subscribers[activity_id]
         subscribers.remove(queue)
         if not subscribers:
             del self._subscribers[activity_id]
-            queue.resume_points[activity_id] = self._source.remove(activity_id)
+            self._source.remove(activity_id)
 
     def settled(self) -> Awaitable[None]:
         """Wait until nothing is under way that nobody subscribes to any more."""

@@ -125,11 +125,14 @@ class Poller:
             self._runner = spawn(self._run())
         return polled.last
 
-    def remove(self, activity_id: str) -> ResumePoint:
-        """Poll an id no more; when none is left, stop everything. Returns what is known of it."""
-        polled = self._polled[activity_id]
+    def remove(self, activity_id: str) -> None:
+        """Poll an id no more; when none is left, stop everything."""
         self._planner.forget(activity_id)
         self._drop(activity_id)
+
+    def resume_point(self, activity_id: str) -> ResumePoint:
+        """Return what is known of an id that is polled."""
+        polled = self._polled[activity_id]
         return ResumePoint(polled.last, polled.looked_at, polled.absence.gives_up_at)
 
     def _drop(self, activity_id: str) -> None:

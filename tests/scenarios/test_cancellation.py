@@ -238,6 +238,23 @@ async def test_what_arrived_with_a_cancellation_is_not_lost(vendor: VendorFactor
         assert all(snapshot.changed_from(first) for snapshot in rest)
 
 
+async def test_a_resumed_watch_gets_nothing_twice_though_another_left(vendor: VendorFactory) -> None:
+    """What one watch has handed over is known to it even if another one, which went on meanwhile, has left."""
+    async with vendor() as (sandbox, session):
+        job = sandbox.submit(sb.Life(duration=300))
+        one, other = session.watch(job), session.watch(job)
+        first = await anext(one)
+        await anext(other)
+        waiting = asyncio.create_task(anext(one))
+        await asyncio.sleep(1)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await other.aclose()
+
+        assert (await anext(one)).changed_from(first)
+        await one.aclose()
+
+
 async def test_a_permit_that_was_not_used_comes_back(vendor: VendorFactory) -> None:
     """A call that is cancelled between its permit and its send costs nothing."""
     source, quota = RefreshingSource(access_time=1.0), cc.Quota(per_second=1)

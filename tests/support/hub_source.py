@@ -7,7 +7,7 @@ from ccactivity.polling.hub import Hub, ResumePoint
 
 
 class FakeSource:
-    """What polls for a hub: remembers what it was told, and knows where each id that it polls no more may go on.
+    """What polls for a hub: remembers what it was told, and knows where each id may go on.
 
     `last`: the last snapshot of each id, to be set by a test.
     """
@@ -26,9 +26,12 @@ class FakeSource:
         self.resumed.append(resume_from)
         return self.last.get(activity_id, resume_from.activity)
 
-    def remove(self, activity_id: str) -> ResumePoint:
+    def remove(self, activity_id: str) -> None:
         del self.polled[activity_id]
-        return ResumePoint(self.last.pop(activity_id, None), 7.0, gives_up_at=17.0)
+        self.last.pop(activity_id, None)
+
+    def resume_point(self, activity_id: str) -> ResumePoint:
+        return ResumePoint(self.last.get(activity_id), 7.0, gives_up_at=17.0)
 
     def prioritize(self, activity_id: str) -> None:
         self.prioritized.append(activity_id)

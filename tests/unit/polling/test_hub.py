@@ -137,16 +137,16 @@ async def test_a_resume_point_does_not_replace_what_is_newer() -> None:
     assert [at(50)] == taken(queue)
 
 
-async def test_who_leaves_last_is_told_where_to_go_on() -> None:
-    """The last one to leave gets what is known by what polls; one who leaves others behind need not keep it."""
+async def test_who_leaves_is_told_where_to_go_on() -> None:
+    """Whoever leaves gets what is known by then, the last one as well as one who leaves others behind."""
     hub, source = connected()
     first, last = queue_of(hub, "a"), queue_of(hub, "a")
     source.last["a"] = at(10)
     for queue in (first, last):
         hub.unsubscribe(queue, "a")
 
-    assert {} == first.resume_points
-    assert {"a": ResumePoint(at(10), 7.0, gives_up_at=17.0)} == last.resume_points
+    assert {"a": ResumePoint(at(10), 7.0, gives_up_at=17.0)} == first.resume_points == last.resume_points
+    assert {} == source.polled
 
 
 async def test_leaving_twice_is_no_error() -> None:
