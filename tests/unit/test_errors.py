@@ -70,6 +70,23 @@ def a_batch() -> tuple[BatchError, NotFoundError, WatchTimeoutError]:
     return BatchError.of({"gone": gone, "late": late}), gone, late
 
 
+PICKLED_BEFORE = (  # by 0.1.0 as of 2026-11-22, in which each error stood in `errors`
+    b"\x80\x04\x95\xa7\x00\x00\x00\x00\x00\x00\x00\x8c\x11ccactivity.errors\x94\x8c\x08_rebuild\x94\x93\x94h\x00"
+    b"\x8c\x11WatchTimeoutError\x94\x93\x94\x8c/activity 'a' did not end within 3 s, never seen\x94\x85\x94}\x94("
+    b"\x8c\x0bactivity_id\x94\x8c\x01a\x94\x8c\x08activity\x94N\x8c\x07timeout\x94G@\x08\x00\x00\x00\x00\x00\x00u\x87"
+    b"\x94R\x94."
+)
+
+
+def test_an_error_that_was_pickled_before_loads() -> None:
+    """An error from a queue that an earlier version filled is the same error."""
+    error = pickle.loads(PICKLED_BEFORE)
+
+    assert WatchTimeoutError is type(error)
+    assert ("a", None, 3.0) == (error.activity_id, error.activity, error.timeout)
+    assert "activity 'a' did not end within 3 s, never seen" == str(error)
+
+
 EXAMPLES: list[CCActivityError] = [
     CCActivityError("anything"),
     TransportError("connection refused", method="GET", path="/v3/activities"),
