@@ -1,8 +1,8 @@
 """What watching costs: requests for each activity against the lag from its end to the news of it.
 
 Everything runs over real HTTP against the sandbox, in virtual time. Beside this library, in the same run and behind the
-same gate: the polling policies of well-known clients, one loop for each activity; a blind sweep of the list that spends
-as many requests as this library did; and what an oracle would need that knows every end, for the same mean lag.
+same limiter: the polling policies of well-known clients, one loop for each activity; a blind sweep of the list that
+spends as many requests as this library did; and what an oracle would need that knows every end, for the same mean lag.
 
     nox -s economy                      # the table and the picture, a quarter of an hour on two cores
     nox -s economy -- --quick           # one seed of the small workloads
@@ -221,7 +221,7 @@ LOOPS: dict[str, Callable[[], Iterator[float]]] = {
 
 
 async def one_loop_each(world: World, seed: int, policy: str) -> Outcome:
-    """Watch each activity with a loop of its own, all behind one gate; a spent day is slept through."""
+    """Watch each activity with a loop of its own, all behind one limiter; a spent day is slept through."""
     loop = asyncio.get_running_loop()
     dry = False
     async with vendor(world, seed) as sandbox, session_for(sandbox, world) as session:
