@@ -11,30 +11,13 @@ from typing import Final
 
 import attrs
 
-__all__ = ["Absence", "Expired", "Gone", "RetryIn"]
+__all__ = ["Absence"]
 
 # Seconds after a 404 until the same id is asked for again, one after the other.
 _RETRY_DELAYS_S: Final = (1.0, 1.0, 2.0, 4.0)
 # An id that had its grace before anything was answered: one more look is all that is worth it.
 _LAST_RETRY_DELAY_S: Final = 10.0
 _MIN_RETRY_DELAY_S: Final = 0.1
-
-
-@attrs.frozen
-class RetryIn:
-    """Ask again in so many seconds."""
-
-    seconds: float
-
-
-@attrs.frozen
-class Gone:
-    """There is no such activity."""
-
-
-@attrs.frozen
-class Expired:
-    """It was seen, and the vendor does not have it any more."""
 
 
 @attrs.define
@@ -53,17 +36,17 @@ class Absence:
         """Somebody gives it so many seconds to appear, from the next 404 on."""
         self._new_grace = max(grace, self._new_grace)
 
-    def not_found(self, now: float, *, seen_before: bool) -> RetryIn | Gone | Expired:
-        """Decide after one more 404."""
+    def not_found(self, now: float, *, seen_before: bool) -> float | None:
+        """After one more 404: the seconds until it is asked for again, or None if it is gone, or has expired."""
         self.count += 1
         delay = _RETRY_DELAYS_S[min(self.count, len(_RETRY_DELAYS_S)) - 1]
         if seen_before:
-            return Expired() if self.count > 1 else RetryIn(delay)
+            return None if self.count > 1 else delay
         self.gives_up_at = max(self.gives_up_at, now + self._new_grace)
         self._new_grace = -math.inf
         left = self.gives_up_at - now
         if left <= 0:
-            return Gone()
+            return None
         if self.count == 1 and now - self.since >= left:
             delay = _LAST_RETRY_DELAY_S
-        return RetryIn(max(_MIN_RETRY_DELAY_S, min(delay, left)))
+        return max(_MIN_RETRY_DELAY_S, min(delay, left))

@@ -40,7 +40,7 @@ from ..errors import (
 from ..models import Activity
 from ..ratelimit.limiter import Limiter, Permit
 from ..ratelimit.quota import Budget
-from .absence import Absence, RetryIn
+from .absence import Absence
 from .hub import Hub, ResumePoint
 from .placement import ShownPage
 from .planner import Action, FetchOne, FetchPage, Planner, SleepUntil
@@ -353,12 +353,12 @@ class Poller:
         return False
 
     def _on_not_found(self, polled: _PolledId, error: NotFoundError, now: float) -> None:
-        decision = polled.absence.not_found(now, seen_before=polled.last is not None)
-        if isinstance(decision, RetryIn):
+        delay = polled.absence.not_found(now, seen_before=polled.last is not None)
+        if delay is not None:
             self._planner.forget(polled.activity_id)
             if polled.retry is not None:
                 polled.retry.cancel()  # of an earlier 404, where a second subscriber has had it asked for meanwhile
-            polled.retry = asyncio.get_running_loop().call_later(decision.seconds, self._retry, polled)
+            polled.retry = asyncio.get_running_loop().call_later(delay, self._retry, polled)
         else:
             self._lose(polled, error if polled.last is None else ActivityExpiredError(polled.last))
 

@@ -8,12 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccactivity.polling.absence import Absence, Expired, Gone, RetryIn
-
-Decision = RetryIn | Gone | Expired
+from ccactivity.polling.absence import Absence
 
 
-def decisions(absence: Absence, moments: list[float], *, seen_before: bool = False) -> list[Decision]:
+def decisions(absence: Absence, moments: list[float], *, seen_before: bool = False) -> list[float | None]:
     """What is decided after a 404 at each of these moments."""
     return [absence.not_found(now, seen_before=seen_before) for now in moments]
 
@@ -27,16 +25,16 @@ def waiting(grace: float, *, since: float = 0.0) -> Absence:
 @pytest.mark.parametrize(
     ("grace", "moments", "expected"),
     [
-        (10.0, [0, 1, 2, 4, 8, 10], [RetryIn(1), RetryIn(1), RetryIn(2), RetryIn(4), RetryIn(2), Gone()]),
-        (60.0, [0, 1, 2, 4, 8, 12], [RetryIn(1), RetryIn(1), RetryIn(2), RetryIn(4), RetryIn(4), RetryIn(4)]),
-        (0.5, [0, 0.5], [RetryIn(0.5), Gone()]),
-        (0.01, [0, 0.1], [RetryIn(0.1), Gone()]),
-        (0.0, [0], [Gone()]),
-        (5.0, [3, 8.5], [RetryIn(1), Gone()]),
-        (math.inf, [0, 1e6, 1e9], [RetryIn(1), RetryIn(1), RetryIn(2)]),
+        (10.0, [0, 1, 2, 4, 8, 10], [1, 1, 2, 4, 2, None]),
+        (60.0, [0, 1, 2, 4, 8, 12], [1, 1, 2, 4, 4, 4]),
+        (0.5, [0, 0.5], [0.5, None]),
+        (0.01, [0, 0.1], [0.1, None]),
+        (0.0, [0], [None]),
+        (5.0, [3, 8.5], [1, None]),
+        (math.inf, [0, 1e6, 1e9], [1, 1, 2]),
     ],
 )
-def test_a_new_id_has_its_grace(grace: float, moments: list[float], expected: list[Decision]) -> None:
+def test_a_new_id_has_its_grace(grace: float, moments: list[float], expected: list[float | None]) -> None:
     """A 404 may yet become an activity: it is asked for after 1, 1, 2, 4, 4 s, until `grace` has passed since the first
     404; then it is gone.
     """
@@ -45,7 +43,7 @@ def test_a_new_id_has_its_grace(grace: float, moments: list[float], expected: li
 
 def test_an_id_seen_before_is_asked_for_once_more() -> None:
     """The first 404 of an activity that was seen is checked once; the second means expired, whatever the grace."""
-    assert [RetryIn(1.0), Expired()] == decisions(waiting(60.0), [0.0, 1.0], seen_before=True)
+    assert [1.0, None] == decisions(waiting(60.0), [0.0, 1.0], seen_before=True)
 
 
 def test_what_is_seen_again_starts_again() -> None:
@@ -54,7 +52,7 @@ def test_what_is_seen_again_starts_again() -> None:
     first = absence.not_found(0.0, seen_before=True)
     absence.count = 0
 
-    assert [RetryIn(1.0), RetryIn(1.0)] == [first, absence.not_found(5.0, seen_before=True)]
+    assert [1.0, 1.0] == [first, absence.not_found(5.0, seen_before=True)]
 
 
 def test_a_later_subscriber_brings_a_grace_of_its_own() -> None:
@@ -63,8 +61,8 @@ def test_a_later_subscriber_brings_a_grace_of_its_own() -> None:
     early = decisions(absence, [0.0, 1.0])
     absence.wait_for(10.0)
 
-    assert [RetryIn(1.0), RetryIn(1.0)] == early
-    assert [RetryIn(2.0), RetryIn(4.0), RetryIn(1.0), Gone()] == decisions(absence, [3.0, 5.0, 12.0, 13.0])
+    assert [1.0, 1.0] == early
+    assert [2.0, 4.0, 1.0, None] == decisions(absence, [3.0, 5.0, 12.0, 13.0])
 
 
 def test_a_shorter_grace_takes_nothing_away() -> None:
@@ -74,7 +72,7 @@ def test_a_shorter_grace_takes_nothing_away() -> None:
     first = absence.not_found(0.0, seen_before=False)
     absence.wait_for(0.0)
 
-    assert [RetryIn(1.0), RetryIn(1.0)] == [first, absence.not_found(10.0, seen_before=False)]
+    assert [1.0, 1.0] == [first, absence.not_found(10.0, seen_before=False)]
     assert 20.0 == absence.gives_up_at
 
 
@@ -83,21 +81,21 @@ def test_after_an_outage_one_more_look_is_enough() -> None:
 
     An outage shows nothing; but by then the activity had the time to appear.
     """
-    assert [RetryIn(10.0)] == decisions(waiting(30.0, since=-60.0), [0.0])
-    assert [RetryIn(5.0), Gone()] == decisions(waiting(5.0, since=-60.0), [0.0, 5.0])
-    assert [RetryIn(1.0)] == decisions(waiting(30.0, since=-29.0), [0.0])
+    assert [10.0] == decisions(waiting(30.0, since=-60.0), [0.0])
+    assert [5.0, None] == decisions(waiting(5.0, since=-60.0), [0.0, 5.0])
+    assert [1.0] == decisions(waiting(30.0, since=-29.0), [0.0])
 
 
 def test_a_resumed_watch_goes_on_waiting() -> None:
     """Where it is known when an id has had its grace, nothing begins again: it is gone by then."""
     absence = Absence(100.0, gives_up_at=103.0)
 
-    assert [RetryIn(1.0), RetryIn(1.0), Gone()] == decisions(absence, [100.0, 102.0, 103.0])
+    assert [1.0, 1.0, None] == decisions(absence, [100.0, 102.0, 103.0])
 
 
 def test_nobody_waits() -> None:
     """An id that nobody gives any time is gone at its first 404."""
-    assert [Gone()] == decisions(Absence(0.0), [0.0])
+    assert [None] == decisions(Absence(0.0), [0.0])
 
 
 @given(
@@ -115,11 +113,11 @@ def test_a_new_id_is_gone_when_its_grace_is_over(grace: float, since: float, gap
         decision = absence.not_found(now, seen_before=False)
         left = first + grace - now
         if left <= 0:
-            assert Gone() == decision
+            assert decision is None
             return
-        assert isinstance(decision, RetryIn)
-        assert 0.1 <= decision.seconds <= max(0.1, min(10.0, left))
-        now += max(decision.seconds, gap)
+        assert decision is not None
+        assert 0.1 <= decision <= max(0.1, min(10.0, left))
+        now += max(decision, gap)
 
 
 @given(graces=st.lists(st.floats(0.0, 100.0), min_size=1, max_size=5), seen=st.lists(st.booleans(), max_size=10))
@@ -135,4 +133,4 @@ def test_an_id_that_was_seen_is_never_gone(graces: list[float], seen: list[bool]
             continue
         in_a_row += 1
         decision = absence.not_found(float(number), seen_before=True)
-        assert (Expired() if in_a_row > 1 else RetryIn(1.0)) == decision
+        assert decision == (None if in_a_row > 1 else 1.0)
