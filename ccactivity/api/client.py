@@ -81,7 +81,12 @@ class _Operation(Generic[T]):
     reported_token: bool = False
 
     def may_repeat(self, failure: _RetryableError) -> bool:
-        """Whether sending it again is safe: it is idempotent, or the vendor has certainly done nothing."""
+        """Whether sending it again is safe: it is idempotent, or the vendor has certainly done nothing.
+
+        A background request that failed is not repeated here: whoever polls knows when it is worth another.
+        """
+        if self.background and failure.reason in (RetryReason.FAILED, RetryReason.UNREADABLE):
+            return False
         if self.request.idempotent or isinstance(failure.error, NotSentError):
             return True
         return failure.reason not in (RetryReason.FAILED, RetryReason.UNREADABLE)

@@ -1,52 +1,59 @@
 """How long to leave alone what has failed. Pure.
 
-A vendor who answers nothing is probed after 1, 2, 4 ... 60 seconds, for all watches together, and any answer ends that.
-An id whose request fails while others succeed waits by itself, so that it keeps nobody else waiting.
+An id or a page that fails waits on its own account: 1, 2, 4 seconds and so on. Only when different things fail, and
+nothing is answered between, is it an outage: then all wait together, and are probed one by one until something is.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 
-__all__ = ["MAX_PROBE_INTERVAL_S", "Failures", "delay_after"]
+__all__ = ["Failures", "Subject"]
 
-MAX_PROBE_INTERVAL_S: Final = 60.0
+_MIN_DIFFERENT: Final = 3  # that fail in a row: then it is the vendor, and not they
+# So many probes may go out a second apart, to find the one thing that is answered among many that are not.
+_QUICK_PROBES: Final = 24
+_MAX_OUTAGE_INTERVAL_S: Final = 60.0
 
 
-def delay_after(failures: int) -> float:
-    """Seconds to wait after so many failures in a row."""
-    return min(MAX_PROBE_INTERVAL_S, 2.0 ** min(failures, 9))
+class Subject(Protocol):
+    """What a request is about. `failures`: in a row; `not_before`: loop time before which it is not asked for."""
+
+    failures: int
+    not_before: float
 
 
 @attrs.define(eq=False)
 class Failures:
-    """What has failed of late, and until when it is left alone.
+    """What has failed since the last answer. `next_probe`: in an outage, loop time before which nothing is asked."""
 
-    `count`: requests without an answer since the last one. `next_probe`: loop time before which nothing is asked.
-    `held`: by id, how often it failed in a row, and the loop time until which it waits.
-    """
-
-    count: int = 0
     next_probe: float = -math.inf
-    held: dict[str, tuple[int, float]] = attrs.field(factory=dict)
+    _in_a_row: int = 0
+    _different: int = 0
 
-    def answered(self) -> None:
-        """The vendor is there."""
-        self.count, self.next_probe = 0, -math.inf
+    @property
+    def outage(self) -> bool:
+        """Whether the vendor answers nothing."""
+        return self._different >= _MIN_DIFFERENT
 
-    def unanswered(self, now: float) -> None:
-        """A request got no answer."""
-        self.next_probe = now + delay_after(self.count)
-        self.count += 1
+    def answered(self) -> bool:
+        """The vendor is there. Returns whether that ends an outage."""
+        ended = self.outage
+        self._in_a_row = self._different = 0
+        return ended
 
-    def hold(self, activity_id: str, now: float) -> None:
-        """What got no answer was about this id."""
-        count = self.held.get(activity_id, (0, 0.0))[0] + 1
-        self.held[activity_id] = (count, now + delay_after(count))
+    def failed(self, subject: Subject, now: float, longest: float) -> None:
+        """A request about this got no answer, or none of use: it is left alone, for so many seconds at most."""
+        self._in_a_row += 1
+        self._different += not subject.failures  # what keeps failing while others do not counts once
+        subject.failures += 1
+        subject.not_before = now + min(longest, 2.0 ** min(subject.failures - 1, 20))
+        self.probed(now)
 
-    def not_before(self, activity_id: str, due: float) -> float:
-        """When this id may be asked for that is due then."""
-        return max(due, self.held[activity_id][1]) if activity_id in self.held else due
+    def probed(self, now: float) -> None:
+        """Something was asked, or failed: the next probe is not to follow at once."""
+        doublings = min(max(0, self._in_a_row - _QUICK_PROBES), 9)
+        self.next_probe = now + min(_MAX_OUTAGE_INTERVAL_S, 2.0**doublings)

@@ -1,7 +1,9 @@
 """The forecast of one activity's end, from its snapshots: a probability, and the lag to be expected from it. Pure.
 
 1. A look says "not ended yet" and, at best, how far the work has come since it began. What remains is extrapolated,
-   elapsed * (1 - p) / p, with every time taken from the vendor's own stamps: no local clock takes part.
+   elapsed * (1 - p) / p. The vendor's stamps say when, but only within what was observed: work began after the last
+   look that showed it queued, and a new snapshot was made after the look before it. A stamp from the future says
+   nothing.
 2. `median_remaining`, r, is a median, not a date. The probability that the end has come t seconds after the look is
    1/2 (t / r)^2, up to 1: measured on uneven progress it is near 1/20 at a third of r and 1/4 at two thirds.
 3. Without progress there is nothing to extrapolate, and expected remaining time grows with the time already stalled
@@ -35,6 +37,8 @@ UNSEEN, QUEUED, WORKING, UNKNOWN = "unseen", "queued", "working", "unknown state
 
 SQRT2: Final = math.sqrt(2.0)
 _MAX_AGE_S: Final = 10 * 86400.0  # the vendor keeps an activity for ten days; a longer age is a broken stamp
+_MAX_CLOCK_ERROR_S: Final = 60.0  # a stamp that contradicts what was observed by more is not believed
+_DATE_RESOLUTION_S: Final = 2.0  # a Date header has whole seconds, and so may a stamp
 
 
 @attrs.define(eq=False, weakref_slot=False, kw_only=True)
@@ -57,6 +61,9 @@ class Forecast:
     updated_at: float = 0.0
     started_at: float = math.inf
     progressed_at: float = 0.0
+    # Work began between these looks: the last that showed it queued, and the first that showed it at work.
+    last_seen_queued: float = -math.inf
+    first_seen_working: float = math.inf
     percent: int | None = None
 
     def expected_lag(self, now: float) -> float:
@@ -81,29 +88,44 @@ class Forecast:
     # --- from snapshots ---------------------------------------------------------------------------------------------
 
     def observe(
-        self, activity: Activity, now: float, server_now: datetime | None, statistics: AccountStatistics, tuning: Tuning
+        self,
+        activity: Activity,
+        now: float,
+        server_now: datetime | None,
+        statistics: AccountStatistics,
+        tuning: Tuning,
+        *,
+        newest: bool = False,
     ) -> bool:
-        """Take in a snapshot that is not terminal; False if it is older than one seen before."""
-        updated = _timestamp(activity.updated_at)
-        if updated is not None:
-            if updated < self.vendor_updated_at:
+        """Take in a snapshot that is not terminal; False if it is older than one seen before.
+
+        `newest`: it cannot be older, whatever its stamps say, for it was asked for after the last one was seen.
+        """
+        made_at = now
+        updated, here = _timestamp(activity.updated_at), _timestamp(server_now)
+        if updated is not None and (here is None or updated <= here + _MAX_CLOCK_ERROR_S):
+            made_at = now - min(max(0.0, (here or updated) - updated), _MAX_AGE_S)
+            # The vendor's clock may be set back: then its stamps decrease, but not by the Date of the same answer.
+            earlier = here is None or made_at < self.updated_at + _DATE_RESOLUTION_S
+            if updated < self.vendor_updated_at and earlier and not newest:
                 return False
-            if updated > self.vendor_updated_at:
-                here = _timestamp(server_now)
-                age = 0.0 if here is None else min(max(0.0, here - updated), _MAX_AGE_S)
-                self.vendor_updated_at, self.updated_at = updated, now - age
-        self.looked_at = now
-        self.suspect_ended = False
+            if updated != self.vendor_updated_at:
+                seen_at = -math.inf if self.phase == UNSEEN else self.looked_at
+                self.vendor_updated_at, self.updated_at = updated, max(made_at, seen_at)
+            made_at = self.updated_at
         if activity.state == ActivityState.INITIALIZED:
             if self.phase != QUEUED:
                 self.vendor_created_at = _timestamp(activity.created_at) or math.inf
             self.phase = QUEUED
-            return True
-        phase = WORKING if activity.state == ActivityState.PROCESSING else UNKNOWN
-        if self.phase not in (WORKING, UNKNOWN):
-            self.started_at = self.progressed_at = now
-        self.phase = phase
-        self._extrapolate(activity, now, statistics, tuning)
+        else:
+            if self.phase not in (WORKING, UNKNOWN):
+                self.last_seen_queued = self.looked_at if self.phase == QUEUED else -math.inf
+                self.first_seen_working = self.progressed_at = now
+                self.started_at = (self.looked_at + now) / 2 if self.phase == QUEUED else now
+            self.phase = WORKING if activity.state == ActivityState.PROCESSING else UNKNOWN
+            self._extrapolate(activity, now, made_at, statistics, tuning)
+        self.looked_at = now
+        self.suspect_ended = False
         return True
 
     def suspect(self, now: float, tuning: Tuning) -> None:
@@ -118,17 +140,18 @@ class Forecast:
         statistics.on_end(now, seen_at_work=self.phase != QUEUED)
         started, ended = _timestamp(activity.started_at), _timestamp(activity.updated_at)
         if started is not None and ended is not None and 0.0 < ended - started < _MAX_AGE_S:
-            statistics.learn_duration(ended - started)
+            # Whatever the stamps say, it ended since the last look, and began between two of them.
+            shortest = max(0.0, self.looked_at - self.first_seen_working)
+            longest = now - (self.looked_at if self.phase == QUEUED else self.last_seen_queued)
+            statistics.learn_duration(min(max(ended - started, shortest), longest))
             if self.percent and 0.0 <= ended - self.vendor_updated_at < _MAX_AGE_S:
-                stalled = self.updated_at + (ended - self.vendor_updated_at) - self.progressed_at
-                statistics.learn_stall(max(0.0, stalled))
+                ended_at = max(self.looked_at, min(now, self.updated_at + ended - self.vendor_updated_at))
+                statistics.learn_stall(ended_at - self.progressed_at)
 
-    def _extrapolate(self, activity: Activity, now: float, statistics: AccountStatistics, tuning: Tuning) -> None:
-        at, started = now, _timestamp(activity.started_at)
-        if self.vendor_updated_at > -math.inf:
-            at = self.updated_at
-            if started is not None and 0.0 <= self.vendor_updated_at - started < _MAX_AGE_S:
-                self.started_at = at - (self.vendor_updated_at - started)
+    def _extrapolate(
+        self, activity: Activity, now: float, at: float, statistics: AccountStatistics, tuning: Tuning
+    ) -> None:
+        self._believe_start(_timestamp(activity.started_at), _timestamp(activity.updated_at), at)
         percent = activity.percent_done if 0 <= (activity.percent_done or 0) <= 100 else None
         if percent != self.percent:
             self.percent, self.progressed_at = percent, at
@@ -146,6 +169,15 @@ class Forecast:
             p = (percent + 0.5) / 100
             whole = tuning.remaining_bias * max(0.0, at - self.started_at) * (1 - p) / p
             self._allow_for_stall(max(tuning.min_median_s, whole - (now - at)), at, now, statistics, tuning)
+
+    def _believe_start(self, started: float | None, updated: float | None, at: float) -> None:
+        """Take the vendor's word for when work began, within what was observed."""
+        if started is None or updated is None or not 0.0 <= updated - started < _MAX_AGE_S:
+            return
+        began = at - (updated - started)
+        error = max(self.last_seen_queued - began, began - self.first_seen_working)
+        if error <= _MAX_CLOCK_ERROR_S:
+            self.started_at = min(max(began, self.last_seen_queued), self.first_seen_working)
 
     def _allow_for_stall(
         self, remaining: float, at: float, now: float, statistics: AccountStatistics, tuning: Tuning

@@ -29,12 +29,15 @@ class ResumePoint:
     """What is known of an id, so that nothing is asked twice if it is polled again later.
 
     `activity`: the last snapshot, seen at the loop time `looked_at`. `gives_up_at`: the loop time at which an id that
-    has never been seen has had its grace; minus infinity before a first 404.
+    has never been seen has had its grace; minus infinity before a first 404. `failures`: looks in a row that failed,
+    and `not_before`: the loop time until which it is therefore left alone.
     """
 
     activity: Activity | None = None
     looked_at: float = 0.0
     gives_up_at: float = -math.inf
+    failures: int = 0
+    not_before: float = -math.inf
 
 
 class ActivitySource(Protocol):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import attrs
@@ -22,6 +22,7 @@ from .tuning import Tuning
 
 __all__ = ["Entry", "KnownPage", "Placement", "ShownPage"]
 
+_MAX_PAGES_IN_VAIN: Final = 200  # in a row, on the way to an id
 _EPSILON: Final = 1e-6  # weights: less than this on a page is what rounding has left
 
 
@@ -31,7 +32,8 @@ class Entry(Forecast):
 
     `watched_since`: loop time of `watch()`. `sequence`: the order of those calls. `page`: the list page that shows it,
     or is to be tried next; `located`: that page showed it when it was last fetched; `ever_located`: some page did;
-    `pages_missed`: pages fetched in vain since. `in_flight`: a GET is on its way. `queued_key`: its key in the queue by
+    `pages_missed`: pages fetched in vain since. `asked_at`: loop time of a GET that is on its way. `failures`,
+    `not_before`: see `failures.Subject`. `queued_key`: its key in the queue by
     creation, NaN if it is not there. `heap_version`: which of its entries in the heap by due time holds.
     """
 
@@ -43,9 +45,16 @@ class Entry(Forecast):
     located: bool = False
     ever_located: bool = False
     pages_missed: int = 0
-    in_flight: bool = False
+    asked_at: float = math.inf
+    failures: int = 0
+    not_before: float = -math.inf
     queued_key: float = math.nan
     heap_version: int = 0
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether a GET is on its way."""
+        return self.asked_at < math.inf
 
 
 @attrs.frozen
@@ -256,12 +265,12 @@ class Placement:
         self._dequeue(entry)
         self._sequence += 1
         waits = entry.phase == QUEUED or (entry.phase == UNSEEN and entry.page is None)
-        if waits and entry.queued_key != entry.vendor_created_at:
+        if waits and not entry.failures and entry.queued_key != entry.vendor_created_at:
             entry.queued_key = entry.vendor_created_at
             heapq.heappush(self.creation_queue, (entry.vendor_created_at, entry.sequence, entry))
         if self.is_certain(entry):
             return
-        if entry.phase in self.get_queues and entry.max_staleness == math.inf:
+        if entry.phase in self.get_queues and entry.max_staleness == math.inf and not entry.failures:
             self.get_queues[entry.phase][entry.activity_id] = entry
         else:
             entry.heap_version = self._sequence
@@ -277,13 +286,6 @@ class Placement:
                 page.starts *= self._tuning.start_decay
             if entry.page is not None:
                 entry.page.starts += 1.0
-
-    def push_back(self, entry: Entry) -> None:
-        """It cannot be had for now: let others pass."""
-        if self.oldest_queued() is entry:
-            heapq.heappop(self.creation_queue)
-            entry.queued_key, entry.vendor_created_at = math.nan, math.inf
-        self.enqueue(entry)
 
     def head(self, queue: OrderedDict[str, Entry], fetching: KnownPage | None) -> Entry | None:
         """The one looked at longest ago, unless an answer that will show it is on its way."""
@@ -304,7 +306,8 @@ class Placement:
         while self.creation_queue:
             key, _, entry = self.creation_queue[0]
             holds = entry.queued_key == key
-            if holds and entry.phase in self.get_queues and self.ids.get(entry.activity_id) is entry:
+            waits = entry.phase in self.get_queues and not entry.failures
+            if holds and waits and self.ids.get(entry.activity_id) is entry:
                 return entry
             heapq.heappop(self.creation_queue)
             if holds:
@@ -376,14 +379,17 @@ class Placement:
         following.href = href
         return following
 
-    def _move(self, entries: Iterable[Entry], page: KnownPage, target: KnownPage) -> None:
-        """Expect them there instead, and less certainly."""
+    def _move(self, entries: Sequence[Entry], page: KnownPage, target: KnownPage) -> None:
+        """Expect them there instead, and less certainly; or nowhere, once as many pages were in vain as there are."""
+        most = min(len(entries), _MAX_PAGES_IN_VAIN)
         for entry in entries:
             was_located = entry.located
             self._leave_page(entry, page)
-            entry.page, entry.located, entry.pages_missed = target, False, entry.pages_missed + 1
-            target.add(entry)
-            if was_located:
+            entry.located, entry.pages_missed = False, entry.pages_missed + 1
+            entry.page = target if entry.pages_missed <= most else None
+            if entry.page is not None:
+                target.add(entry)
+            if was_located or entry.page is None:
                 self.enqueue(entry)
 
     def unlink(self, page: KnownPage) -> None:

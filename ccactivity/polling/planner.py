@@ -18,7 +18,8 @@ Requests are scarce (a few a second, some thousands a day), and so is time. Both
    that only pages with watched ids on them are fetched, by their links.
 5. **Absence means nothing.** An id that its page did not show is expected on the next page, with a chance of 1 in n + 1
    after n pages in vain, and from then on has an offer of its own, a GET. So a walk goes on as long as it is likely to
-   be cheaper than to ask for each, and whatever the list does, every id is asked for in the end.
+   be cheaper than to ask for each, and ends when it has cost as much: then the id is expected on no page until one
+   shows it. Whatever the list does, every id is asked for in the end.
 6. **The list of those at work** (`state=processing`) is one page however deep the history is. What was at work and is
    missing there has probably ended, but only a GET tells how: the page costs 1 + the ends that it reveals. It is worth
    it when the ids at work are scattered over many pages. If suspects turn out to be still at work, again and again,
@@ -30,8 +31,9 @@ Requests are scarce (a few a second, some thousands a day), and so is time. Both
 9. **Nothing is forgotten**: nothing at work or on a page goes unseen for longer than the ceiling, stretched as the
    price rises, by the age of what is looked at, and once there are more than six pages, or ids with nothing but GETs.
    `max_staleness` is honoured only while at least 10 % of the budget remains (`RequestPrice.staleness_deadline`).
-10. **An outage costs little.** While nothing is answered there is one probe at a time, after 1, 2, 4 ... 60 seconds,
-    for all watches together. An id whose GET fails while others succeed waits alone.
+10. **One id's trouble is its own; an outage costs little.** What fails waits by itself, 1, 2, 4 ... 60 seconds, and few
+    such ids are asked for at once: they may hang. When different things fail and nothing is answered, all watches wait
+    together, and are probed in turn, what has failed least first: that was answered last, or has not been asked yet.
 
 An offer's due time is worked out when something on it changes, not at each decision: a decision looks at one number for
 each page, and at the heads of three queues of GETs. What a page shows of its rows is what it costs.
@@ -45,7 +47,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Final
 
@@ -53,7 +55,7 @@ import attrs
 
 from ..models import Activity, ActivityState
 from ..ratelimit.quota import Budget
-from .failures import MAX_PROBE_INTERVAL_S, Failures, delay_after
+from .failures import Failures, Subject
 from .forecast import QUEUED, UNSEEN, WORKING
 from .pacing import Pacing, RequestPrice
 from .placement import Entry, KnownPage, Placement, ShownPage
@@ -66,6 +68,8 @@ _NEWTON_STEPS: Final = 12
 _NEWTON_TOLERANCE: Final = 0.01  # of the expected lag
 _BISECTIONS: Final = 10
 _MIN_SLEEP_S: Final = 0.02
+_MAX_SLEEP_S: Final = 60.0  # without a budget
+_MAX_FAILING_IN_FLIGHT: Final = 2  # GETs of ids whose last one failed: a quarter of what is in flight at most
 _HORIZON_CEILINGS: Final = 3.0  # no due time is worked out further ahead than this many ceilings
 
 
@@ -115,7 +119,7 @@ class Planner:
         self._failures = Failures()
         self._lists_enabled, self._states_enabled = True, True
         self._false_suspicions = 0  # in a row
-        self._in_flight = 0  # GETs
+        self._failing_in_flight: set[str] = set()  # ids whose last GET failed, and which may hang
         self._fetching: KnownPage | None = None
         self._fetch_started_at = -math.inf
         self._stale: set[str] = set()  # shown by the page under way, but as they were before the last look
@@ -135,26 +139,37 @@ class Planner:
         if entry is not None:
             self._landed(entry)
             self._placement.forget(entry)
-            self._failures.held.pop(activity_id, None)
 
-    def restore(self, activity: Activity, looked_at: float) -> None:
+    def failures_of(self, activity_id: str) -> tuple[int, float]:
+        """How often in a row its GET has failed, and the loop time until which it is left alone."""
+        entry = self._placement.ids.get(activity_id)
+        return (0, -math.inf) if entry is None else (entry.failures, entry.not_before)
+
+    def restore(
+        self, activity_id: str, activity: Activity | None, looked_at: float, failures: int, not_before: float
+    ) -> None:
         """What was seen of it when it was watched before: not an answer, and not a sign that the vendor is there."""
-        entry = self._placement.ids.get(activity.activity_id)
-        if entry is not None:
-            self._learn(entry, activity, looked_at, None, listed=False)
+        entry = self._placement.ids[activity_id]
+        if activity is not None:
+            self._learn(entry, activity, looked_at, None, listed=False, newest=True)
+        if failures:
+            entry.failures, entry.not_before = failures, not_before
+            self._placement.enqueue(entry)
 
     # --- what became of an action -----------------------------------------------------------------------------------
 
     def started(self, action: Action, now: float) -> None:
         """An action is on its way: what it is about is not offered again before the answer."""
+        self._failures.probed(now)
         if isinstance(action, FetchPage):
             page = self._placement.find_page(action.state, action.start)
             self._fetching, self._fetch_started_at = page or KnownPage(-1, now), now
             return
         entry = self._placement.ids.get(action.activity_id)
         if entry is not None and not entry.in_flight:
-            entry.in_flight = True
-            self._in_flight += 1
+            entry.asked_at = now
+            if entry.failures:
+                self._failing_in_flight.add(entry.activity_id)
 
     def abandoned(self, action: Action) -> None:
         """An action came to nothing through no fault of the vendor's: it may be offered again."""
@@ -164,38 +179,48 @@ class Planner:
             self._landed(entry)
 
     def _landed(self, entry: Entry) -> None:
-        if entry.in_flight:
-            entry.in_flight = False
-            self._in_flight -= 1
+        entry.asked_at = math.inf
+        self._failing_in_flight.discard(entry.activity_id)
+
+    def _answered(self) -> None:
+        if self._failures.answered():  # after an outage, nobody is left alone for it
+            subjects: Iterable[Subject] = (*self._placement.ids.values(), *self._placement.pages)
+            for subject in subjects:
+                subject.not_before = -math.inf
+            self._placement.reconsider_all()
 
     def on_activity(
         self, activity: Activity, now: float, server_now: datetime | None = None, *, listed: bool = False
-    ) -> None:
-        """A look at an activity that is not terminal, by a GET or (listed) as a row of a page."""
+    ) -> bool:
+        """A look at an activity that is not terminal, by a GET or (listed) as a row of a page.
+
+        Returns whether it is news: False if it is older than what was seen before.
+        """
         entry = self._placement.ids.get(activity.activity_id)
         if not listed:
-            self._failures.answered()
+            self._answered()
         if entry is None:
-            return
+            return True
+        newest = not listed and entry.looked_at <= entry.asked_at < math.inf
         if not listed:
             self._landed(entry)
-            self._failures.held.pop(entry.activity_id, None)
+            entry.not_before = -math.inf
         elif entry.phase == QUEUED and entry.located and activity.state == ActivityState.INITIALIZED:
             self._placement.was_queued(entry, entry.looked_at, now, started=False)
             entry.looked_at = now  # nothing new, as for most rows of a long queue
-            return
-        self._learn(entry, activity, now, server_now, listed=listed)
+            return True
+        return self._learn(entry, activity, now, server_now, listed=listed, newest=newest)
 
     def _learn(
-        self, entry: Entry, activity: Activity, now: float, server_now: datetime | None, *, listed: bool
-    ) -> None:
+        self, entry: Entry, activity: Activity, now: float, server_now: datetime | None, *, listed: bool, newest: bool
+    ) -> bool:
         placement = self._placement
         before, suspected, looked_at = entry.phase, entry.suspect_ended, entry.looked_at
-        if not entry.observe(activity, now, server_now, self._statistics, self._tuning):
+        if not entry.observe(activity, now, server_now, self._statistics, self._tuning, newest=newest):
             if listed:
                 self._stale.add(entry.activity_id)
-                return
-            entry.looked_at = now  # an old snapshot, by GET: it has not ended all the same
+            return False
+        entry.failures = 0
         if suspected and not listed and entry.phase == WORKING:
             self._false_suspicions += 1
             if self._false_suspicions >= self._tuning.max_false_suspicions:
@@ -209,11 +234,11 @@ class Planner:
             placement.enqueue(entry)
         if entry.page is not None and entry.phase != QUEUED:
             entry.page.due = -math.inf
+        return True
 
     def on_terminal(self, activity: Activity, now: float) -> None:
         """An activity was seen terminal: it is forgotten."""
-        if self._failures.count:
-            self._failures.answered()
+        self._answered()
         entry = self._placement.ids.get(activity.activity_id)
         if entry is None:
             return
@@ -225,16 +250,14 @@ class Planner:
         if entry.suspect_ended:
             self._false_suspicions = 0
         self._placement.forget(entry)
-        self._failures.held.pop(activity.activity_id, None)
 
     def on_failure(self, action: FetchOne, now: float) -> None:
         """A GET got no answer."""
         entry = self._placement.ids.get(action.activity_id)
         if entry is not None:
             self._landed(entry)
-            self._failures.hold(action.activity_id, now)
-            self._placement.push_back(entry)
-        self._failures.unanswered(now)
+            self._failures.failed(entry, now, self._price.ceiling(now, self._asked_singly))
+            self._placement.enqueue(entry)
 
     def on_page(self, action: FetchPage, shown: ShownPage | None, now: float, *, failed: bool = False) -> None:
         """A fetch is over, with this page (None: without any); failed: there was no answer, or no use in it."""
@@ -243,17 +266,14 @@ class Planner:
         if not self._lists_enabled:
             page = None  # it was this very fetch: what it showed will be shown by no other
         if shown is not None:
-            self._failures.answered()
+            self._answered()
         if page is not None and shown is not None:
             self._placement.on_page(page, shown, self._fetch_started_at, now, self._stale)
         elif page is not None and failed:
-            page.failures += 1
-            page.not_before = now + delay_after(page.failures)
+            self._failures.failed(page, now, self._price.ceiling(now, self._pages_in_use))
             if page.index and page.failures > 1:
                 self._placement.unlink(page)
         self._stale.clear()
-        if failed:
-            self._failures.unanswered(now)
 
     def disable_lists(self, action: FetchPage | None = None) -> None:
         """The vendor refuses lists: all, or those of this fetch's kind (a state, or a remembered start)."""
@@ -272,19 +292,19 @@ class Planner:
     def next(self, now: float, budget: Budget) -> Action | SleepUntil:
         """The best thing to do now, or how long nothing is worth doing. Marks nothing."""
         ids = self._placement.ids
-        if not ids or (self._failures.count and (self._in_flight or self._fetching)):
-            return SleepUntil(math.inf)  # in an outage there is one probe at a time
+        if not ids:
+            return SleepUntil(math.inf)
         if budget.available < 1.0:
             rate = budget.refill_rate
-            wait = (1.0 - budget.available) / rate if rate > 0 else MAX_PROBE_INTERVAL_S
-            return SleepUntil(now + min(max(wait, self._tuning.recheck_s), MAX_PROBE_INTERVAL_S))
-        if now < self._failures.next_probe:
-            return SleepUntil(self._failures.next_probe)
+            wait = (1.0 - budget.available) / rate if rate > 0 else math.inf
+            return SleepUntil(now + min(max(wait, self._tuning.recheck_s), _MAX_SLEEP_S))
+        if self._failures.outage:
+            return self._probe(now)
         if len(ids) == 1:
             (entry,) = ids.values()
             if entry.in_flight:
                 return SleepUntil(math.inf)
-            if entry.phase == UNSEEN and self._fetching is None and entry.activity_id not in self._failures.held:
+            if entry.phase == UNSEEN and self._fetching is None and not entry.failures:
                 return FetchOne(entry.activity_id)  # somebody waits, and no page will show it
         if self._price.update(budget, now):
             self._placement.reconsider_all()
@@ -296,6 +316,26 @@ class Planner:
             elif worth > most:
                 best, most = action, worth
         return best or SleepUntil(max(wake, math.nextafter(now, math.inf)))
+
+    def _probe(self, now: float) -> Action | SleepUntil:
+        """What to ask next in an outage."""
+        if now < self._failures.next_probe:
+            return SleepUntil(self._failures.next_probe)
+        first = self._placement.pages[0]
+        idle = [entry for entry in self._placement.ids.values() if self._may_ask(entry)]
+        entry = min(idle, key=lambda each: (each.failures, each.looked_at), default=None)
+        if self._lists_enabled and self._fetching is None and (entry is None or first.failures <= entry.failures):
+            return FetchPage(first.limit)
+        return SleepUntil(math.inf) if entry is None else FetchOne(entry.activity_id)
+
+    def _may_ask(self, entry: Entry) -> bool:
+        """Whether no GET of it is on its way, nor too many of ids that may hang like it."""
+        crowded = len(self._failing_in_flight) >= _MAX_FAILING_IN_FLIGHT
+        return not entry.in_flight and not (entry.failures and crowded)
+
+    @property
+    def _asked_singly(self) -> int:
+        return len(self._placement.due_heap) + sum(map(len, self._placement.get_queues.values()))
 
     def price(self, now: float) -> float:
         """Seconds of lag that a request is worth at this moment."""
@@ -390,7 +430,7 @@ class Planner:
             if due > now:
                 return due, 0.0, None
             due = self._due_time(entry, now)
-            if entry.in_flight or (entry.page is not None and entry.page is self._fetching):
+            if entry.page is not None and entry.page is self._fetching:
                 due = now + self._tuning.recheck_s
             if due <= now:
                 late = now >= self._price.staleness_deadline(entry.looked_at, entry.max_staleness)
@@ -406,7 +446,6 @@ class Planner:
         price, rate = self._price.current, self._statistics.completion_rate(now)
         since = max(self._placement.head_known_queued_at, entry.looked_at)
         due = max(since + math.sqrt(2.0 * price / rate), entry.looked_at + self._pacing.floor)
-        due = self._failures.not_before(entry.activity_id, due)
         return due, rate * (now - since) ** 2 / 2.0 / price, FetchOne(entry.activity_id)
 
     def _due_time(self, entry: Entry, now: float) -> float:
@@ -414,11 +453,11 @@ class Planner:
         placement, price = self._placement, self._price
         behind_queued = entry.phase == UNSEEN and not self._lists_enabled and placement.get_queues[QUEUED]
         due = math.inf if entry.phase == QUEUED or behind_queued else self._lag_reaches(entry, now)
-        others = len(placement.due_heap) + sum(map(len, placement.get_queues.values()))
-        due = min(due, entry.looked_at + price.ceiling(now, others, now - entry.started_at))
+        due = min(due, entry.looked_at + price.ceiling(now, self._asked_singly, now - entry.first_seen_working))
         due = min(due, price.staleness_deadline(entry.looked_at, entry.max_staleness))
-        due = max(due, entry.looked_at + self._pacing.floor)
-        return self._failures.not_before(entry.activity_id, due)
+        # What was worth a look that failed still is.
+        due = entry.not_before if entry.failures else max(due, entry.looked_at + self._pacing.floor)
+        return due if self._may_ask(entry) else max(due, now + self._tuning.recheck_s)
 
     def _lag_reaches(self, entry: Entry, now: float) -> float:
         """When its expected lag reaches the price, which comes down as the budget refills."""

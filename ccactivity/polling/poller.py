@@ -49,7 +49,7 @@ __all__ = ["Poller"]
 
 _log: Final = logging.getLogger("ccactivity")
 _MAX_IN_FLIGHT: Final = 8
-# So many different activities denied in a row, and none answered, means that the token may not read any.
+# So many different activities denied, before anything was answered, means that the token may not read any.
 _MAX_DENIED: Final = 3
 # A remembered link may have aged, and a walk brings a new one; refused so often in a row, its list cannot be walked.
 _MAX_REFUSED_LINKS: Final = 3
@@ -91,6 +91,7 @@ class Poller:
     _polled: dict[str, _PolledId] = attrs.field(factory=dict)
     _urgent: dict[str, None] = attrs.field(factory=dict)
     _denied: set[str] = attrs.field(factory=set)
+    _answered: bool = False  # anything, ever
     _refused_links: int = 0  # in a row
     _runner: asyncio.Task[None] | None = None
     _changed: asyncio.Event = attrs.field(factory=asyncio.Event)
@@ -117,9 +118,11 @@ class Poller:
             polled.absence.wait_for(grace)
         polled.max_staleness = min(polled.max_staleness, max_staleness or math.inf)
         self._planner.watch(activity_id, now, max_staleness=polled.max_staleness)
-        if polled.last is None and resume_from.activity is not None:
+        if polled.last is None:
             polled.last, polled.looked_at = resume_from.activity, resume_from.looked_at
-            self._planner.restore(polled.last, polled.looked_at)
+            self._planner.restore(
+                activity_id, polled.last, polled.looked_at, resume_from.failures, resume_from.not_before
+            )
         self._changed.set()
         if self._runner is None:
             self._runner = spawn(self._run())
@@ -133,7 +136,8 @@ class Poller:
     def resume_point(self, activity_id: str) -> ResumePoint:
         """Return what is known of an id that is polled."""
         polled = self._polled[activity_id]
-        return ResumePoint(polled.last, polled.looked_at, polled.absence.gives_up_at)
+        failures, not_before = self._planner.failures_of(activity_id)
+        return ResumePoint(polled.last, polled.looked_at, polled.absence.gives_up_at, failures, not_before)
 
     def _drop(self, activity_id: str) -> None:
         polled = self._polled.pop(activity_id)
@@ -283,7 +287,6 @@ class Poller:
         elif isinstance(action, FetchPage):
             self._finish_page(action, outcome, now)
         elif isinstance(outcome, _Seen):
-            self._denied.clear()
             self._on_activities(outcome, now)
         else:
             self._on_error(self._polled[action.activity_id], action, outcome, now)
@@ -313,7 +316,7 @@ class Poller:
             self._planner.disable_lists(action)
 
     def _on_activities(self, seen: _Seen, now: float) -> None:
-        server_time = None
+        self._answered, server_time = True, None
         for activity in seen.activities:
             polled = self._polled.get(activity.activity_id)
             if polled is None:
@@ -327,8 +330,8 @@ class Poller:
                 self.finished += 1
             else:
                 server_time = server_time or seen.outcome.server_time
-                self._planner.on_activity(activity, now, server_time, listed=seen.page is not None)
-                if polled.last is not None and activity.older_than(polled.last):
+                if not self._planner.on_activity(activity, now, server_time, listed=seen.page is not None):
+                    _log.debug("a snapshot of %s is older than what was seen before, and left out", polled.activity_id)
                     continue
             changed = polled.last is None or (activity is not polled.last and activity.changed_from(polled.last))
             polled.last = activity
@@ -347,10 +350,10 @@ class Poller:
             self._hub.abort(error)
 
     def _is_denied_everything(self, activity_id: str, error: Exception) -> bool:
-        if isinstance(error, PermissionDeniedError):
-            self._denied.add(activity_id)
-            return len(self._denied) >= _MAX_DENIED
-        return False
+        if self._answered or not isinstance(error, PermissionDeniedError):
+            return False
+        self._denied.add(activity_id)
+        return len(self._denied) >= _MAX_DENIED
 
     def _on_not_found(self, polled: _PolledId, error: NotFoundError, now: float) -> None:
         delay = polled.absence.not_found(now, seen_before=polled.last is not None)
@@ -366,6 +369,7 @@ class Poller:
         polled.retry = None
         now = asyncio.get_running_loop().time()
         self._planner.watch(polled.activity_id, now, max_staleness=polled.max_staleness)
+        self._planner.restore(polled.activity_id, polled.last, polled.looked_at, 0, -math.inf)
         self._changed.set()
 
     def _lose(self, polled: _PolledId, error: CCActivityError) -> None:

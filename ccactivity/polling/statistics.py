@@ -35,6 +35,8 @@ class AccountStatistics:
 
     def learn_duration(self, seconds: float) -> None:
         """It was at work for so long."""
+        if seconds <= 0.0:
+            return
         self._durations = min(self._durations + 1, self._tuning.max_learned_ends)
         self.typical_duration *= (seconds / self.typical_duration) ** (1.0 / (1 + self._durations))
 

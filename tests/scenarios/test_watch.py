@@ -20,7 +20,7 @@ from ccactivity.testing import run
 Leave = Callable[[cc.ActivitySession, str], Awaitable[None]]
 
 
-async def all_of(watch: cc.Watch, into: list[cc.Activity] | None = None) -> list[cc.Activity]:
+async def all_of(watch: cc.Watch | cc.BatchWatch, into: list[cc.Activity] | None = None) -> list[cc.Activity]:
     snapshots = [] if into is None else into
     async for snapshot in watch:
         snapshots.append(snapshot)
@@ -291,10 +291,10 @@ async def test_a_row_older_than_the_last_is_ignored_unless_terminal(vendor: Vend
     """A cache's older answer goes unseen; an end is believed whatever its date."""
     old = {"updated_at": "2020-01-01T00:00:00Z", "percent_done": 55}
     async with vendor() as (sandbox, session):
-        job = sandbox.submit(sb.Life(duration=60))
-        stale = sandbox.faults.add(sb.Patch(old), skip=3, times=3, until=30)
-        snapshots = await all_of(session.watch(job, max_staleness=2))
-        percents = [one.percent_done or 0 for one in snapshots]
+        job, other = sandbox.submit(sb.Life(duration=60)), sandbox.submit(sb.Life(duration=90))
+        stale = sandbox.faults.add(sb.Patch(old), where="list", skip=3, times=3, until=30)
+        snapshots = await all_of(session.watch_many([job, other], max_staleness=2))
+        percents = [one.percent_done or 0 for one in snapshots if one.activity_id == job]
 
         assert 3 == stale.hits
         assert sorted(percents) == percents

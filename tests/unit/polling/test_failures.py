@@ -1,85 +1,91 @@
-"""How long what has failed is left alone: all together in an outage, a single id by itself."""
+"""How long what has failed is left alone: one thing by itself, and all together in an outage."""
 
 from __future__ import annotations
 
 import math
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccactivity.polling.failures import MAX_PROBE_INTERVAL_S, Failures, delay_after
+from ccactivity.polling.failures import Failures
 
 
-@pytest.mark.parametrize(
-    ("failures", "seconds"),
-    [(0, 1.0), (1, 2.0), (2, 4.0), (3, 8.0), (5, 32.0), (6, 60.0), (7, 60.0), (10_000, 60.0)],
-)
-def test_delays_double_up_to_a_minute(failures: int, seconds: float) -> None:
-    """After each failure in a row the wait is twice as long, up to a minute."""
-    assert seconds == delay_after(failures)
+@attrs.define(eq=False)
+class Thing:
+    """Something that can be asked for."""
+
+    failures: int = 0
+    not_before: float = -math.inf
 
 
-def test_an_outage_is_probed_ever_more_rarely() -> None:
-    """Each request without an answer puts the next probe off: 1, 2, 4, 8 seconds."""
-    failures, waits = Failures(), []
-    for _ in range(4):
-        failures.unanswered(100.0)
-        waits.append(failures.next_probe - 100.0)
+def outage_of(things: int) -> Failures:
+    """So many different things failed at loop time 100, and nothing was answered."""
+    failures = Failures()
+    for _ in range(things):
+        failures.failed(Thing(), 100.0, 60.0)
+    return failures
 
-    assert [1.0, 2.0, 4.0, 8.0] == waits
-    assert 4 == failures.count
+
+def test_what_fails_waits_by_itself() -> None:
+    """After each failure in a row the wait of one thing is twice as long, up to the longest."""
+    failures, thing, waits = Failures(), Thing(), []
+    for _ in range(8):
+        failures.failed(thing, 100.0, 60.0)
+        waits.append(thing.not_before - 100.0)
+
+    assert [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0] == waits
+    assert not failures.outage
+
+
+@pytest.mark.parametrize(("things", "outage"), [(0, False), (1, False), (2, False), (3, True), (30, True)])
+def test_an_outage_is_when_different_things_fail(things: int, outage: bool) -> None:
+    """Three different things without an answer between are an outage."""
+    assert outage == outage_of(things).outage
+
+
+def test_what_fails_while_others_do_not_makes_no_outage() -> None:
+    """However many things keep failing, they are known to, once something else was answered."""
+    failures, things, outages = Failures(), [Thing() for _ in range(20)], []
+    for _ in range(2):
+        for thing in things:
+            failures.failed(thing, 100.0, 60.0)
+        outages.append(failures.answered())
+
+    assert [True, False] == outages
 
 
 def test_an_answer_ends_an_outage() -> None:
-    """After any answer nothing waits for a probe, and the next failure is a first one."""
-    failures = Failures()
-    for _ in range(5):
-        failures.unanswered(100.0)
-    failures.answered()
-    after = failures.count, failures.next_probe
-    failures.unanswered(200.0)
+    """The answer that ends an outage is known as such; the next failure is a first one."""
+    failures = outage_of(5)
+    ended = failures.answered(), failures.answered()
+    failures.failed(Thing(), 200.0, 60.0)
 
-    assert (0, -math.inf) == after
-    assert 201.0 == failures.next_probe
+    assert (True, False) == ended
+    assert not failures.outage
 
 
-def test_an_id_that_fails_waits_alone() -> None:
-    """An id whose request failed is not asked for before its own delay has passed; others are, and so is it when it
-    is held no more.
-    """
-    failures = Failures()
-    failures.hold("a", 100.0)
-    failures.hold("a", 110.0)
+def test_an_outage_is_probed_ever_more_rarely() -> None:
+    """24 things are tried a second apart, then the interval doubles up to a minute."""
+    intervals = [outage_of(things).next_probe - 100.0 for things in (3, 24, 25, 26, 30, 31, 1000)]
 
-    assert {"a"} == failures.held.keys()
-    assert (114.0, 120.0, 112.0) == (
-        failures.not_before("a", 112.0),
-        failures.not_before("a", 120.0),
-        failures.not_before("b", 112.0),
-    )
-
-    del failures.held["a"]
-
-    assert 112.0 == failures.not_before("a", 112.0)
+    assert [1.0, 1.0, 2.0, 4.0, 60.0, 60.0, 60.0] == intervals
 
 
-def test_an_outage_holds_no_id() -> None:
-    """A request without an answer says nothing of an id, and an answer nothing of one that failed."""
-    failures = Failures()
-    failures.hold("a", 100.0)
-    failures.unanswered(100.0)
-    failures.answered()
+def test_a_probe_that_hangs_keeps_no_other_waiting() -> None:
+    """The interval counts from when something was asked, answered or not."""
+    failures = outage_of(3)
+    failures.probed(500.0)
 
-    assert {"a"} == failures.held.keys()
+    assert 501.0 == failures.next_probe
 
 
-@given(moments=st.lists(st.floats(0.0, 1e6), min_size=1, max_size=50).map(sorted))
-def test_no_wait_is_longer_than_a_minute(moments: list[float]) -> None:
-    """However long it has failed, neither the vendor nor an id is left alone for more than a minute."""
-    failures = Failures()
+@given(moments=st.lists(st.floats(0.0, 1e6), min_size=1, max_size=50).map(sorted), longest=st.floats(1.0, 600.0))
+def test_no_wait_is_longer_than_the_longest(moments: list[float], longest: float) -> None:
+    """However long it has failed, neither the vendor nor a thing is left alone for longer than it should be."""
+    failures, thing = Failures(), Thing()
     for now in moments:
-        failures.unanswered(now)
-        failures.hold("a", now)
-        assert now + 1.0 <= failures.next_probe <= now + MAX_PROBE_INTERVAL_S
-        assert now + 1.0 <= failures.not_before("a", now) <= now + MAX_PROBE_INTERVAL_S
+        failures.failed(thing, now, longest)
+        assert now + 1.0 <= failures.next_probe <= now + 60.0
+        assert now + 1.0 <= thing.not_before <= now + longest

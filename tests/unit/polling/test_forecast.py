@@ -9,7 +9,7 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.planner_world import NOON, at, queued, snapshot
+from support.planner_world import at, queued, snapshot
 
 from ccactivity.models import Activity
 from ccactivity.polling.forecast import QUEUED, UNKNOWN, UNSEEN, WORKING, Forecast
@@ -98,13 +98,66 @@ def test_what_is_not_a_percentage_is_not_progress(percent: int | None) -> None:
 
 
 def test_an_older_snapshot_is_no_look() -> None:
-    """A snapshot older than one seen before changes nothing."""
-    known = observed(snapshot("a", percent=90, updated=10.0))
-    before = attrs.asdict(known)
-    taken = known.observe(snapshot("a", percent=20, updated=9.0), 20.0, NOON, AccountStatistics(TUNING), TUNING)
+    """A snapshot older than one seen before changes nothing, with a Date and without."""
+    known = observed(snapshot("a", percent=90, updated=-5.0))
+    before, older, statistics = attrs.asdict(known), snapshot("a", percent=20, updated=-20.0), AccountStatistics(TUNING)
+    taken = [known.observe(older, 20.0, date, statistics, TUNING) for date in (at(20.0), None)]
 
-    assert not taken
+    assert [False, False] == taken
     assert before == attrs.asdict(known)
+
+
+def test_what_was_asked_for_later_is_not_older() -> None:
+    """A look that began after the last one was answered is taken in, whatever its stamps say."""
+    known = observed(snapshot("a", percent=20, updated=-5.0))
+    older = snapshot("a", percent=90, updated=-20.0)
+
+    assert known.observe(older, 20.0, at(20.0), AccountStatistics(TUNING), TUNING, newest=True)
+    assert (90, 20.0) == (known.percent, known.looked_at)
+
+
+def test_a_clock_that_is_set_back_makes_nothing_older() -> None:
+    """Where the vendor's stamps and its Date go back together, a later snapshot is known to be later."""
+    known = observed(snapshot("a", percent=20, updated=0.0))
+    later = snapshot("a", percent=30, updated=10.0 - 3600.0)
+
+    assert known.observe(later, 10.0, at(10.0 - 3600.0), AccountStatistics(TUNING), TUNING)
+    assert (30, 10.0) == (known.percent, known.updated_at)
+
+
+def test_a_stamp_from_the_future_says_nothing() -> None:
+    """A stamp that is ahead of the Date of its own answer is left out: what is seen later is not older."""
+    known = observed(snapshot("a", percent=20, updated=0.0), snapshot("a", percent=30, updated=5 * 3600.0))
+    vendor_updated_at = known.vendor_updated_at
+    honest = snapshot("a", percent=40, updated=20.0)
+
+    assert at(0.0).timestamp() == vendor_updated_at
+    assert known.observe(honest, 20.0, at(20.0), AccountStatistics(TUNING), TUNING)
+
+
+def start_of(*, began: float, updated: float = 60.0) -> float:
+    """When work began, for all that is known: queued at a look at 10 s, at work at one at 60 s."""
+    known = observed(queued("a"), queued("a"), interval=10.0)
+    working = snapshot("a", percent=10, began=began, updated=updated)
+    known.observe(working, 60.0, at(60.0), AccountStatistics(TUNING), TUNING)
+    return known.started_at
+
+
+@pytest.mark.parametrize(
+    ("began", "start"), [(25.0, 25.0), (-20.0, 10.0), (-3600.0, 35.0), (-5 * 86_400.0, 35.0), (70.0, 35.0)]
+)
+def test_work_began_between_two_looks(began: float, start: float) -> None:
+    """The stamp of the start counts between the looks that it lies between; one that cannot be is left out."""
+    assert start == start_of(began=began)
+
+
+@pytest.mark.parametrize("updated", [-5 * 3600.0, -3.0])
+def test_a_new_snapshot_was_made_since_the_last_look(updated: float) -> None:
+    """However old its stamp says it is, what was not there at the last look was made after it."""
+    known = observed(snapshot("a", percent=10, began=-9 * 3600.0, updated=-6 * 3600.0))
+    known.observe(snapshot("a", percent=20, updated=updated), 40.0, at(40.0), AccountStatistics(TUNING), TUNING)
+
+    assert 0.0 == known.updated_at
 
 
 @pytest.mark.parametrize(

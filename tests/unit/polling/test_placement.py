@@ -136,15 +136,18 @@ def test_what_a_page_showed_needs_no_get() -> None:
 
 
 def test_what_a_page_did_not_show_is_expected_on_the_next() -> None:
-    """An id that is missing moves on to the next page, ever less certainly, and after the last to the first again."""
-    placement = placement_of("a", "b", "c")
+    """Ids that are missing move on to the next page, ever less certainly, and after the last to the first again.
+
+    After as many pages in vain as there are such ids they are expected nowhere.
+    """
+    placement = placement_of("a", "b", "c", "d", "e")
     places = []
     for href, next_href in ((FIRST, SECOND), (SECOND, THIRD), (THIRD, None), (FIRST, SECOND)):
         show(placement, href, "ab" if href is FIRST else "", next_href)
         places.append((ids_on(placement), placement.ids["c"].pages_missed))
 
-    assert [(["ab", "c"], 1), (["ab", "", "c"], 2), (["abc"], 3), (["ab", "c"], 4)] == places
-    assert "c" == in_get_queues(placement)
+    assert [(["ab", "cde"], 1), (["ab", "", "cde"], 2), (["abcde"], 3), (["ab"], 4)] == places
+    assert "cde" == in_get_queues(placement)
 
 
 def test_what_is_found_again_is_certain_again() -> None:
@@ -246,7 +249,7 @@ def suspects(next_href: str | None = None, *, looked_at: float = 0.0, in_flight:
     placement = placement_of("a", "b", "c")
     for key in "abc":
         change_phase(placement, key, WORKING)
-    placement.ids["b"].looked_at, placement.ids["b"].in_flight = looked_at, in_flight
+    placement.ids["b"].looked_at, placement.ids["b"].asked_at = looked_at, 0.0 if in_flight else math.inf
     page = placement.find_page("processing", None)
     assert page is placement.processing_page
     placement.on_page(page, ShownPage(["a"], next_href), 10.0, 10.3, set())
@@ -285,8 +288,8 @@ def test_a_suspect_needs_no_page() -> None:
 # --- queues of GETs -------------------------------------------------------------------------------------------------
 
 
-def head_of(placement: Placement, fetching: KnownPage | None = None) -> str | None:
-    entry = placement.head(placement.get_queues[UNSEEN], fetching)
+def head_of(placement: Placement, fetching: KnownPage | None = None, *, queue: str = UNSEEN) -> str | None:
+    entry = placement.head(placement.get_queues[queue], fetching)
     return None if entry is None else entry.activity_id
 
 
@@ -294,9 +297,9 @@ def test_the_one_looked_at_longest_ago_is_first() -> None:
     """Unseen ids are asked for in turn; one whose GET is on its way is passed over."""
     placement = placement_of("a", "b")
     first = head_of(placement)
-    placement.ids["a"].in_flight = True
+    placement.ids["a"].asked_at = 0.0
     second = head_of(placement)
-    placement.ids["b"].in_flight = True
+    placement.ids["b"].asked_at = 0.0
 
     assert ("a", "b", None) == (first, second, head_of(placement))
 
@@ -348,15 +351,17 @@ def test_without_lists_the_unseen_queue_behind_the_queued() -> None:
 
 
 def test_what_cannot_be_had_lets_others_pass() -> None:
-    """An id whose GET failed is pushed back behind the other queued ones, if it was the next."""
+    """An id whose GET failed is asked for by itself, and not in its turn, until it is had again."""
     placement = placement_of("a", "b")
     for created, key in enumerate("ab"):
         change_phase(placement, key, QUEUED, created=float(created))
-    placement.push_back(placement.ids["b"])
-    before = oldest(placement)
-    placement.push_back(placement.ids["a"])
+    turns = []
+    for failures in (1, 0):
+        placement.ids["a"].failures = failures
+        placement.enqueue(placement.ids["a"])
+        turns.append((oldest(placement), head_of(placement, queue=QUEUED)))
 
-    assert ("a", "b") == (before, oldest(placement))
+    assert [("b", "b"), ("a", "b")] == turns
 
 
 def test_a_start_is_known_to_be_between_two_looks() -> None:

@@ -183,7 +183,7 @@ def test_what_was_seen_before_is_not_asked_again_at_once() -> None:
     again, known = Planner(Pacing()), planner_of("a")
     known.on_activity(snapshot("a", percent=50), 0.0, NOON)
     again.watch("a", 5.0)
-    again.restore(snapshot("a", percent=50), 0.0)
+    again.restore("a", snapshot("a", percent=50), 0.0, 0, -math.inf)
 
     assert next_request_at(known, 5.0) == pytest.approx(next_request_at(again, 5.0), abs=0.1)
 
@@ -454,7 +454,6 @@ def test_what_was_abandoned_is_not_an_answer() -> None:
 def test_what_is_not_watched_changes_nothing() -> None:
     """An id that nobody watches, or a page that is not remembered, is not taken in by whatever is said of it."""
     planner = planner_of("a")
-    planner.restore(snapshot("x"), 0.0)
     planner.started(FetchOne("x"), 0.0)
     planner.abandoned(FetchOne("x"))
     planner.started(FetchPage(500, start="/v3/unknown"), 0.0)
@@ -463,8 +462,8 @@ def test_what_is_not_watched_changes_nothing() -> None:
     first = planner.next(0.3, FULL)
     planner.on_failure(FetchOne("x"), 0.3)
 
-    assert FetchOne("a") == first
-    assert SleepUntil(1.3) == planner.next(0.3, FULL)
+    assert FetchOne("a") == first == planner.next(0.3, FULL)
+    assert (0, -math.inf) == planner.failures_of("x")
 
 
 def test_what_is_not_watched_may_be_abandoned() -> None:

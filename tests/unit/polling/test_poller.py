@@ -44,13 +44,14 @@ class FakeClient:
     async def ask(
         self, request: Request, decode: Callable[[Outcome], Any], *, background: bool, permit: Permit
     ) -> object:
-        self.asked.append(request.path.removeprefix("/v3/activities").removeprefix("/"))
+        key = request.path.removeprefix("/v3/activities").removeprefix("/")
+        self.asked.append(key)
         self._under_way += 1
         self.at_once = max(self.at_once, self._under_way)
         permit.sent = True
         try:
             await asyncio.sleep(1)
-            shown = self.shows.get(self.asked[-1], 404) if request.kind == "get" else 400
+            shown = self.shows.get(key, 404) if request.kind == "get" else 400
             reply = Reply(shown) if isinstance(shown, int) else self._reply(request, shown)
             outcome = classify(reply)
             if reply.status not in SUCCESSES:
