@@ -91,7 +91,6 @@ _HOMES = ("errors", "models", "polling.pacing", "ratelimit.quota", "api.retry", 
 if not TYPE_CHECKING:  # a type checker would take any name for one that is there
 
     def __getattr__(name: str) -> object:
-        """Import all public names, when the first of them is asked for."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         for home in _HOMES:
@@ -100,5 +99,4 @@ if not TYPE_CHECKING:  # a type checker would take any name for one that is ther
         return globals()[name]
 
     def __dir__() -> list[str]:
-        """Name what is there and what would be imported."""
         return sorted({*globals(), *__all__})

@@ -1,7 +1,5 @@
 """The wall clock, for `now=` where a user gives none."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 
 __all__ = ["utc_now"]

@@ -1,7 +1,5 @@
 """Secrets: a string that does not show itself, and what a token must look like. Pure."""
 
-from __future__ import annotations
-
 from typing import Final
 
 __all__ = ["Secret", "check_token"]

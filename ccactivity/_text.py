@@ -1,7 +1,5 @@
 """Text from outside, made fit for a log, a terminal or an error message. Pure."""
 
-from __future__ import annotations
-
 __all__ = ["escape"]
 
 

@@ -193,8 +193,6 @@ class BatchError(CCActivityError, ExceptionGroup[CCActivityError]):
     `errors`: the error of each such id. It is an `ExceptionGroup` of these too, so `except* NotFoundError` works.
     """
 
-    errors: Mapping[str, CCActivityError]
-
     def __new__(cls, message: str, exceptions: Sequence[CCActivityError], /, *_: object) -> Self:
         return super().__new__(cls, message, exceptions)
 
@@ -206,7 +204,7 @@ class BatchError(CCActivityError, ExceptionGroup[CCActivityError]):
         errors: Mapping[str, CCActivityError] | None = None,
     ) -> None:
         super().__init__(message, exceptions)
-        self.errors = dict(errors or {})
+        self.errors: Mapping[str, CCActivityError] = dict(errors or {})
 
     @classmethod
     def of(cls, errors: Mapping[str, CCActivityError]) -> BatchError:

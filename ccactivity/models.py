@@ -2,8 +2,7 @@
 
 Every field may be missing or null in an answer, so every field may be None here, but for the id, the tuple of errors
 and the counters object. The vendor's samples are not consistent with themselves (an `initialized` activity with a
-completion time; more contacts than items), so no field is ever inferred from another. Only `state` tells whether an
-activity has ended.
+completion time; more contacts than items), so no field is ever inferred from another.
 """
 
 from __future__ import annotations
@@ -53,6 +52,9 @@ TERMINAL_STATES: Final = frozenset(
 )
 """The one table of states that end an activity. An unknown state is not in it, and so ends nothing."""
 
+_CHANGES: Final = ("state", "percent_done", "status", "activity_errors", "results_url")  # worth telling
+_DATA_FIELDS: Final = attrs.filters.exclude("self_url", "results_url", "raw")  # for `attrs.asdict`
+
 
 class SendStatus(StrEnum):
     """The documented values of `SendRecord.send_status`."""
@@ -61,11 +63,19 @@ class SendStatus(StrEnum):
     ERRORED = "ERRORED"
 
 
-def _stamp(value: datetime | None) -> str | None:
-    if value is None:
-        return None
-    text = value.isoformat()
-    return text[:-6] + "Z" if value.utcoffset() == timedelta(0) else text
+def _as_json(_: object, __: attrs.Attribute[Any], value: Any) -> Any:
+    """The value of a field as JSON has it: without enums, tuples and dates."""
+    match value:
+        case datetime():
+            text = value.isoformat()
+            return text[:-6] + "Z" if value.utcoffset() == timedelta(0) else text
+        case StrEnum():
+            return str(value)
+        case tuple():
+            return list(value)
+        case ActivityStatus():
+            return value.as_dict()
+    return value
 
 
 @attrs.frozen(kw_only=True)
@@ -94,15 +104,11 @@ class ActivityStatus:
     @property
     def refused_count(self) -> int:
         """Rows that an import refused, of all three kinds; 0 where the vendor gives no such counters."""
-        refused = (self.error_count, self.correctable_count, self.cannot_add_to_list_count)
-        return sum(count for count in refused if count is not None)
+        return sum(count or 0 for count in (self.error_count, self.correctable_count, self.cannot_add_to_list_count))
 
     def as_dict(self) -> dict[str, int]:
         """Return the counters that are there, by their wire names."""
-        return {name: count for name in _COUNTERS if (count := getattr(self, name)) is not None}
-
-
-_COUNTERS: Final = tuple(field.name for field in attrs.fields(ActivityStatus))
+        return attrs.asdict(self, filter=lambda _, count: count is not None)
 
 
 @attrs.frozen(kw_only=True)
@@ -184,22 +190,8 @@ class Activity:
     def as_dict(self) -> dict[str, Any]:
         """Return the snapshot as JSON-ready data with the vendor's names, for a web framework to send."""
         links = {"self": self.self_url, "results": self.results_url}
-        return {
-            "activity_id": self.activity_id,
-            "state": None if self.state is None else str(self.state),
-            "created_at": _stamp(self.created_at),
-            "started_at": _stamp(self.started_at),
-            "updated_at": _stamp(self.updated_at),
-            "completed_at": _stamp(self.completed_at),
-            "source_file_name": self.source_file_name,
-            "percent_done": self.percent_done,
-            "activity_errors": list(self.activity_errors),
-            "status": self.status.as_dict(),
-            "_links": {name: {"href": href} for name, href in links.items() if href is not None},
-        }
-
-
-_CHANGES: Final = ("state", "percent_done", "status", "activity_errors", "results_url")
+        data = attrs.asdict(self, recurse=False, filter=_DATA_FIELDS, value_serializer=_as_json)
+        return {**data, "_links": {name: {"href": href} for name, href in links.items() if href is not None}}
 
 
 class ActivityFailedError(CCActivityError):
@@ -207,7 +199,7 @@ class ActivityFailedError(CCActivityError):
 
     def __init__(self, activity: Activity) -> None:
         reasons = "; ".join(activity.activity_errors[:3])
-        ended = f"activity {_quoted(activity.activity_id)} ended as {_quoted(str(activity.state))}"
+        ended = f"activity {_quoted(activity.activity_id)} ended as {_quoted(activity.state)}"
         super().__init__(ended + (f": {_quoted(reasons)}" if reasons else ""))
         self.activity = activity
 
@@ -219,10 +211,8 @@ class ActivityExpiredError(CCActivityError):
     """
 
     def __init__(self, activity: Activity) -> None:
-        last = _quoted(str(activity.state))
-        super().__init__(
-            f"activity {_quoted(activity.activity_id)} is gone (the vendor keeps one for 10 days); last seen as {last}"
-        )
+        gone, last = _quoted(activity.activity_id), _quoted(activity.state)
+        super().__init__(f"activity {gone} is gone (the vendor keeps one for 10 days); last seen as {last}")
         self.activity = activity
 
 
@@ -233,15 +223,15 @@ class WatchTimeoutError(CCActivityError, TimeoutError):
     """
 
     def __init__(self, activity_id: str, activity: Activity | None, timeout: float) -> None:
-        last = "never seen" if activity is None else f"last seen as {_quoted(str(activity.state))}"
+        last = "never seen" if activity is None else f"last seen as {_quoted(activity.state)}"
         super().__init__(f"activity {_quoted(activity_id)} did not end within {timeout:g} s, {last}")
         self.activity_id = activity_id
         self.activity = activity
         self.timeout = timeout
 
 
-def _quoted(text: str) -> str:
-    return f"'{escape(text, 200)}'"
+def _quoted(text: object) -> str:
+    return f"'{escape(str(text), 200)}'"
 
 
 _REASONS: Final[Mapping[int, str]] = {
@@ -294,12 +284,4 @@ class SendRecord:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as JSON-ready data with the vendor's names."""
-        return {
-            "send_id": self.send_id,
-            "contact_list_ids": list(self.contact_list_ids),
-            "segment_ids": list(self.segment_ids),
-            "count": self.count,
-            "run_date": _stamp(self.run_date),
-            "send_status": None if self.send_status is None else str(self.send_status),
-            "reason_code": self.reason_code,
-        }
+        return attrs.asdict(self, recurse=False, filter=_DATA_FIELDS, value_serializer=_as_json)

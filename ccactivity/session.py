@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import aiohttp
 import attrs
@@ -20,13 +20,13 @@ from ._validation import check_number
 from ._version import __version__
 from .api.auth import Authenticator
 from .api.client import ApiClient
-from .api.decoding import ActivityPage, Decoder
+from .api.decoding import Decoder
 from .api.endpoint import Endpoint, check_id
 from .api.messages import Request
 from .api.operations import MAX_PAGE_SIZE, get_activity, get_send_history, list_activities
 from .api.retry import Retry
 from .api.transport import Transport
-from .errors import ActivityFailedError, BatchError, CCActivityError, SessionClosedError
+from .errors import BatchError, CCActivityError, SessionClosedError
 from .listing import ActivityList
 from .models import Activity, SendRecord
 from .polling.hub import Hub, SnapshotQueue
@@ -41,8 +41,9 @@ from .watch import BatchResult, BatchWatch, Watch
 
 __all__ = ["ActivitySession", "Stats"]
 
+T = TypeVar("T")
+
 _log: Final = logging.getLogger("ccactivity")
-_API_BASE_URL: Final = "https://api.cc.email/v3"
 # The vendor's filter knows these (its Swagger file); `initialized` is a state that it cannot be asked for.
 _FILTERS: Final = ("processing", "completed", "cancelled", "failed", "timed_out")
 
@@ -87,7 +88,7 @@ class ActivitySession:
         self,
         token: str | Callable[[], Awaitable[str]] | TokenSource,
         *,
-        base_url: str = _API_BASE_URL,
+        base_url: str = "https://api.cc.email/v3",
         http: aiohttp.ClientSession | None = None,
         quota: Quota | None = None,
         retry: Retry | None = None,
@@ -110,22 +111,13 @@ class ActivitySession:
         self._noticed: set[tuple[str, str]] = set()
         self._decoder = Decoder(self._notice)
         agent = f"ccactivity/{__version__} aiohttp/{aiohttp.__version__}"
+        transport = Transport(self._endpoint.origin, http, timeout, agent)
+        auth = Authenticator(source_of(token))
         self._limiter = QuotaLimiter(self._quota, now)
-        self._client = ApiClient(
-            transport=Transport(self._endpoint.origin, http, timeout, agent),
-            auth=Authenticator(source_of(token)),
-            limiter=self._limiter,
-            retry=retry or Retry(),
-        )
+        self._client = ApiClient(transport=transport, auth=auth, limiter=self._limiter, retry=retry or Retry())
         self._hub = Hub()
-        self._poller = Poller(
-            self._hub,
-            Planner(pacing or Pacing(), Tuning()),
-            self._client,
-            self._limiter,
-            endpoint=self._endpoint,
-            decoder=self._decoder,
-        )
+        planner = Planner(pacing or Pacing(), Tuning())
+        self._poller = Poller(self._hub, planner, self._client, self._limiter, self._endpoint, self._decoder)
         self._loop = LoopBound("this session belongs", "make one session for each loop")
 
     @classmethod
@@ -138,8 +130,7 @@ class ActivitySession:
         token = token or os.environ.get("CCACTIVITY_ACCESS_TOKEN", "").strip()
         if not token:
             raise ValueError("set CCACTIVITY_ACCESS_TOKEN to an access token of the Constant Contact V3 API")
-        base_url = os.environ.get("CCACTIVITY_BASE_URL", "").strip()
-        if base_url:
+        if base_url := os.environ.get("CCACTIVITY_BASE_URL", "").strip():
             options.setdefault("base_url", base_url)
         return cls(token, **options)
 
@@ -189,10 +180,7 @@ class ActivitySession:
         Raises NotFoundError for an id that does not exist or is older than ten days, and whatever else `errors` names.
         """
         request = get_activity(self._endpoint, check_id(activity_id))
-        self._enter()
-        return await self._client.ask(
-            request, lambda outcome: self._decoder.decode_activity(outcome.reply.body, activity_id)
-        )
+        return await self._ask(request, lambda body: self._decoder.decode_activity(body, activity_id))
 
     async def get_send_history(self, campaign_activity_id: str) -> list[SendRecord]:
         """Return the sends of an email campaign activity, oldest first; an empty list if it was never sent.
@@ -200,8 +188,7 @@ class ActivitySession:
         It works for campaign activities of the roles primary_email and resend (vendor's Swagger file).
         """
         request = get_send_history(self._endpoint, check_id(campaign_activity_id, "campaign_activity_id"))
-        self._enter()
-        return await self._client.ask(request, lambda outcome: self._decoder.decode_send_history(outcome.reply.body))
+        return await self._ask(request, self._decoder.decode_send_history)
 
     def list_activities(self, *, state: str | None = None, page_size: int = 500) -> ActivityList:
         """Return the activities of the last ten days, in the vendor's undocumented order.
@@ -218,11 +205,11 @@ class ActivitySession:
         if not 1 <= page_size <= MAX_PAGE_SIZE:
             raise ValueError(f"page_size must be from 1 to {MAX_PAGE_SIZE}, not {page_size}")
         first = list_activities(self._endpoint, limit=page_size, state=None if state is None else str(state))
-        return ActivityList(first, self._endpoint, self._page)
+        return ActivityList(first, self._endpoint, lambda request: self._ask(request, self._decoder.decode_page))
 
-    async def _page(self, request: Request) -> ActivityPage:
+    async def _ask(self, request: Request, decode: Callable[[bytes], T]) -> T:
         self._enter()
-        return await self._client.ask(request, lambda outcome: self._decoder.decode_page(outcome.reply.body))
+        return await self._client.ask(request, lambda outcome: decode(outcome.reply.body))
 
     # --- watches ----------------------------------------------------------------------------------------------------
 
@@ -235,10 +222,9 @@ class ActivitySession:
         max_staleness: float | None = None,
         every_poll: bool = False,
     ) -> Watch:
-        """Watch an activity until it ends: its first snapshot, one for each change, the terminal one last.
+        """Watch an activity until it ends: its first snapshot, one for each change, the terminal one last; see `Watch`.
 
         A change is one of state, percent_done, counters, errors or results link. An activity that fails is data here.
-        `await session.watch(...)` makes the first look, so that what it raises is raised there, and gives the watch.
 
         `timeout`: seconds for the whole watch, then WatchTimeoutError; None: no limit. `grace`: seconds, from the first
         404 on, in which it may yet become an activity. `max_staleness`: seconds that it may go unseen at most, as a
@@ -249,7 +235,7 @@ class ActivitySession:
         PermissionDeniedError and the like; SessionClosedError. Failures that may pass do not end a watch.
         """
         queue = SnapshotQueue(
-            enter=self._enter_hub, timeout=timeout, grace=grace, max_staleness=max_staleness, every_poll=every_poll
+            enter=self._enter, timeout=timeout, grace=grace, max_staleness=max_staleness, every_poll=every_poll
         )
         return Watch(check_id(activity_id), queue)
 
@@ -265,11 +251,9 @@ class ActivitySession:
 
         Raises ActivityFailedError if it ends otherwise, and whatever a watch raises.
         """
-        watch = self.watch(activity_id, timeout=timeout, grace=grace, max_staleness=max_staleness)
-        async with watch:
+        async with self.watch(activity_id, timeout=timeout, grace=grace, max_staleness=max_staleness) as watch:
             async for snapshot in watch:
-                if snapshot.done and not snapshot.succeeded:
-                    raise ActivityFailedError(snapshot)
+                snapshot.raise_for_state()
         return snapshot
 
     def watch_many(
@@ -285,10 +269,9 @@ class ActivitySession:
         `ids`: an iterable, or an async iterable that hands over ids as they come to be; the watch ends when it is
         exhausted and every id is accounted for. Duplicates count once. `timeout`: seconds for each id.
 
-        An id that cannot be followed does not disturb the others: it is in `errors`, and a BatchError is raised when
-        all else is delivered. ValueError, at once, names malformed ids.
+        An id that cannot be followed does not disturb the others, see `BatchWatch`. ValueError names malformed ids.
         """
-        queue = SnapshotQueue(enter=self._enter_hub, timeout=timeout, grace=grace, max_staleness=max_staleness)
+        queue = SnapshotQueue(enter=self._enter, timeout=timeout, grace=grace, max_staleness=max_staleness)
         return BatchWatch(ids, queue)
 
     async def wait_many(
@@ -303,33 +286,25 @@ class ActivitySession:
 
         Raises nothing for single ids: they are in the result. What concerns the session is raised.
         """
-        ended: dict[str, Activity] = {}
+        completed: dict[str, Activity] = {}
+        failed: dict[str, Activity] = {}
         errors: Mapping[str, CCActivityError] = {}
         async with self.watch_many(ids, timeout=timeout, grace=grace, max_staleness=max_staleness) as watch:
             try:
                 async for snapshot in watch:
                     if snapshot.done:
-                        ended[snapshot.activity_id] = snapshot
+                        (completed if snapshot.succeeded else failed)[snapshot.activity_id] = snapshot
             except BatchError as error:
                 errors = error.errors
-        return BatchResult(
-            completed={key: activity for key, activity in ended.items() if activity.succeeded},
-            failed={key: activity for key, activity in ended.items() if not activity.succeeded},
-            errors=errors,
-        )
+        return BatchResult(completed=completed, failed=failed, errors=errors)
 
-    # --- within -----------------------------------------------------------------------------------------------------
-
-    def _enter_hub(self) -> Hub:
-        self._enter()
-        return self._hub
-
-    def _enter(self) -> None:
-        """Bind the session to the loop that uses it first."""
+    def _enter(self) -> Hub:
+        """Bind the session to the loop that uses it first; return its hub, for a watch that enters."""
         if self._client.closed:
             raise SessionClosedError("the session is closed")
         if asyncio.get_running_loop() is not self._loop.loop:
             self._loop.bind()
+        return self._hub
 
     def _notice(self, field: str, value: object) -> None:
         """Warn of a value that is not what the vendor documents, once for each field and kind of value."""

@@ -28,11 +28,10 @@ import asyncio
 import math
 import os
 import selectors
-import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 
@@ -102,20 +101,15 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     ) -> asyncio.Future[T]:
         """Run `func` in a thread; time stops until the returned future is done or cancelled."""
         future = super().run_in_executor(executor, func, *args)
-        self._waiter.holds += 1
-        future.add_done_callback(self._job_done)
+        held = ExitStack()
+        held.enter_context(self.hold())
+        future.add_done_callback(lambda _: held.close())
         return future
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
         """Join the default executor's threads; time stops, so `timeout` (3.12+) cannot pass."""
         with self.hold():
-            if sys.version_info >= (3, 12):
-                await super().shutdown_default_executor(timeout)
-            else:
-                await super().shutdown_default_executor()
-
-    def _job_done(self, _future: asyncio.Future[Any]) -> None:
-        self._waiter.holds -= 1
+            await super().shutdown_default_executor()
 
     def _deadlock(self) -> DeadlockError:
         stuck = sorted(f"  {task.get_name()}: {_await_chain(task)}" for task in asyncio.all_tasks(self))

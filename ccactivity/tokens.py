@@ -31,33 +31,19 @@ class TokenSource(Protocol):
         ...
 
 
-class _Unpicklable:
-    """A source that holds a token is not to be pickled into a queue or a cache."""
+class _CallableSource:
+    """The tokens of an async callable, called again only when one was refused: it may well be a refresh.
+
+    `token`: what it would give first, where that is known.
+    """
+
+    def __init__(self, call: Callable[[], Awaitable[str]], token: str | None = None) -> None:
+        self._call = call
+        self._token = token
+        self._fetching: SingleFlight[str] = SingleFlight()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a token source cannot be pickled: it holds a secret")
-
-
-class _StaticSource(_Unpicklable):
-    """One token that never changes."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    async def access_token(self) -> str:
-        return self._token
-
-    async def refused(self, token: str) -> None:
-        """A refused token stays what it is; the session raises `AuthenticationError`."""
-
-
-class _CallableSource(_Unpicklable):
-    """The tokens of an async callable, called again only when one was refused: it may well be a refresh."""
-
-    def __init__(self, call: Callable[[], Awaitable[str]]) -> None:
-        self._call = call
-        self._token: str | None = None
-        self._fetching: SingleFlight[str] = SingleFlight()
 
     async def access_token(self) -> str:
         return await self._fetching.run(self._fetch) if self._token is None else self._token
@@ -74,7 +60,11 @@ class _CallableSource(_Unpicklable):
 def source_of(token: str | Callable[[], Awaitable[str]] | TokenSource) -> TokenSource:
     """Make a source of whatever a user may pass as `token`."""
     if isinstance(token, str):
-        return _StaticSource(check_token(token))
+
+        async def same_token() -> str:
+            return token
+
+        return _CallableSource(same_token, check_token(token))
     if isinstance(token, TokenSource):
         return token
     if callable(token):

@@ -26,8 +26,6 @@ _MAX_IDS_NAMED: Final = 5  # in the error of malformed ids
 
 
 class _WatchBase:
-    """What one watch and many have in common."""
-
     def __init__(self, queue: SnapshotQueue) -> None:
         self._queue = queue
         self._first_look = False  # somebody awaits it
@@ -47,7 +45,6 @@ class _WatchBase:
         await self.aclose()
 
     async def __anext__(self) -> Activity:
-        """Return the next snapshot."""
         await self._ready()
         if not self._over and self._queue.pending:
             return self._queue.take()
@@ -110,7 +107,7 @@ class _WatchBase:
 
     def _conclusion(self) -> Exception | None:
         """What to raise when everything has been handed over."""
-        raise NotImplementedError
+        return next(iter(self._queue.failures.values()), None)
 
 
 class Watch(_WatchBase):
@@ -130,9 +127,6 @@ class Watch(_WatchBase):
     def __repr__(self) -> str:
         return f"<Watch of {self.activity_id}>"
 
-    def _conclusion(self) -> Exception | None:
-        return self._queue.failures.get(self.activity_id)
-
 
 class BatchWatch(_WatchBase):
     """The snapshots of many activities; made by `ActivitySession.watch_many`.
@@ -148,8 +142,18 @@ class BatchWatch(_WatchBase):
         if isinstance(ids, AsyncIterable):
             self._source = aiter(ids)
             queue.open = True
-        else:
-            queue.unfinished.update(dict.fromkeys(_checked(ids)))
+            return
+        if isinstance(ids, str | bytes):
+            raise TypeError("ids must be an iterable of ids, not one id")
+        bad = []
+        for activity_id in ids:
+            try:
+                queue.unfinished[check_id(activity_id)] = None
+            except ValueError as error:
+                bad.append(str(error))
+        if bad:
+            more = f" and {len(bad) - _MAX_IDS_NAMED} more" if len(bad) > _MAX_IDS_NAMED else ""
+            raise ValueError("; ".join(bad[:_MAX_IDS_NAMED]) + more)
 
     def __repr__(self) -> str:
         return f"<BatchWatch, {len(self._queue.unfinished)} under way>"
@@ -200,19 +204,3 @@ class BatchResult:
     """Terminal snapshots with any other state."""
     errors: Mapping[str, CCActivityError] = attrs.field(factory=dict)
     """Why an id could not be followed to its end."""
-
-
-def _checked(ids: Iterable[str]) -> list[str]:
-    if isinstance(ids, str | bytes):
-        raise TypeError("ids must be an iterable of ids, not one id")
-    bad = []
-    good = []
-    for activity_id in ids:
-        try:
-            good.append(check_id(activity_id))
-        except ValueError as error:
-            bad.append(str(error))
-    if bad:
-        more = f" and {len(bad) - _MAX_IDS_NAMED} more" if len(bad) > _MAX_IDS_NAMED else ""
-        raise ValueError("; ".join(bad[:_MAX_IDS_NAMED]) + more)
-    return good
