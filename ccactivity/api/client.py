@@ -40,30 +40,13 @@ from .outcome import (
     classify,
     error_from,
 )
-from .retry import Retry, RetryReason, RetryState
+from .retry import Retry, RetryableError, RetryState
 from .transport import Transport
 
 __all__ = ["ApiClient"]
 
 T = TypeVar("T")
 _log: Final = logging.getLogger("ccactivity")
-_THROTTLES: Final = {
-    OutcomeKind.THROTTLED: RetryReason.THROTTLED,
-    OutcomeKind.TOO_MANY_REQUESTS: RetryReason.TOO_MANY_REQUESTS,
-}
-
-
-class _RetryableError(Exception):
-    """An attempt that may be repeated; `error` is what the caller gets if it is not."""
-
-    def __init__(
-        self, reason: RetryReason, error: CCActivityError, operation: _Operation[Any], retry_after: float = 0.0
-    ) -> None:
-        super().__init__()
-        self.reason = reason
-        self.error = error
-        self.operation = operation
-        self.retry_after = retry_after
 
 
 @attrs.define(eq=False)
@@ -75,21 +58,19 @@ class _Operation(Generic[T]):
     decode: Callable[[Outcome], T]
     background: bool
     permit: Permit | None
-    started_at: float
     token: Secret = attrs.field(default=Secret(), repr=False)
-    failures: Counter[RetryReason] = attrs.field(factory=Counter)
     reported_token: bool = False
 
-    def may_repeat(self, failure: _RetryableError) -> bool:
+    def may_repeat(self, failure: RetryableError) -> bool:
         """Whether sending it again is safe: it is idempotent, or the vendor has certainly done nothing.
 
         A background request that failed is not repeated here: whoever polls knows when it is worth another.
         """
-        if self.background and failure.reason in (RetryReason.FAILED, RetryReason.UNREADABLE):
+        if self.background and failure.reason in (OutcomeKind.TRANSIENT, OutcomeKind.UNREADABLE):
             return False
         if self.request.idempotent or isinstance(failure.error, NotSentError):
             return True
-        return failure.reason not in (RetryReason.FAILED, RetryReason.UNREADABLE)
+        return failure.reason not in (OutcomeKind.TRANSIENT, OutcomeKind.UNREADABLE)
 
     async def before_each_send(self) -> str:
         """Return the value of the Authorization header for a request that is about to leave."""
@@ -139,7 +120,7 @@ class ApiClient:
         self._scopes: set[asyncio.Timeout] = set()
         # backoff's annotation does not know that a generator of delays is sent the exception.
         delays: Callable[..., Generator[float, Any, None]] = self._backoff_delays
-        self._with_retries = backoff.on_exception(delays, _RetryableError, jitter=None, logger=None)(self._attempt)
+        self._with_retries = backoff.on_exception(delays, RetryableError, jitter=None, logger=None)(self._attempt)
 
     async def aclose(self) -> None:
         """End every question under way with SessionClosedError and close the transport."""
@@ -163,14 +144,14 @@ class ApiClient:
         """
         if self.closed:
             raise SessionClosedError("the session is closed")
-        operation = _Operation(self, request, decode, background, permit, asyncio.get_running_loop().time())
+        operation = _Operation(self, request, decode, background, permit)
         scope = asyncio.timeout(None)
         self._scopes.add(scope)
         error: CCActivityError
         try:
             async with scope:
                 return await self._with_retries(operation)
-        except _RetryableError as last:
+        except RetryableError as last:
             error = last.error
         except TimeoutError:
             if not scope.expired():
@@ -180,8 +161,6 @@ class ApiClient:
             self._scopes.discard(scope)
         # Raised out here, so that it carries no trace of the retries.
         raise error
-
-    # --- one attempt ------------------------------------------------------------------------------------------------
 
     async def _attempt(self, operation: _Operation[T]) -> T:
         loop, request = asyncio.get_running_loop(), operation.request
@@ -204,36 +183,38 @@ class ApiClient:
         except (UntrustedServerError, BodyTooLargeError):
             raise
         except TransportError as error:
-            reason, failed = RetryReason.FAILED, error
+            reason, failed = OutcomeKind.TRANSIENT, error
         except DecodeError as error:
-            reason, failed = RetryReason.UNREADABLE, operation.unreadable(error)
+            reason, failed = OutcomeKind.UNREADABLE, operation.unreadable(error)
         else:
             raise await self._error_of(operation, outcome)
         finally:
             if not operation.permit.settled:
                 operation.permit.close()
         _log.debug("%s", failed)
-        raise _RetryableError(reason, failed, operation)
+        failure = RetryableError(reason, failed)
+        raise failure if operation.may_repeat(failure) else failed
 
     async def _error_of(self, operation: _Operation[Any], outcome: Outcome) -> Exception:
         """Settle the permit, and return what to raise for a reply that is not an answer."""
         assert operation.permit is not None
-        error = error_from(operation.request, outcome)
-        if outcome.kind is OutcomeKind.TRANSIENT:
-            return _RetryableError(RetryReason.FAILED, error, operation, outcome.retry_after)
-        if (reason := _THROTTLES.get(outcome.kind)) is not None:
+        kind, error = outcome.kind, error_from(operation.request, outcome)
+        if kind is OutcomeKind.TRANSIENT:
+            failure = RetryableError(kind, error, outcome.retry_after)
+            return failure if operation.may_repeat(failure) else error
+        if kind in (OutcomeKind.THROTTLED, OutcomeKind.TOO_MANY_REQUESTS):
             now, chance = asyncio.get_running_loop().time(), random.random()
-            pause = self._retry_state.pause(reason, now=now, retry_after=outcome.retry_after, chance=chance)
+            pause = self._retry_state.pause(kind, now=now, retry_after=outcome.retry_after, chance=chance)
             operation.permit.settle(PermitResult.THROTTLED, pause=pause)
-            return _RetryableError(reason, error, operation)
-        if outcome.kind is OutcomeKind.QUOTA_EXCEEDED:
+            return RetryableError(kind, error)
+        if kind is OutcomeKind.QUOTA_EXCEEDED:
             operation.permit.settle(PermitResult.QUOTA_EXCEEDED, server_time=outcome.server_time)
             return self.limiter.quota_exceeded_error()
         self._retry_state.answered()
         operation.permit.settle(PermitResult.ANSWERED)
-        if outcome.kind is OutcomeKind.UNAUTHORIZED and await self._replace_token(operation):
-            return _RetryableError(RetryReason.TOKEN, error, operation)
-        if outcome.kind is OutcomeKind.UNEXPECTED:
+        if kind is OutcomeKind.UNAUTHORIZED and await self._replace_token(operation):
+            return RetryableError(kind, error)
+        if kind is OutcomeKind.UNEXPECTED:
             problem = DecodeError("a redirect, which the API has none of", status=outcome.reply.status)
             return operation.unreadable(problem)
         return error
@@ -247,24 +228,13 @@ class ApiClient:
         operation.reported_token = True
         return await self.auth.replace(operation.token)
 
-    # --- retries ----------------------------------------------------------------------------------------------------
-
-    def _backoff_delays(self) -> Generator[float, _RetryableError, None]:
-        """The delays of one operation, for backoff: primed once, then told of each failure; ending gives up."""
-        failure = yield 0.0
-        while (delay := self._delay(failure)) is not None:
+    def _backoff_delays(self) -> Generator[float, RetryableError, None]:
+        """The delays of one operation, for backoff: primed once, then sent each failure; ending gives up."""
+        loop, failures = asyncio.get_running_loop(), Counter[OutcomeKind]()
+        started_at = loop.time()
+        delay: float | None = 0.0
+        while delay is not None:
             failure = yield delay
-
-    def _delay(self, failure: _RetryableError) -> float | None:
-        operation = failure.operation
-        operation.failures[failure.reason] += 1
-        if not operation.may_repeat(failure):
-            return None
-        return self._retry_state.delay(
-            failure.reason,
-            operation.failures[failure.reason],
-            started_at=operation.started_at,
-            now=asyncio.get_running_loop().time(),
-            retry_after=failure.retry_after,
-            chance=random.random(),
-        )
+            failures[failure.reason] += 1
+            count, now, chance = failures[failure.reason], loop.time(), random.random()
+            delay = self._retry_state.delay(failure, count, started_at=started_at, now=now, chance=chance)

@@ -63,24 +63,17 @@ class BodyTooLargeError(DecodeError):
 
 
 class OutcomeKind(Enum):
-    """What a reply means for whoever sent the request."""
+    """What came of a request, for whoever sent it."""
 
-    ANSWER = auto()
-    """2xx: decode it."""
-    UNAUTHORIZED = auto()
-    """401: the token is not accepted."""
-    THROTTLED = auto()
-    """429 `throttled`: more than the key's requests a second."""
-    QUOTA_EXCEEDED = auto()
-    """429 `quota_exceeded`: no more requests before 00:00 UTC."""
-    TOO_MANY_REQUESTS = auto()
-    """429 that says neither."""
-    TRANSIENT = auto()
-    """5xx, 408, 425: may well work next time."""
-    REJECTED = auto()
-    """Any other status: asking again changes nothing."""
-    UNEXPECTED = auto()
-    """1xx or 3xx: the API has none. Redirects are never followed, they would carry the token elsewhere."""
+    ANSWER = auto()  # 2xx: decode it
+    UNREADABLE = auto()  # 2xx whose body cannot be understood: the decoder says so, not `classify`
+    UNAUTHORIZED = auto()  # 401: the token is not accepted
+    THROTTLED = auto()  # 429 `throttled`: more than the key's requests a second
+    QUOTA_EXCEEDED = auto()  # 429 `quota_exceeded`: no more requests before 00:00 UTC
+    TOO_MANY_REQUESTS = auto()  # 429 that says neither
+    TRANSIENT = auto()  # 5xx, 408, 425, or no usable answer at all: may well work next time
+    REJECTED = auto()  # any other status: asking again changes nothing
+    UNEXPECTED = auto()  # 1xx, 3xx: the API has none, and a redirect would carry the token elsewhere
 
 
 @attrs.frozen
@@ -172,17 +165,14 @@ def _read_error_body(body: bytes) -> tuple[str | None, str | None]:
         data = decode_json(body)
     except DecodeError:
         return None, None
-    if isinstance(data, list):
-        data = next((item for item in data if isinstance(item, dict)), None)
-    if not isinstance(data, dict):
-        return None, None
-    key = _first(data, "error_key", "error", "errorCode")
-    message = _first(data, "error_message", "error_description", "message", "errorSummary")
+    items = data if isinstance(data, list) else [data]
+    error = next((item for item in items if isinstance(item, dict)), {})
     return (
-        escape(key, 80) if isinstance(key, str) else None,
-        escape(message, 300) if isinstance(message, str) else None,
+        _first(error, "error_key", "error", "errorCode", limit=80),
+        _first(error, "error_message", "error_description", "message", "errorSummary", limit=300),
     )
 
 
-def _first(data: Mapping[str, object], *names: str) -> object:
-    return next((data[name] for name in names if name in data), None)
+def _first(error: Mapping[str, object], *names: str, limit: int) -> str | None:
+    text = next((error[name] for name in names if name in error), None)
+    return escape(text, limit) if isinstance(text, str) else None

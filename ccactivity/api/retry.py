@@ -9,21 +9,24 @@
 from __future__ import annotations
 
 import math
-from enum import Enum, auto
 from typing import Final
 
 import attrs
 
 from .._validation import positive
+from ..errors import CCActivityError
+from .outcome import OutcomeKind
 
-__all__ = ["Retry", "RetryReason", "RetryState"]
+__all__ = ["Retry", "RetryState", "RetryableError"]
 
-_MAX_UNREADABLE_ATTEMPTS: Final = 3
-_MAX_THROTTLED_ATTEMPTS: Final = 10
-_MAX_TOO_MANY_REQUESTS_ATTEMPTS: Final = 3
-_MAX_TOKEN_RETRIES: Final = 2
-_THROTTLED_PAUSE_S: Final = 1.0
-_TOO_MANY_REQUESTS_PAUSE_S: Final = 5.0
+# Requests for one question, the first included; Retry.attempts for the rest.
+_MAX_ATTEMPTS: Final = {
+    OutcomeKind.UNREADABLE: 3,
+    OutcomeKind.THROTTLED: 10,
+    OutcomeKind.TOO_MANY_REQUESTS: 3,
+    OutcomeKind.UNAUTHORIZED: 3,
+}
+_FIRST_PAUSE_S: Final = {OutcomeKind.THROTTLED: 1.0, OutcomeKind.TOO_MANY_REQUESTS: 5.0}
 _MAX_PAUSE_S: Final = 60.0
 _BUDGET_PER_SECOND: Final = 1 / 30
 _BUDGET_PER_ANSWER: Final = 0.5
@@ -49,25 +52,14 @@ class Retry:
     """Retries that a session has in store; half a retry comes back with each answer, and one in 30 s."""
 
 
-class RetryReason(Enum):
-    """Why an attempt may be repeated."""
+@attrs.define
+class RetryableError(Exception):
+    """An attempt that may be repeated; `error` is what the caller gets if it is not."""
 
-    FAILED = auto()
-    """No usable answer came, or a transient status."""
-    UNREADABLE = auto()
-    """A 2xx whose body cannot be understood."""
-    THROTTLED = auto()
-    TOO_MANY_REQUESTS = auto()
-    TOKEN = auto()
-    """The token was refused, and there is another one now."""
-
-
-_MAX_ATTEMPTS: Final = {
-    RetryReason.UNREADABLE: _MAX_UNREADABLE_ATTEMPTS,
-    RetryReason.THROTTLED: _MAX_THROTTLED_ATTEMPTS,
-    RetryReason.TOO_MANY_REQUESTS: _MAX_TOO_MANY_REQUESTS_ATTEMPTS,
-    RetryReason.TOKEN: _MAX_TOKEN_RETRIES + 1,
-}
+    reason: OutcomeKind
+    error: CCActivityError
+    retry_after: float = 0.0
+    """Seconds that the vendor asked for."""
 
 
 class RetryState:
@@ -76,7 +68,7 @@ class RetryState:
     def __init__(self, retry: Retry) -> None:
         self._retry = retry
         self._budget = retry.budget
-        self._budget_at = math.inf
+        self._budget_at = -math.inf
         self._throttles = 0
         self._paused_until = -math.inf
 
@@ -86,29 +78,32 @@ class RetryState:
         self._budget = min(self._retry.budget, self._budget + _BUDGET_PER_ANSWER)
 
     def delay(
-        self, reason: RetryReason, count: int, *, started_at: float, now: float, retry_after: float, chance: float
+        self, failure: RetryableError, count: int, *, started_at: float, now: float, chance: float
     ) -> float | None:
         """Seconds until the next attempt, None for none.
 
         `count`: how often this operation, which began at `started_at`, has met this reason, this time included.
-        `retry_after`: seconds that the vendor asked for. `chance`: 0 to 1.
+        `chance`: 0 to 1.
         """
-        if count >= _MAX_ATTEMPTS.get(reason, self._retry.attempts):
+        if count >= _MAX_ATTEMPTS.get(failure.reason, self._retry.attempts):
             return None
-        if reason in (RetryReason.THROTTLED, RetryReason.TOO_MANY_REQUESTS, RetryReason.TOKEN):
-            return 0.0
+        if failure.reason not in (OutcomeKind.TRANSIENT, OutcomeKind.UNREADABLE):
+            return 0.0  # there is another token, or the limiter makes everyone wait
         delay = min(self._retry.cap, self._retry.base * 2.0 ** (count - 1))
-        delay = max(delay, min(retry_after, _MAX_PAUSE_S)) + chance * delay / 2
+        delay = max(delay, min(failure.retry_after, _MAX_PAUSE_S)) + chance * delay / 2
         if now + delay > started_at + self._retry.deadline or not self._take_from_budget(now):
             return None
         return delay
 
-    def pause(self, reason: RetryReason, *, now: float, retry_after: float, chance: float) -> float:
-        """Seconds for which everyone pauses after a 429: twice as long each time, until there is an answer."""
+    def pause(self, reason: OutcomeKind, *, now: float, retry_after: float, chance: float) -> float:
+        """Seconds for which everyone pauses after a 429: twice as long each time, until there is an answer.
+
+        `retry_after`: seconds that the vendor asked for. `chance`: 0 to 1.
+        """
         if now >= self._paused_until:
             # What was under way when the pause began is not a further sign.
             self._throttles += 1
-        least = _TOO_MANY_REQUESTS_PAUSE_S if reason is RetryReason.TOO_MANY_REQUESTS else _THROTTLED_PAUSE_S
+        least = _FIRST_PAUSE_S[reason]
         pause = min(_MAX_PAUSE_S, least * 2.0 ** (self._throttles - 1))
         pause = max(pause, min(retry_after, _MAX_PAUSE_S)) + (0.05 + chance / 2) * least
         self._paused_until = now + pause
@@ -116,7 +111,7 @@ class RetryState:
 
     def _take_from_budget(self, now: float) -> bool:
         """Take one retry out of the budget, if there is one."""
-        self._budget = min(self._retry.budget, self._budget + max(0.0, now - self._budget_at) * _BUDGET_PER_SECOND)
+        self._budget = min(self._retry.budget, self._budget + (now - self._budget_at) * _BUDGET_PER_SECOND)
         self._budget_at = now
         if self._budget < 1:
             return False

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import datetime
 from enum import Enum, auto
 from functools import partial
-from typing import Final, Protocol, Self
+from typing import Final, Protocol
 
 import attrs
 
@@ -33,16 +33,11 @@ _MAX_RESET_JITTER_S: Final = 30.0
 class PermitResult(Enum):
     """What became of a request."""
 
-    ANSWERED = auto()
-    """By anything but a 429: the key works."""
-    NO_ANSWER = auto()
-    """It is spent all the same."""
-    THROTTLED = auto()
-    """The vendor wants fewer requests a second."""
-    QUOTA_EXCEEDED = auto()
-    """The vendor says that the day is spent."""
-    NOT_SENT = auto()
-    """It is given back."""
+    ANSWERED = auto()  # by anything but a 429: the key works
+    NO_ANSWER = auto()  # it is spent all the same
+    THROTTLED = auto()  # the vendor wants fewer requests a second
+    QUOTA_EXCEEDED = auto()  # the vendor says that the day is spent
+    NOT_SENT = auto()  # it is given back
 
 
 class Limiter(Protocol):
@@ -88,14 +83,8 @@ class Permit:
         if not self.settled:
             self.settle(PermitResult.NO_ANSWER if self.sent else PermitResult.NOT_SENT)
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class QuotaLimiter:
+class QuotaLimiter(Limiter):
     """The limiter of one process. `now` gives the aware UTC time, for the day; delays use the loop's clock."""
 
     def __init__(self, quota: Quota, now: Callable[[], datetime]) -> None:
@@ -104,7 +93,6 @@ class QuotaLimiter:
         quota.attach(now)
 
     async def acquire(self, *, background: bool) -> Permit:
-        """Wait for permission to send one request; in the foreground, QuotaExceededError rather than until tomorrow."""
         loop, quota = asyncio.get_running_loop(), self._quota
         woken = asyncio.Event()
         ticket = Ticket(woken.set, background)
@@ -127,11 +115,9 @@ class QuotaLimiter:
             raise
 
     def budget(self) -> Budget:
-        """What watching may spend at this moment."""
         return self._quota.budget(asyncio.get_running_loop().time(), self._now())
 
     def quota_exceeded_error(self) -> QuotaExceededError:
-        """Make the error for whoever does not wait until the day's requests come back."""
         resets_at = self._quota.reopens_at(asyncio.get_running_loop().time(), self._now())
         return QuotaExceededError(
             f"the API key's requests for this day are spent; they come back at {resets_at:%Y-%m-%d %H:%M} UTC",
@@ -144,13 +130,12 @@ class QuotaLimiter:
             quota.refund(grant)
             return
         now, wall = asyncio.get_running_loop().time(), self._now()
-        match result:
-            case PermitResult.ANSWERED:
-                quota.answered(grant, wall)
-            case PermitResult.NO_ANSWER:
-                quota.unanswered(grant, wall)
-            case PermitResult.THROTTLED:
-                quota.throttled(grant, now, wall, pause)
-            case PermitResult.QUOTA_EXCEEDED:
-                jitter = random.uniform(_MIN_RESET_JITTER_S, _MAX_RESET_JITTER_S)
-                quota.exceeded(grant, now, wall, server=server_time, jitter=jitter)
+        if result is PermitResult.ANSWERED:
+            quota.answered(grant, wall)
+        elif result is PermitResult.NO_ANSWER:
+            quota.unanswered(grant, wall)
+        elif result is PermitResult.THROTTLED:
+            quota.throttled(grant, now, wall, pause)
+        else:
+            jitter = random.uniform(_MIN_RESET_JITTER_S, _MAX_RESET_JITTER_S)
+            quota.exceeded(grant, now, wall, server=server_time, jitter=jitter)

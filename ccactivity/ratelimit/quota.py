@@ -99,14 +99,13 @@ class Quota:
         self._ledger: dict[date, float] = {}
         self._reserved = 0.0
         self._paused_until = -math.inf
-        self._burst = math.floor(per_second) if per_second < math.inf else math.inf
-        self._spacing = _SPACING_WINDOW_S / per_second
         self._spacing_factor = 1.0
-        self._reset_at: float | None = None
-        self._reset_wall_time: datetime | None = None
-        self._background_reset_at = -math.inf
+        # The end of a day that the vendor calls spent: by the loop's clock, and as an instant while it lies ahead.
+        self._reset_at = -math.inf
+        self._reset_wall_time = datetime.max.replace(tzinfo=UTC)
+        self._reset_jitter = 0.0
         self._probing = False
-        self._available: float | None = None
+        self._available = math.inf
         self._counted_at = 0.0
 
     @classmethod
@@ -164,18 +163,17 @@ class Quota:
         if self._probing:
             return math.inf
         ready = self._paused_until
-        if len(self._log) >= self._burst:
-            ready = max(ready, self._log[-int(self._burst)] + _WINDOW_S)
+        if len(self._log) + 1 > self.per_second:
+            ready = max(ready, self._log[-int(self.per_second)] + _WINDOW_S)
         if ticket.background:
-            ready = max(ready, self._last + self._spacing * self._spacing_factor)
+            ready = max(ready, self._last + _SPACING_WINDOW_S / self.per_second * self._spacing_factor)
         return max(0.0, ready - now)
 
     def seconds_until_open(self, now: float, wall: datetime, *, background: bool) -> float:
         """Seconds until the day has requests again, 0 while it has."""
-        if self._reset_at is not None:
-            reset_at = self._background_reset_at if background else self._reset_at
-            if now < reset_at:
-                return reset_at - now
+        reset_at = self._reset_at + (self._reset_jitter if background else 0.0)
+        if now < reset_at:
+            return reset_at - now
         left = self.per_day - self._spent(wall)
         if left >= 1 and not (background and left <= self._reserved):
             return 0.0
@@ -183,9 +181,7 @@ class Quota:
 
     def reopens_at(self, now: float, wall: datetime) -> datetime:
         """The instant at which a spent day has requests for single calls again."""
-        if self._reset_at is not None and now < self._reset_at and self._reset_wall_time is not None:
-            return self._reset_wall_time
-        return _next_midnight(wall)
+        return self._reset_wall_time if now < self._reset_at else _next_midnight(wall)
 
     def grant(self, ticket: Ticket, now: float, wall: datetime) -> Grant:
         """Take the ticket out of its queue and charge one request; only right after `delay` said 0."""
@@ -198,7 +194,7 @@ class Quota:
         self._last = now
         if ticket.background:
             self._available = self.budget(now, wall).available - 1
-        grant = Grant(now, day, ticket.background, probe=self._reset_at is not None)
+        grant = Grant(now, day, ticket.background, probe=self._reset_at > -math.inf)
         self._probing = grant.probe
         self._wake_heads()
         return grant
@@ -209,7 +205,7 @@ class Quota:
             self._log.remove(grant.at)
         if grant.day in self._ledger:
             self._ledger[grant.day] -= 1
-        if grant.background and self._available is not None:
+        if grant.background:
             self._available += 1
         if grant.probe:
             self._probing = False
@@ -235,7 +231,7 @@ class Quota:
         self._charge_other_day(grant, wall)
         self._spacing_factor = max(1.0, self._spacing_factor * 0.95)
         if grant.probe:
-            self._reset_at, self._probing = None, False
+            self._reset_at, self._probing = -math.inf, False
             self._wake_heads()
 
     def unanswered(self, grant: Grant, wall: datetime) -> None:
@@ -266,7 +262,7 @@ class Quota:
         else:
             self._reset_wall_time = _next_midnight(vendor)
         self._reset_at = now + seconds
-        self._background_reset_at = self._reset_at + jitter
+        self._reset_jitter = jitter
         self._probing = False
         self._wake_heads()
 
@@ -298,9 +294,8 @@ class Quota:
         until_midnight = (_next_midnight(wall) - wall).total_seconds()
         rate = spendable / max(1.0, until_midnight)
         most = min(_BUDGET_CAPACITY, spendable)
-        before = most if self._available is None else self._available
         # Of a time that began yesterday only today's part counts: yesterday's rate is not today's.
         passed = min(max(0.0, now - self._counted_at), 86_400 - until_midnight)
-        self._available = max(0.0, min(most, before + rate * passed))
+        self._available = max(0.0, min(most, self._available + rate * passed))
         self._counted_at = now
         return Budget(self._available, rate)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from typing import Any, cast
 
 import pytest
@@ -230,7 +231,7 @@ async def test_a_permit_that_is_not_used_goes_back() -> None:
         raise OSError("no disk")
 
     client, _, limiter = client_of([OK], source=source_of(broken))
-    with limiter.permit() as permit, pytest.raises(OSError, match="no disk"):
+    with closing(limiter.permit()) as permit, pytest.raises(OSError, match="no disk"):
         await client.ask(GET, decode, permit=permit)
 
     assert [PermitResult.NOT_SENT] == limiter.results

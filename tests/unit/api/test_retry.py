@@ -11,16 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccactivity.api.retry import Retry, RetryReason, RetryState
+from ccactivity.api.outcome import OutcomeKind
+from ccactivity.api.retry import Retry, RetryableError, RetryState
+from ccactivity.errors import TransportError
 
-FAILED, UNREADABLE, THROTTLED = RetryReason.FAILED, RetryReason.UNREADABLE, RetryReason.THROTTLED
-TOO_MANY, TOKEN = RetryReason.TOO_MANY_REQUESTS, RetryReason.TOKEN
+FAILED, UNREADABLE, THROTTLED = OutcomeKind.TRANSIENT, OutcomeKind.UNREADABLE, OutcomeKind.THROTTLED
+TOO_MANY, TOKEN = OutcomeKind.TOO_MANY_REQUESTS, OutcomeKind.UNAUTHORIZED
 chances = st.floats(0.0, 1.0)
 
 
 def delay_of(
     state: RetryState,
-    reason: RetryReason = FAILED,
+    reason: OutcomeKind = FAILED,
     count: int = 1,
     *,
     now: float = 0.0,
@@ -29,7 +31,8 @@ def delay_of(
     chance: float = 0.0,
 ) -> float | None:
     """The delay before the next attempt, without jitter if nothing else is said."""
-    return state.delay(reason, count, started_at=started_at, now=now, retry_after=retry_after, chance=chance)
+    failure = RetryableError(reason, TransportError("reset", method="GET", path="/v3/activities"), retry_after)
+    return state.delay(failure, count, started_at=started_at, now=now, chance=chance)
 
 
 # --- what users give ------------------------------------------------------------------------------------------------
@@ -55,7 +58,7 @@ def test_a_retry_is_a_value() -> None:
 @pytest.mark.parametrize(
     ("reason", "attempts"), [(FAILED, 5), (UNREADABLE, 3), (THROTTLED, 10), (TOO_MANY, 3), (TOKEN, 3)]
 )
-def test_attempts(reason: RetryReason, attempts: int) -> None:
+def test_attempts(reason: OutcomeKind, attempts: int) -> None:
     """Each reason allows so many attempts in all, the first included."""
     state = RetryState(Retry(budget=100.0))
     counts = itertools.takewhile(lambda count: delay_of(state, reason, count) is not None, itertools.count(1))
@@ -95,7 +98,7 @@ def test_attempts_are_a_parameter(attempts: int, retries: int) -> None:
     ],
 )
 @pytest.mark.parametrize("reason", [FAILED, UNREADABLE])
-def test_delays_double(reason: RetryReason, count: int, retry_after: float, chance: float, delay: float) -> None:
+def test_delays_double(reason: OutcomeKind, count: int, retry_after: float, chance: float, delay: float) -> None:
     """Half a second, one, two, four, up to the cap, and jitter; never less than a Retry-After of up to a minute."""
     state = RetryState(Retry(attempts=2000, budget=10.0))
     expected = None if reason is UNREADABLE and count >= 3 else delay
@@ -104,7 +107,7 @@ def test_delays_double(reason: RetryReason, count: int, retry_after: float, chan
 
 
 @pytest.mark.parametrize("reason", [THROTTLED, TOO_MANY, TOKEN])
-def test_what_did_not_fail_is_not_delayed(reason: RetryReason) -> None:
+def test_what_did_not_fail_is_not_delayed(reason: OutcomeKind) -> None:
     """What was throttled waits at the limiter, and a new token is used at once: neither takes of the budget."""
     state = RetryState(Retry(budget=1.0))
     delays = [delay_of(state, reason, 1, retry_after=30.0, chance=1.0, now=1000.0) for _ in range(20)]
@@ -126,7 +129,7 @@ def test_no_retry_begins_after_the_deadline(now: float, delay: float | None) -> 
     retry_after=st.floats(0.0, 1e6),
     chance=chances,
 )
-def test_any_delay(retry: Retry, reason: RetryReason, count: int, retry_after: float, chance: float) -> None:
+def test_any_delay(retry: Retry, reason: OutcomeKind, count: int, retry_after: float, chance: float) -> None:
     """Jitter goes up only: a delay is at least what was asked for, and at most half a backoff longer."""
     delay = delay_of(RetryState(retry), reason, count, retry_after=retry_after, chance=chance)
     backoff = min(retry.cap, retry.base * 2.0 ** (count - 1))
@@ -191,7 +194,7 @@ def test_any_outage(budget: float, steps: list[tuple[float, bool]]) -> None:
 # --- pauses after a 429 ---------------------------------------------------------------------------------------------
 
 
-def pauses(reason: RetryReason, retry_after: float = 0.0, chance: float = 0.0) -> list[float]:
+def pauses(reason: OutcomeKind, retry_after: float = 0.0, chance: float = 0.0) -> list[float]:
     """The pauses after one 429 after the other, each when the pause before is over."""
     state, now, found = RetryState(Retry()), 0.0, []
     for _ in range(8):
@@ -204,7 +207,7 @@ def pauses(reason: RetryReason, retry_after: float = 0.0, chance: float = 0.0) -
     ("reason", "least", "expected"),
     [(THROTTLED, 1.0, [1, 2, 4, 8, 16, 32, 60, 60]), (TOO_MANY, 5.0, [5, 10, 20, 40, 60, 60, 60, 60])],
 )
-def test_pauses_double(reason: RetryReason, least: float, expected: list[float]) -> None:
+def test_pauses_double(reason: OutcomeKind, least: float, expected: list[float]) -> None:
     """Each 429 after a pause makes the next one twice as long, up to a minute; jitter is at most 0.55 of the first."""
     assert [pytest.approx(pause + 0.05 * least) for pause in expected] == pauses(reason)
     assert [pytest.approx(pause + 0.55 * least) for pause in expected] == pauses(reason, chance=1.0)
