@@ -39,11 +39,16 @@ _BUDGET_CAPACITY: Final = 500.0
 _MAX_SPACING_FACTOR: Final = 16.0
 # A vendor's counter may reset late, or our clock run ahead: a refused probe is repeated, not put off for a day.
 _PROBE_INTERVAL_S: Final = 600.0
+_MAX_CLOCK_DIFFERENCE_S: Final = 900.0  # between the vendor's clock and ours
 
 
 def _next_midnight(wall: datetime) -> datetime:
     utc = wall.astimezone(UTC)
     return datetime.combine(utc.date() + timedelta(days=1), time(), tzinfo=UTC)
+
+
+def _until_midnight(wall: datetime) -> float:
+    return (_next_midnight(wall) - wall).total_seconds()
 
 
 @attrs.frozen
@@ -177,7 +182,7 @@ class Quota:
         left = self.per_day - self._spent(wall)
         if left >= 1 and not (background and left <= self._reserved):
             return 0.0
-        return (_next_midnight(wall) - wall).total_seconds()
+        return _until_midnight(wall)
 
     def reopens_at(self, now: float, wall: datetime) -> datetime:
         """The instant at which a spent day has requests for single calls again."""
@@ -250,17 +255,18 @@ class Quota:
     def exceeded(self, grant: Grant, now: float, wall: datetime, *, server: datetime | None, jitter: float) -> None:
         """The vendor said `quota_exceeded`: nobody sends until 00:00 UTC, the background `jitter` seconds longer.
 
-        Whose 00:00? The vendor's: by the Date of its answer where there is one, or a clock that is an hour off would
-        cost an hour of requests, or a day. A refused probe is repeated after ten minutes.
+        Whose 00:00? The vendor's, by the Date of its answer, as long as it is within 15 minutes of ours. If not, one of
+        the two clocks is wrong, and to believe it could cost a day: the earlier 00:00 counts, and a probe finds out. A
+        refused probe is repeated after ten minutes.
         """
         self._charge_other_day(grant, wall)
-        vendor = server or wall
-        seconds = (_next_midnight(vendor) - vendor).total_seconds()
-        if grant.probe and seconds > _PROBE_INTERVAL_S:
-            seconds = _PROBE_INTERVAL_S
-            self._reset_wall_time = wall.astimezone(UTC) + timedelta(seconds=seconds)
-        else:
-            self._reset_wall_time = _next_midnight(vendor)
+        clock = server or wall
+        ours, seconds = _until_midnight(wall), _until_midnight(clock)
+        if abs(seconds - ours) > _MAX_CLOCK_DIFFERENCE_S:
+            clock, seconds = wall, min(seconds, ours)
+        if grant.probe:
+            seconds = min(seconds, _PROBE_INTERVAL_S)
+        self._reset_wall_time = clock.astimezone(UTC) + timedelta(seconds=seconds)
         self._reset_at = now + seconds
         self._reset_jitter = jitter
         self._probing = False
@@ -291,7 +297,7 @@ class Quota:
             # Always full, so nothing has to flow in; and infinity times no time at all is no number.
             return Budget(_BUDGET_CAPACITY, 0.0)
         spendable = max(0.0, left - min(self.reserve, left / 10))
-        until_midnight = (_next_midnight(wall) - wall).total_seconds()
+        until_midnight = _until_midnight(wall)
         rate = spendable / max(1.0, until_midnight)
         most = min(_BUDGET_CAPACITY, spendable)
         # Of a time that began yesterday only today's part counts: yesterday's rate is not today's.

@@ -77,14 +77,19 @@ def test_person_keeps_the_burst() -> None:
     [
         (None, 12 * 3600),
         (NOON + timedelta(hours=1), 11 * 3600),
-        (NOON - timedelta(hours=1), 13 * 3600),
+        (NOON - timedelta(hours=1), 12 * 3600),
+        (NOON + timedelta(minutes=14), 12 * 3600 - 14 * 60),
+        (NOON - timedelta(minutes=14), 12 * 3600 + 14 * 60),
         (MIDNIGHT - timedelta(seconds=1), 1),
-        (MIDNIGHT, 86_400),
+        (MIDNIGHT, 12 * 3600),
         (NOON + timedelta(days=300), 12 * 3600),
     ],
 )
 def test_exceeded(server: datetime | None, left: float) -> None:
-    """After `quota_exceeded` nobody sends until 00:00 UTC by the vendor's clock, the background a little longer."""
+    """After `quota_exceeded` nobody sends until 00:00 UTC by the vendor's clock, the background a little longer.
+
+    Where the two clocks disagree by more than 15 minutes, the earlier 00:00 counts.
+    """
     quota = Quota()
     quota.exceeded(take(quota, 0), 5.0, NOON, server=server, jitter=20.0)
 
@@ -99,12 +104,13 @@ def test_exceeded(server: datetime | None, left: float) -> None:
     ("server", "reopens_at"),
     [
         (None, MIDNIGHT),
-        (NOON + timedelta(hours=13), MIDNIGHT + timedelta(days=1)),
-        (NOON + timedelta(hours=1), MIDNIGHT),
+        (NOON + timedelta(hours=13), MIDNIGHT),
+        (NOON + timedelta(hours=1), NOON + timedelta(hours=11)),
+        (NOON + timedelta(minutes=10), MIDNIGHT),
     ],
 )
 def test_reopens_at(server: datetime | None, reopens_at: datetime) -> None:
-    """The instant at which a spent day reopens is the vendor's 00:00 UTC, whatever our clock shows."""
+    """The instant at which a spent day reopens is the vendor's 00:00 UTC; by our clock where the two disagree."""
     quota = Quota()
     quota.exceeded(take(quota, 0), 5.0, NOON, server=server, jitter=20.0)
 
