@@ -609,7 +609,7 @@ WORLDS = (*_failing_worlds(), *_clock_worlds(), *_progress_worlds(), *_other_wor
 
 # --- running and showing --------------------------------------------------------------------------------------------
 
-HEAD = """| world | seeds | told / ends | lag mean | p95 | max | requests | sane: mean | p95 | max | requests | target | met |
+HEAD = """| world | seeds | told | lag mean | p95 | max | requests | sane: mean | p95 | max | requests | target | met |
 |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|---|"""
 
 

@@ -17,7 +17,7 @@ import math
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +47,23 @@ class SeenRequest:
 
 
 class CountingQuota(cc.Quota):
-    """Counts its permits apart from its own ledger."""
+    """Counts its permits apart from its own ledger, and those that somebody waited for by the UTC day."""
 
     permits = 0
 
-    def grant(self, *args: Any, **options: Any) -> Any:
+    def __init__(self, *, per_day: float) -> None:
+        super().__init__(per_day=per_day)
+        self._awaited: Counter[date] = Counter()
+
+    def grant(self, ticket: Any, now: float, wall: datetime) -> Any:
         """Count a permit."""
         self.permits += 1
-        return super().grant(*args, **options)
+        self._awaited[wall.astimezone(UTC).date()] += not ticket.background
+        return super().grant(ticket, now, wall)
+
+    def people_spent_the_day(self, wall: datetime) -> bool:
+        """Tell whether single calls alone used up the part of the day that watches leave to them."""
+        return self._awaited[wall.date()] >= min(self.reserve, self.per_day / 10)
 
     def refund(self, *args: Any, **options: Any) -> None:
         """Count it back."""

@@ -351,7 +351,8 @@ class World:
             async with asyncio.timeout(10 * MINUTE):
                 await self.session.get_send_history(self.sandbox.vendor.campaign_activity_id)
         except Exception as error:  # noqa: BLE001 -- whatever comes is to be judged
-            excused = self.day_spent or self.plan.sets_the_clock
+            spent = self.day_spent or self.quota.people_spent_the_day(utc_now())
+            excused = spent or self.plan.sets_the_clock
             self._error(error, (cc.QuotaExceededError,) if excused else (), "the call at the end")
 
 
