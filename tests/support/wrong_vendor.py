@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from email.utils import format_datetime
@@ -67,8 +66,11 @@ class WrongDate:
 
 
 def shifted(stamp: str, seconds: float) -> str:
-    """Return a stamp of the vendor's that is so many seconds later."""
-    wrong = datetime.fromisoformat(stamp) + timedelta(seconds=seconds)
+    """Return a stamp of the vendor's that is so many seconds later; what is no stamp stays as it is."""
+    try:
+        wrong = datetime.fromisoformat(stamp) + timedelta(seconds=seconds)
+    except ValueError:
+        return stamp
     return wrong.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -113,19 +115,21 @@ def make_list_endless(
 
     def go_on(request: sb.Request, now: float, reply: sb.Reply) -> sb.Reply:
         nonlocal count
-        usual = request.path != _LIST_PATH or "state=" in request.query or not after <= now < until
-        if reply.status != 200 or (usual and not is_endless(request)):
+        begins = request.path == _LIST_PATH and "state=" not in request.query and after <= now < until
+        if not (begins or is_endless(request)):
             return reply
-        body = json.loads(reply.body)
-        body["activities"] = [row for row in body["activities"] if row["activity_id"] not in hidden]
         count += 1
-        if is_endless(request):
-            body["activities"] = [_row_of_nobody(count, number) for number in range(_ROWS_OF_A_PAGE)]
-        if not usual:
-            body["_links"] = {"next": {"href": f"{_LIST_PATH}?cursor=endless-{count:08d}"}}
-        return attrs.evolve(reply, body=json.dumps(body).encode())
+        href = f"{_LIST_PATH}?cursor=endless-{count:08d}" if begins else None
+        rows = [_row_of_nobody(count, number) for number in range(_ROWS_OF_A_PAGE)] if is_endless(request) else None
+        for effect in (sb.next_link(href), sb.drop_rows(*hidden or [""]), sb.Edit(lambda page: _with_rows(page, rows))):
+            reply = effect.apply(reply, None)
+        return reply
 
     surround(sandbox, first_page, go_on)
+
+
+def _with_rows(page: Any, rows: list[dict[str, Any]] | None) -> Any:
+    return page if rows is None or not isinstance(page, dict) else {**page, "activities": rows}
 
 
 def _row_of_nobody(page: int, number: int) -> dict[str, Any]:
