@@ -25,6 +25,21 @@ def _load() -> ModuleType:
 hostile = _load()
 WORLDS = {world.name: world for world in hostile.WORLDS}
 SANE = {world.scene: world for world in hostile.WORLDS if world.scene is not hostile.read_endless_list}
+TARGETS = (
+    "failing ids: 2 503, 10 healthy, no lists",
+    "failing ids: 2 hang, 1 healthy, without the failing",
+    "failing ids: 20 hang, 10 healthy, no lists",
+    "outage: an hour of 503 for 30 watches",
+    "clocks: started_at 5 days early, one watch",
+    "clocks: updated_at 9 days ahead, first minute, one watch",
+    "clocks: Date 6 h ahead, thirty",
+    "clocks: updated_at in 2199 once, thirty",
+    "progress: the vendor's clock goes back 1 h, max_staleness 30 s",
+    "forbidden: 200 good, 5 with 403, lists",
+    "spent day: 23:30, Date 1 h ahead",
+    "endless list: 30 watched, 10 on no page",
+    "upper case: 10 watched, lists",
+)
 SEEDS = range(2)
 
 
@@ -39,3 +54,13 @@ def test_a_sane_world_meets_the_targets(world: Any) -> None:
     sane = summary(world, world.sane)
 
     assert world.met(sane, sane)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.slow
+def test_a_hostile_world_costs_the_healthy_little(name: str) -> None:
+    """The target of each class, in one of its worlds; `nox -s hostile` has them all."""
+    world = WORLDS[name]
+    here, sane = summary(world, world.options), summary(world, world.sane)
+
+    assert world.met(here, sane), hostile.show(world, here, sane)
