@@ -222,6 +222,13 @@ def economy(session: nox.Session) -> None:
     session.run("python", "benchmarks/economy.py", *session.posargs)
 
 
+@nox.session
+def hostile(session: nox.Session) -> None:
+    """Measure what wrong clocks, failing ids and endless lists do to the others; ten minutes. `-- --quick` for less."""
+    session.install("-e", ".")
+    session.run("python", "benchmarks/hostile.py", *session.posargs)
+
+
 @nox.session(python=PYTHONS[0])
 def token_soak(session: nox.Session) -> None:
     """Have eight processes share one login for a minute, and for another one in which they are killed at random."""

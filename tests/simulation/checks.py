@@ -7,6 +7,8 @@
 4. After the faults have ended each watch ends, within a bound, and a single call works.
 5. At the end there is no task, timer, connection or ticket left.
 6. No secret is in a log record or an error.
+7. Where clocks, some ids or the list are wrong, and nothing else, what the other jobs do is told within a bound, and a
+   list without an end is not read for ever.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import math
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,11 @@ from .plan import DAY, Job
 
 _CLOCK_ERROR_S = 1e-6  # of times that are compared
 _SHOWN_TRACEBACK = 300  # characters
+# What a healthy job does is told within so many seconds, and within this share of the time that it has been at work.
+_TOLD_WITHIN_S = 120.0
+_TOLD_WITHIN_SHARE = 1 / 4
+_MOST_ENDLESS_PAGES = 300  # of a list without an end, that one session reads
+_LINEAR = sb.Life(duration=1.0).progress
 _UNIVERSAL_RULES = ("unknown_path", "bad_request", "bad_cursor", "missing_headers", "token_in_url")
 
 
@@ -47,14 +54,23 @@ class SeenRequest:
 
 
 class CountingQuota(cc.Quota):
-    """Counts its permits apart from its own ledger."""
+    """Counts its permits apart from its own ledger, and those that somebody waited for by the UTC day."""
 
     permits = 0
 
-    def grant(self, *args: Any, **options: Any) -> Any:
+    def __init__(self, *, per_day: float) -> None:
+        super().__init__(per_day=per_day)
+        self._awaited: Counter[date] = Counter()
+
+    def grant(self, ticket: Any, now: float, wall: datetime) -> Any:
         """Count a permit."""
         self.permits += 1
-        return super().grant(*args, **options)
+        self._awaited[wall.astimezone(UTC).date()] += not ticket.background
+        return super().grant(ticket, now, wall)
+
+    def people_spent_the_day(self, wall: datetime) -> bool:
+        """Tell whether single calls alone used up the part of the day that watches leave to them."""
+        return self._awaited[wall.date()] >= min(self.reserve, self.per_day / 10)
 
     def refund(self, *args: Any, **options: Any) -> None:
         """Count it back."""
@@ -94,7 +110,8 @@ class Traffic:
         midnight = self.start.replace(hour=0, minute=0, second=0)
         return int((time + (self.start - midnight).total_seconds()) // DAY)
 
-    def _end_of_day(self, time: float) -> float:
+    def end_of_day(self, time: float) -> float:
+        """When the vendor's day is over that this time is in."""
         midnight = self.start.replace(hour=0, minute=0, second=0)
         return (self._day(time) + 1) * DAY - (self.start - midnight).total_seconds()
 
@@ -115,7 +132,7 @@ class Traffic:
 
     def _after_quota_exceeded(self) -> Iterator[str]:
         for place, seen in enumerate(self.requests):
-            end = self._end_of_day(seen.time)
+            end = self.end_of_day(seen.time)
             first, last = seen.known_at + _CLOCK_ERROR_S, end - _CLOCK_ERROR_S
             if seen.known_at >= end or any(seen.time <= when <= first for when in self.leaving_times):
                 continue
@@ -123,6 +140,13 @@ class Traffic:
                 if first < late.time < last:
                     yield f"a request at {late.time:.3f} s, quota_exceeded was known at {seen.known_at:.3f} s"
                     return
+
+
+def check_walks(requests: list[SeenRequest], sessions: int) -> Iterator[str]:
+    """Look for walks along a list without an end, by so many sessions one after the other."""
+    count = sum("cursor=endless-" in seen.target for seen in requests)
+    if count > sessions * _MOST_ENDLESS_PAGES:
+        yield f"too many pages of a list without an end were read: {count}"
 
 
 def check_rules(violations: sb.Violations) -> Iterator[str]:
@@ -140,14 +164,37 @@ def check_error(error: BaseException, allowed: tuple[type[BaseException], ...], 
         yield f"{where} ended with {type(error).__name__}: {str(error)[:200]}"
 
 
-def check_snapshot(snapshot: cc.Activity, job: Job, *, ended: bool) -> Iterator[str]:
-    """Judge a snapshot of a watch that has `ended` already or not."""
+def check_snapshot(snapshot: cc.Activity, asked_id: str, *, ended: bool) -> Iterator[str]:
+    """Judge a snapshot of a watch that has `ended` already or not, of an id as its user wrote it."""
     if ended:
         yield "a snapshot after the terminal one"
-    if snapshot.activity_id != job.activity_id:
-        yield "a snapshot of another activity"
+    if snapshot.activity_id != asked_id:
+        yield f"a snapshot of {snapshot.activity_id}, {asked_id} was asked for"
     if "None" in snapshot.as_dict().values():
         yield "None has become a word"
+
+
+@attrs.define
+class Promptness:
+    """Judges how late the news of one job are in one stay. Times are in seconds since its work began.
+
+    `told_at`: of the last snapshot, plus the pause of its reader; before the first, when the stay began. `changes_at`:
+    when what was told is no longer true.
+    """
+
+    life: sb.Life
+    told_at: float
+    changes_at: float = -math.inf
+
+    def check(self, snapshot: cc.Activity, now: float, pause: float) -> Iterator[str]:
+        """Judge the next snapshot, after which the reader pauses for so many seconds."""
+        since = max(self.told_at, self.changes_at)
+        if (late := now - since) > _TOLD_WITHIN_S + _TOLD_WITHIN_SHARE * max(0.0, since):
+            yield f"{snapshot.state} was told {late:.0f} s late, of a job that was {since:.0f} s at work"
+        self.told_at, self.changes_at = now + pause, self.life.duration
+        if snapshot.state == "processing" and self.life.progress == _LINEAR and self.life.update_every < math.inf:
+            share = ((snapshot.percent_done or 0) + 1) / 100
+            self.changes_at = min(self.life.duration, share * self.life.duration + self.life.update_every)
 
 
 def check_batch(result: cc.BatchResult, jobs: list[Job], sandbox: sb.Sandbox) -> Iterator[str]:

@@ -3,16 +3,21 @@
 A workload, latencies, faults with their intensities, other users of the key, a wall clock that is set, people who leave
 and come back, sessions that are closed, and a time at which all faults end. A seed draws the same plan each time; what
 is drawn while the world runs is drawn from `Plan.random`, after that.
+
+There are two kinds of faults: what breaks, and what is wrong while nothing is broken (clocks, some ids, the list).
+Where only the second kind is drawn, every healthy job's progress and end has to be told as promptly as ever.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, Literal
 
 import attrs
+from support.wrong_vendor import STAMPS, Offset, WrongDate, WrongStamps, make_list_endless
 
 import ccactivity as cc
 from ccactivity import sandbox as sb
@@ -23,16 +28,27 @@ LARGE_QUOTA = 10_000  # requests a day; a small one may have to wait for the nex
 
 @attrs.define(eq=False)
 class Job:
-    """One import. `activity_id`: its id, as soon as it was submitted. `vanishes`: it is not found from some time on."""
+    """One import. `activity_id`: its id, as soon as it was submitted.
+
+    `vanishes`: it is not found from some time on. `denied`: a GET of it is forbidden. `failing`: a GET of it fails.
+    """
 
     life: sb.Life
     activity_id: str = ""
     vanishes: bool = False
+    denied: bool = False
+    failing: bool = False
 
     @property
     def allowed_errors(self) -> tuple[type[BaseException], ...]:
         """The errors with which a watch of it may end."""
-        return (cc.ActivityExpiredError, cc.NotFoundError) if self.vanishes else ()
+        gone = (cc.ActivityExpiredError, cc.NotFoundError) if self.vanishes else ()
+        return (*gone, cc.PermissionDeniedError) if self.denied else gone
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether it can be asked for like any other."""
+        return not (self.vanishes or self.denied or self.failing)
 
 
 @attrs.frozen
@@ -40,12 +56,19 @@ class Follow:
     """A person who comes after so many seconds and watches a job to its end, leaving and coming back before.
 
     `rounds`: how each stay but the last ends, and after how many seconds ("cancel") or snapshots (the others).
+    `upper`: they write the id in upper case.
     """
 
     after: float
     job: Job
     rounds: list[tuple[str, float]]
     options: dict[str, Any]
+    upper: bool = False
+
+    @property
+    def asked_id(self) -> str:
+        """The id as they write it."""
+        return self.job.activity_id.upper() if self.upper else self.job.activity_id
 
 
 @attrs.frozen
@@ -68,18 +91,17 @@ class SingleCall:
 class PlannedFault:
     """A fault, with the keywords of `sandbox.Fault`; `job`: it acts on this one alone.
 
-    `hidden`: the effect is that lists do not show these, whose ids nobody knows before they were submitted.
+    `effect`: or what makes it when the sandbox is there and all jobs were submitted.
     """
 
-    effect: sb.Answer | sb.Effect | None
+    effect: sb.Answer | sb.Effect | Callable[[sb.Sandbox], sb.Effect]
     job: Job | None
     keywords: dict[str, Any]
-    hidden: tuple[Job, ...] = ()
 
-    def add_to(self, faults: sb.Faults) -> None:
+    def add_to(self, sandbox: sb.Sandbox) -> None:
         """Add it, when all jobs were submitted."""
-        effect = self.effect or sb.drop_rows(*(job.activity_id for job in self.hidden))
-        faults.add(effect, activity_id=self.job and self.job.activity_id, **self.keywords)
+        effect = self.effect(sandbox) if callable(self.effect) else self.effect
+        sandbox.faults.add(effect, activity_id=self.job and self.job.activity_id, **self.keywords)
 
 
 @attrs.frozen
@@ -104,6 +126,8 @@ class Plan:
 
     `start`: the UTC time at which the world starts. `sandbox`: keywords of `Sandbox`. `refresh_time`: seconds that a
     new token takes. `horizon`: seconds within which people come. `heal_time`: seconds after which most faults end.
+    `endless`: jobs that no page shows of a list without an end; None where it has one. `is_prompt`: nothing keeps the
+    client from telling what becomes of healthy jobs at once.
     """
 
     def __init__(self, seed: int) -> None:
@@ -113,6 +137,7 @@ class Plan:
         self.people: list[Follow | WaitForMany | SingleCall] = []
         self.faults: list[PlannedFault] = []
         self.damages_connections = False
+        self.endless: tuple[Job, ...] | None = None
 
         self.start = datetime(2026, 3, 7, tzinfo=UTC) + timedelta(seconds=draw.choice([12.0, 22.5, 23.9]) * HOUR)
         self.per_day = draw.choice([LARGE_QUOTA, LARGE_QUOTA, LARGE_QUOTA, 600])
@@ -121,10 +146,14 @@ class Plan:
         self.horizon = draw.uniform(0.3, 3.0) * HOUR
         self._draw_people()
         self.heal_time = self.horizon * draw.uniform(0.2, 0.7)
-        for theme in draw.sample(THEMES, draw.randint(0, 4)):
+        themes = draw.choice([BREAKING, WRONG, (*BREAKING, *WRONG)])
+        drawn = draw.sample(themes, draw.randint(0, 4))
+        for theme in drawn:
             theme(self, self.heal_time)
         self.events = self._draw_events()
         self.sets_the_clock = any(event.kind == "clock" for event in self.events)
+        busy = self.sets_the_clock or any(event.kind == "others" for event in self.events)
+        self.is_prompt = self.per_day == LARGE_QUOTA and not busy and all(theme in WRONG for theme in drawn)
 
     def describe(self) -> list[str]:
         """Say what the plan is, when all jobs were submitted."""
@@ -134,13 +163,23 @@ class Plan:
         """Add a line to the description, of this job if there is one."""
         self._notes.append((job, text))
 
-    def add_fault(self, effect: sb.Answer | sb.Effect, job: Job | None = None, **keywords: Any) -> None:
-        """Plan a fault."""
+    def add_fault(
+        self,
+        effect: sb.Answer | sb.Effect | Callable[[sb.Sandbox], sb.Effect],
+        job: Job | None = None,
+        **keywords: Any,
+    ) -> None:
+        """Plan a fault; its effect may be made when the sandbox is there."""
         self.faults.append(PlannedFault(effect, job, keywords))
 
     def hide(self, *jobs: Job, **keywords: Any) -> None:
         """Plan that lists do not show these jobs."""
-        self.faults.append(PlannedFault(None, None, {"where": "list", **keywords}, jobs))
+        self.add_fault(lambda _: sb.drop_rows(*(job.activity_id for job in jobs)), where="list", **keywords)
+
+    def make_endless(self, sandbox: sb.Sandbox) -> None:
+        """Have the list go on for ever, until most faults end, if that is planned; when all jobs were submitted."""
+        if self.endless is not None:
+            make_list_endless(sandbox, hidden={job.activity_id for job in self.endless}, until=self.heal_time)
 
     def _draw_sandbox(self, seed: int) -> dict[str, Any]:
         draw = self.random
@@ -226,7 +265,7 @@ def _draw_rounds(draw: Random) -> list[tuple[str, float]]:
     ]
 
 
-# --- themes: the kinds of faults, each until a time -------------------------------------------------------------------
+# --- what breaks, each until a time -----------------------------------------------------------------------------------
 
 
 def _draw_share(draw: Random) -> float:
@@ -359,7 +398,81 @@ def _absences(plan: Plan, until: float) -> None:
         plan.hide(gone, after=after)
 
 
-THEMES = (
+# --- what is wrong while nothing is broken ----------------------------------------------------------------------------
+
+
+def _some_but_one(plan: Plan, most: int) -> list[Job]:
+    """Draw jobs of which at least one is left alone, none where there is only one."""
+    others = [job for job in plan.jobs[1:] if job.is_healthy]
+    return plan.random.sample(others, min(len(others), plan.random.randint(1, most)))
+
+
+def _failing_ids(plan: Plan, until: float) -> None:
+    draw = plan.random
+    effect: Any = draw.choice([sb.server_error(503), sb.html(), sb.wrong_id(), sb.Hang()])
+    some = _some_but_one(plan, 8)
+    shown = draw.choice(["lists show them", "lists do not", "no lists"])
+    for job in some:
+        job.failing = True
+        plan.note(f": each GET is {effect}, {shown}", job)
+        plan.add_fault(effect, job, where="get", until=until)
+    if shown == "lists do not":
+        plan.hide(*some, until=until)
+    elif shown == "no lists":
+        plan.add_fault(sb.forbidden(), where="list", until=until)
+
+
+def _draw_offset(draw: Random) -> tuple[Offset, dict[str, Any]]:
+    """Draw by how much a clock is wrong, and keywords of the fault that makes it so."""
+    seconds = draw.choice([60.0, HOUR, 5 * HOUR, 5 * DAY, 9 * DAY]) * draw.choice([1, -1])
+    how = draw.choice(["constant", "jumping", "first minutes", "once", "in the end"])
+    times: dict[str, dict[str, Any]] = {
+        "first minutes": {"until": draw.choice([60.0, 600.0])},
+        "once": {"skip": draw.randint(0, 20), "times": 1},
+        "in the end": {"after": draw.uniform(60, 1800)},
+    }
+    return Offset(seconds, jumping=how == "jumping"), times.get(how, {})
+
+
+def _wrong_stamps(plan: Plan, until: float) -> None:
+    offset, when = _draw_offset(plan.random)
+    fields = plan.random.choice([("started_at",), ("updated_at",), STAMPS])
+    fixed = plan.random.choice([None, None, None, "2199-01-01T00:00:00.000Z"])
+    effect = WrongStamps(fields, offset, fixed)
+    plan.note(f"{effect} {when}")
+    plan.add_fault(effect, **{"until": until, **when})
+
+
+def _wrong_dates(plan: Plan, until: float) -> None:
+    offset, when = _draw_offset(plan.random)
+    plan.note(f"the Date is wrong: {offset} {when}")
+    plan.add_fault(lambda sandbox: WrongDate(offset, lambda: sandbox.wall), **{"until": until, **when})
+
+
+def _denied_ids(plan: Plan, _until: float) -> None:
+    some = _some_but_one(plan, 6)
+    for job in some:
+        job.denied = True
+        plan.note(": each GET is forbidden", job)
+        plan.add_fault(sb.forbidden(), job, where="get")
+    if plan.random.random() < 0.5:
+        plan.hide(*some)
+
+
+def _endless_list(plan: Plan, _until: float) -> None:
+    plan.endless = tuple(plan.random.sample(plan.jobs, plan.random.randint(0, len(plan.jobs))))
+    plan.note(f"the list never ends, and {len(plan.endless)} are on none of its pages")
+
+
+def _upper_case(plan: Plan, _until: float) -> None:
+    share = plan.random.choice([0.5, 1.0])
+    for place, person in enumerate(plan.people):
+        if isinstance(person, Follow) and plan.random.random() < share:
+            plan.note(" is asked for in upper case", person.job)
+            plan.people[place] = attrs.evolve(person, upper=True)
+
+
+BREAKING = (
     _passing_failures,
     _outage,
     _broken_connections,
@@ -371,3 +484,4 @@ THEMES = (
     _odd_activities,
     _absences,
 )
+WRONG = (_failing_ids, _wrong_stamps, _wrong_dates, _denied_ids, _endless_list, _upper_case)

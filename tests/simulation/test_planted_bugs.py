@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
@@ -26,7 +27,7 @@ from ccactivity import _tasks, testing
 from ccactivity.api import client, decoding, endpoint, outcome
 from ccactivity.listing import ActivityList
 from ccactivity.models import Activity
-from ccactivity.polling import hub, planner, poller
+from ccactivity.polling import failures, hub, pacing, planner, poller
 from ccactivity.ratelimit import limiter, quota
 from ccactivity.watch import Watch
 
@@ -85,7 +86,7 @@ def a_circle_of_links_is_followed(patch: Patch) -> None:
     patch.setattr(ActivityList, "pages", pages)
 
 
-@caught_by(6)
+@caught_by(34)
 def quota_exceeded_is_taken_for_a_throttle(patch: Patch) -> None:
     real, kinds = outcome._kind_of, outcome.OutcomeKind
 
@@ -138,7 +139,7 @@ def there_are_two_layers_of_retries(patch: Patch) -> None:
 # --- limits -----------------------------------------------------------------------------------------------------------
 
 
-@caught_by(13)
+@caught_by(34)
 def midnight_is_that_of_another_zone(patch: Patch) -> None:
     def next_midnight(wall: datetime) -> datetime:
         elsewhere = wall.astimezone(UTC) - timedelta(hours=5)
@@ -152,12 +153,12 @@ def the_window_is_half_a_second(patch: Patch) -> None:
     patch.setattr(quota, "_WINDOW_S", 0.5)
 
 
-@caught_by(10)
+@caught_by(1)
 def a_place_in_the_queue_is_not_given_up(patch: Patch) -> None:
     patch.setattr(quota.Quota, "leave", lambda _self, _ticket: None)
 
 
-@caught_by(9)
+@caught_by(2)
 def a_hidden_second_send_is_not_paid_for(patch: Patch) -> None:
     real = client._Operation.before_each_send
 
@@ -207,7 +208,7 @@ def what_a_page_does_not_show_has_completed(patch: Patch) -> None:
     patch.setattr(poller.Poller, "_finish_page", finish_page)
 
 
-@caught_by(30)
+@caught_by(5)
 def a_failed_look_ends_the_watch(patch: Patch) -> None:
     patch.setattr(poller, "is_transient", lambda _error: False)
 
@@ -224,7 +225,7 @@ def what_a_page_showed_that_turned_lists_off_is_never_asked_for(patch: Patch) ->
     patch.setattr(planner.Planner, "on_page", on_page)
 
 
-@caught_by(34)
+@caught_by(2)
 def a_terminal_snapshot_is_dropped_when_another_waits(patch: Patch) -> None:
     real = hub.SnapshotQueue.put
 
@@ -235,6 +236,29 @@ def a_terminal_snapshot_is_dropped_when_another_waits(patch: Patch) -> None:
             self.pending[activity.activity_id] = waiting
 
     patch.setattr(hub.SnapshotQueue, "put", put)
+
+
+@caught_by(0)
+def progress_is_not_told(patch: Patch) -> None:
+    patch.setattr(Activity, "changed_from", lambda self, earlier: self.state != earlier.state)
+
+
+@caught_by(0)
+def nothing_bounds_how_long_an_id_goes_unseen(patch: Patch) -> None:
+    patch.setattr(pacing.RequestPrice, "ceiling", lambda *_: math.inf)
+
+
+@caught_by(53)
+def what_fails_once_is_an_outage_for_good(patch: Patch) -> None:
+    patch.setattr(failures.Failures, "answered", lambda _self: None)
+
+
+@caught_by(12)
+def one_denied_id_ends_every_watch(patch: Patch) -> None:
+    def is_denied_everything(_self: Any, _activity_id: str, error: Exception) -> bool:
+        return isinstance(error, cc.PermissionDeniedError)
+
+    patch.setattr(poller.Poller, "_is_denied_everything", is_denied_everything)
 
 
 @caught_by(57)

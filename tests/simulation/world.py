@@ -21,6 +21,7 @@ from typing import Any
 
 import attrs
 from support.token_sources import RefreshingSource
+from support.wrong_vendor import ignore_case_of_ids
 
 import ccactivity as cc
 from ccactivity import sandbox as sb
@@ -29,6 +30,7 @@ from ccactivity.testing import VirtualTimeLoop, run, utc_now
 from .checks import (
     CountingQuota,
     LogChecks,
+    Promptness,
     SeenRequest,
     Traffic,
     check_batch,
@@ -36,6 +38,7 @@ from .checks import (
     check_nothing_left,
     check_rules,
     check_snapshot,
+    check_walks,
     open_descriptors,
 )
 from .plan import DAY, HOUR, LARGE_QUOTA, MINUTE, Event, Follow, Job, Plan, SingleCall, WaitForMany
@@ -81,6 +84,9 @@ class World:
         self.closing = False
         self.healed_at = math.inf
         self.day_spent = False
+        self.spent_until = -math.inf  # the end of the last day that was spent
+        self.sessions = 0
+        self.told_something: set[cc.ActivitySession] = set()
         self.end_known_within = _END_KNOWN_WITHIN_S if self.plan.per_day == LARGE_QUOTA else DAY
         self._known_findings: set[str] = set()
 
@@ -90,13 +96,15 @@ class World:
         assert isinstance(loop, VirtualTimeLoop)
         async with sb.Sandbox(**self.plan.sandbox) as self.sandbox:
             self.tokens.attach(self.sandbox)
-            self._record_traffic()
-            self.session = self._open()
             for job in self.plan.jobs:
                 job.activity_id = self.sandbox.submit(job.life)
+            ignore_case_of_ids(self.sandbox)
+            self.plan.make_endless(self.sandbox)
+            self._record_traffic()
+            self.session = self._open()
             self.report.plan += self.plan.describe()
             for fault in self.plan.faults:
-                fault.add_to(self.sandbox.faults)
+                fault.add_to(self.sandbox)
             people = [asyncio.create_task(self._come(person)) for person in self.plan.people]
             try:
                 await self._happen(loop)
@@ -125,6 +133,7 @@ class World:
         """Look at everything that must be true at any time."""
         self._found(self.traffic.findings(self.sandbox.now))
         self._found(check_rules(self.sandbox.violations))
+        self._found(check_walks(self.traffic.requests, self.sessions))
 
     def _error(self, error: BaseException, allowed: tuple[type[BaseException], ...], where: str) -> None:
         self._found(check_error(error, allowed, where))
@@ -144,7 +153,7 @@ class World:
                 delays = [effect.seconds for effect in reply.wire if isinstance(effect, sb.Delay)]
                 if len(delays) == len(reply.wire):  # nothing else happens to it on its way
                     seen.known_at = now + 2 * transit + sum(delays)
-                self.day_spent = True
+                self.day_spent, self.spent_until = True, self.traffic.end_of_day(now)
             self.traffic.requests.append(seen)
             return reply
 
@@ -186,20 +195,25 @@ class World:
         session, job = self.session, person.job
         allowed = (*job.allowed_errors, *([cc.WatchTimeoutError] if "timeout" in person.options else []))
         try:
-            watch = session.watch(job.activity_id, **person.options)
+            watch = session.watch(person.asked_id, **person.options)
             if kind == "cancel":
-                return await self._iterate_and_cancel(watch, job, amount)
-            return await self._iterate(watch, job, kind, amount)
+                return await self._iterate_and_cancel(watch, person, amount)
+            return await self._iterate(watch, person, kind, amount)
         except cc.SessionClosedError:
             if session is self.session and not self.closing:
                 self.finding("SessionClosedError from a session that is open")
             return "closed"
         except Exception as error:  # noqa: BLE001 -- whatever comes is to be judged
-            self._error(error, allowed, f"a watch ({kind})")
+            self._error(error, (*allowed, *self._errors_of(session)), f"a watch ({kind})")
             return "ended"
 
-    async def _iterate_and_cancel(self, watch: cc.Watch, job: Job, after: float) -> str:
-        task = asyncio.ensure_future(self._iterate(watch, job, "stay", math.inf))
+    def _errors_of(self, session: cc.ActivitySession) -> tuple[type[BaseException], ...]:
+        """The errors with which each watch may end: nothing but denials at first looks like a token without rights."""
+        denied = any(job.denied for job in self.plan.jobs)
+        return (cc.PermissionDeniedError,) if denied and session not in self.told_something else ()
+
+    async def _iterate_and_cancel(self, watch: cc.Watch, person: Follow, after: float) -> str:
+        task = asyncio.ensure_future(self._iterate(watch, person, "stay", math.inf))
         await asyncio.wait([task], timeout=after)
         if not task.done():
             self._somebody_leaves()
@@ -211,14 +225,19 @@ class World:
         except asyncio.CancelledError:
             return "left"
 
-    async def _iterate(self, watch: cc.Watch, job: Job, kind: str, amount: float) -> str:
+    async def _iterate(self, watch: cc.Watch, person: Follow, kind: str, amount: float) -> str:
         count = ends = 0
-        pause = self.random.choice([0.0, 0.0, 0.0, 90.0])
+        session, job, pause = self.session, person.job, self.random.choice([0.0, 0.0, 0.0, 90.0])
+        started = self.sandbox.vendor.job(job.activity_id).started
+        news = Promptness(job.life, self.sandbox.now - started)
         if kind == "aclose":
             await watch
         async for snapshot in watch:
             count += 1
-            self._found(check_snapshot(snapshot, job, ended=ends > 0))
+            self.told_something.add(session)
+            self._found(check_snapshot(snapshot, person.asked_id, ended=ends > 0))
+            if self.plan.is_prompt and job.is_healthy:
+                self._found(news.check(snapshot, self.sandbox.now - started, pause))
             if snapshot.done:
                 ends += 1
                 self._check_end(job, snapshot)
@@ -237,20 +256,22 @@ class World:
         if truth is None or truth.state != snapshot.state:
             self.finding(f"a watch ended with {snapshot.state}, the truth is {truth}")
             return
-        if self.healed_at <= self.sandbox.now and not self.day_spent:
-            late = self.sandbox.now - max(truth.ended_at, self.healed_at)
+        no_telling = self.plan.sets_the_clock or self.plan.per_day < LARGE_QUOTA  # when a spent day is over for us
+        if self.healed_at <= self.sandbox.now and not (self.day_spent and no_telling):
+            late = self.sandbox.now - max(truth.ended_at, self.healed_at, self.spent_until)
             if late > self.end_known_within:
                 self.finding(f"an end was seen {late:.0f} s late")
 
     async def _wait_for_many(self, jobs: list[Job]) -> None:
         result: cc.BatchResult | None = None
         while result is None:
+            session = self.session
             try:
-                result = await self.session.wait_many([job.activity_id for job in jobs])
+                result = await session.wait_many([job.activity_id for job in jobs])
             except cc.SessionClosedError:
                 await asyncio.sleep(1.0)
             except Exception as error:  # noqa: BLE001 -- whatever comes is to be judged
-                self._error(error, (), "wait_many")
+                self._error(error, self._errors_of(session), "wait_many")
                 return
         self._found(check_batch(result, jobs, self.sandbox))
 
@@ -260,8 +281,10 @@ class World:
         calls: list[Callable[[], Awaitable[Any]]] = [
             lambda: self.session.get_activity(job.activity_id),
             lambda: self.session.get_send_history(self.sandbox.vendor.campaign_activity_id),
-            lambda: self.session.list_activities(page_size=self.random.choice([3, 50, 500]))._all(),
         ]
+        if self.plan.endless is None:  # else it would take the whole day
+            size = self.random.choice([3, 50, 500])
+            calls.append(lambda: self.session.list_activities(page_size=size)._all())
         chosen = self.random.choice(calls)
         try:
             async with asyncio.timeout(timeout):
@@ -295,6 +318,7 @@ class World:
                 self._others(int(event.amount))
 
     def _open(self) -> cc.ActivitySession:
+        self.sessions += 1
         return cc.ActivitySession(
             self.tokens, base_url=self.sandbox.base_url, quota=self.quota, now=utc_now, timeout=20.0
         )
@@ -327,11 +351,11 @@ class World:
                 self.finding(f"{watching} activities are still watched")
 
     def _end_faults(self) -> None:
-        """End all faults but those of jobs that have vanished, and the one answer that the day is spent."""
-        vanished = {job.activity_id for job in self.plan.jobs if job.vanishes}
+        """End all faults but those of jobs that are gone or denied, and the one answer that the day is spent."""
+        lasting = {job.activity_id for job in self.plan.jobs if job.vanishes or job.denied}
         for fault in self.sandbox.faults:
             once = isinstance(fault.effect, sb.Answer) and fault.times == 1
-            if fault.activity_id not in vanished and not once:
+            if fault.activity_id not in lasting and not once:
                 self.sandbox.faults.remove(fault)
 
     async def _wait_for_people(self, people: list[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
@@ -351,7 +375,8 @@ class World:
             async with asyncio.timeout(10 * MINUTE):
                 await self.session.get_send_history(self.sandbox.vendor.campaign_activity_id)
         except Exception as error:  # noqa: BLE001 -- whatever comes is to be judged
-            excused = self.day_spent or self.plan.sets_the_clock
+            spent = self.day_spent or self.quota.people_spent_the_day(utc_now())
+            excused = spent or self.plan.sets_the_clock
             self._error(error, (cc.QuotaExceededError,) if excused else (), "the call at the end")
 
 
