@@ -14,7 +14,6 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from enum import StrEnum
-from functools import partial
 from types import NoneType
 from typing import Any, Final, TypeVar, get_args, get_type_hints
 
@@ -24,6 +23,7 @@ from .._text import escape
 from ..errors import DecodeError
 from ..models import Activity, ActivityState, ActivityStatus, SendRecord, SendStatus
 from ._drafts import Hook, make_reader
+from .endpoint import canonical_id
 
 __all__ = ["ActivityPage", "Decoder", "decode_json"]
 
@@ -90,25 +90,27 @@ class Decoder:
         )
 
     def decode_activity(self, body: bytes, wanted: str) -> Activity:
-        """Read one activity; `DecodeError` unless it is the wanted one."""
+        """Read one activity; `DecodeError` unless it is the wanted one. Its id is as it is written there."""
         row = decode_json(body)
         if not _is_activity(row):
             raise DecodeError("no activity", excerpt=_excerpt(body))
         activity = self._activity(row)
-        if activity.activity_id != wanted:
+        if canonical_id(activity.activity_id) != canonical_id(wanted):
             raise DecodeError("another activity than the one asked for", excerpt=_excerpt(body))
-        return activity
+        return _rename(activity, wanted)
 
     def decode_page(
         self,
         body: bytes,
         wanted: Collection[str] | None = None,
         known: Callable[[str], Activity | None] | None = None,
+        spellings: Mapping[str, str] | None = None,
     ) -> ActivityPage:
         """Read one page of the list, of its rows only the wanted ones (None: all).
 
         A row that is no activity is left out and noticed. If no row is one, the page is a `DecodeError`. A row that is
         the same as that of the activity which is `known` by its id is not read again: the page has that very activity.
+        `spellings`: wanted ids that are not written as they are compared, by how they are compared.
         """
         data = decode_json(body)
         rows = data.get("activities") if isinstance(data, dict) else None
@@ -119,12 +121,17 @@ class Decoder:
         following = links.get("next") if isinstance(links, dict) else links or None
         href = following.get("href") if isinstance(following, dict) else following
         understood = self._good_rows(rows, _is_activity, "activities", body)
-        chosen, reach = understood, len(rows)
-        if wanted is not None:
-            places = [place for place, row in enumerate(understood, 1) if row["activity_id"] in wanted]
-            chosen, reach = [understood[place - 1] for place in places], max(places, default=0)
-        read = self._activity if known is None else partial(self._decode_unless_same, known)
-        return ActivityPage(tuple(map(read, chosen)), href, len(rows), reach)
+        if wanted is None:
+            return ActivityPage(tuple(map(self._activity, understood)), href, len(rows), len(rows))
+        chosen, reach = [], 0
+        for place, row in enumerate(understood, 1):
+            key = row["activity_id"]
+            if key not in wanted and (not spellings or (key := spellings.get(canonical_id(key))) is None):
+                continue
+            last = None if known is None else known(key)
+            chosen.append(last if last is not None and last.raw == row else _rename(self._activity(row), key))
+            reach = place
+        return ActivityPage(tuple(chosen), href, len(rows), reach)
 
     def decode_send_history(self, body: bytes) -> list[SendRecord]:
         """Read a send history. The vendor's page shows it without its brackets, and a single send as bare object."""
@@ -145,10 +152,6 @@ class Decoder:
                 raise DecodeError(f"none of its rows is one of {what}", excerpt=_excerpt(body))
             self._notice(what, next(row for row in rows if not is_one(row)))
         return good
-
-    def _decode_unless_same(self, known: Callable[[str], Activity | None], row: dict[str, Any]) -> Activity:
-        last = known(row["activity_id"])
-        return last if last is not None and last.raw == row else self._activity(row)
 
     def _decode_record(self, row: dict[str, Any]) -> SendRecord:
         also = {"contact_list_ids": row["contact_lists_ids"]} if "contact_lists_ids" in row else {}
@@ -244,6 +247,10 @@ class _TimestampCache(dict[str, datetime]):
                 self.clear()
             self[text] = stamp
         return stamp
+
+
+def _rename(activity: Activity, activity_id: str) -> Activity:
+    return activity if activity.activity_id == activity_id else attrs.evolve(activity, activity_id=activity_id)
 
 
 def _href_hook(name: str) -> Hook:

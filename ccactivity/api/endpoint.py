@@ -17,10 +17,11 @@ from .._text import escape
 from ..errors import UnsafeLinkError
 from .messages import Request
 
-__all__ = ["Endpoint", "check_id"]
+__all__ = ["Endpoint", "canonical_id", "check_id"]
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _ID: Final = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,127}")
+_UUID: Final = re.compile("[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _HOST: Final = re.compile(r"[A-Za-z0-9.-]+|[0-9A-Fa-f:.]+")
 
 
@@ -90,6 +91,11 @@ def _climbs(path: str) -> bool:
     if plain != unquote(plain) or "\\" in plain or plain.count("/") != path.count("/") or not plain.isascii():
         return True
     return not plain.isprintable() or "//" in plain or any(part in (".", "..") for part in plain.split("/"))
+
+
+def canonical_id(activity_id: str) -> str:
+    """The id as it is compared: a UUID has no case (RFC 9562), and the vendor answers in lower case."""
+    return activity_id.lower() if _UUID.fullmatch(activity_id) else activity_id
 
 
 def check_id(activity_id: object, what: str = "activity_id") -> str:

@@ -25,7 +25,7 @@ import attrs
 from .._tasks import spawn, wait_until_set
 from ..api.client import ApiClient
 from ..api.decoding import Decoder
-from ..api.endpoint import Endpoint
+from ..api.endpoint import Endpoint, canonical_id
 from ..api.messages import Request
 from ..api.operations import get_activity, list_activities
 from ..api.outcome import BodyTooLargeError, Outcome, is_rejection, is_transient
@@ -51,6 +51,8 @@ _log: Final = logging.getLogger("ccactivity")
 _MAX_IN_FLIGHT: Final = 8
 # So many different activities denied, before anything was answered, means that the token may not read any.
 _MAX_DENIED: Final = 3
+# A watch that learns nothing for so long says so, once.
+_WARN_AFTER_S: Final = 600.0
 # A remembered link may have aged, and a walk brings a new one; refused so often in a row, its list cannot be walked.
 _MAX_REFUSED_LINKS: Final = 3
 
@@ -65,6 +67,8 @@ class _PolledId:
     last: Activity | None = None
     looked_at: float = 0.0
     retry: asyncio.TimerHandle | None = None
+    failing_since: float = math.inf
+    warned: bool = False
 
 
 @attrs.frozen
@@ -89,6 +93,8 @@ class Poller:
     _decoder: Decoder
     finished: int = 0
     _polled: dict[str, _PolledId] = attrs.field(factory=dict)
+    # Ids that are not written as they are compared, by how they are compared.
+    _spellings: dict[str, str] = attrs.field(factory=dict)
     _urgent: dict[str, None] = attrs.field(factory=dict)
     _denied: set[str] = attrs.field(factory=set)
     _answered: bool = False  # anything, ever
@@ -114,6 +120,8 @@ class Poller:
             gives_up_at = resume_from.gives_up_at
             absence = Absence(now, -math.inf if gives_up_at > -math.inf else grace, gives_up_at=gives_up_at)
             polled = self._polled[activity_id] = _PolledId(activity_id, absence)
+            if (canonical := canonical_id(activity_id)) != activity_id:
+                self._spellings[canonical] = activity_id
         else:
             polled.absence.wait_for(grace)
         polled.max_staleness = min(polled.max_staleness, max_staleness or math.inf)
@@ -142,6 +150,7 @@ class Poller:
     def _drop(self, activity_id: str) -> None:
         polled = self._polled.pop(activity_id)
         self._urgent.pop(activity_id, None)
+        self._spellings.pop(canonical_id(activity_id), None)
         if polled.retry is not None:
             polled.retry.cancel()
         if not self._polled and self._runner is not None:
@@ -254,7 +263,8 @@ class Poller:
         return _Seen((self._decoder.decode_activity(outcome.reply.body, action.activity_id),), outcome)
 
     def _decode_page(self, action: FetchPage, request: Request, outcome: Outcome) -> _Seen:
-        page = self._decoder.decode_page(outcome.reply.body, self._polled.keys(), lambda key: self._polled[key].last)
+        polled, spellings = self._polled, self._spellings
+        page = self._decoder.decode_page(outcome.reply.body, polled.keys(), lambda key: polled[key].last, spellings)
         unsafe = None
         try:
             self._endpoint.next_request(page.next, request)
@@ -322,7 +332,7 @@ class Poller:
             if polled is None:
                 continue
             polled.absence.count = 0
-            polled.looked_at = now
+            polled.looked_at, polled.failing_since = now, math.inf
             if ended := activity.done:
                 # First, because the planner learns the rate of ends from what it still knows of this one.
                 self._planner.on_terminal(activity, now)
@@ -341,6 +351,15 @@ class Poller:
         """A look was not answered: the id is looked at again or given up, or nothing can be asked any more."""
         if is_transient(error):
             _log.debug("a look at %s failed, the watch goes on: %s", polled.activity_id, error)
+            polled.failing_since = min(polled.failing_since, now)
+            if now - polled.failing_since >= _WARN_AFTER_S and not polled.warned:
+                polled.warned = True
+                _log.warning(
+                    "%s could not be looked at for %.0f minutes, the watch goes on: %s",
+                    polled.activity_id,
+                    (now - polled.failing_since) / 60,
+                    error,
+                )
             self._planner.on_failure(action, now)
         elif isinstance(error, NotFoundError):
             self._on_not_found(polled, error, now)

@@ -245,8 +245,8 @@ class Jobs:
         return job
 
     def find(self, activity_id: str) -> Job | None:
-        """Return the job of an activity id, however old."""
-        return self._find(_number_of(activity_id, _ACTIVITY_NODE))
+        """Return the job of an activity id, in any case and however old."""
+        return self._find(_number_of(activity_id.lower(), _ACTIVITY_NODE))
 
     def find_export(self, export_id: str) -> Job | None:
         """Return the export whose results have this id."""

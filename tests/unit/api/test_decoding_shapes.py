@@ -224,3 +224,22 @@ def test_any_wanted(rows: list[dict[str, Any]]) -> None:
     single = [activity for each in whole for activity in QUIET.decode_page(body, [each.activity_id]).activities]
 
     assert set(whole) == set(single)
+
+
+UUID = "04fe9a00-a579-43c5-bb1a-58ed29bf0a6a"
+
+
+def test_a_uuid_has_no_case() -> None:
+    """An id that is written in upper case is answered in lower case, and handed out as it was written."""
+    written = UUID.upper()
+    body = packed({"activities": [{"activity_id": "b"}, {"activity_id": UUID}]})
+    page = QUIET.decode_page(body, {written}, None, {UUID: written})
+
+    assert written == QUIET.decode_activity(packed({"activity_id": UUID}), written).activity_id
+    assert ([written], 2) == ([activity.activity_id for activity in page.activities], page.reach)
+
+
+def test_other_ids_have_a_case() -> None:
+    """What is no UUID is compared as it is."""
+    with pytest.raises(DecodeError, match="another activity"):
+        QUIET.decode_activity(packed({"activity_id": "abc"}), "ABC")
