@@ -1,9 +1,9 @@
 """Placement: which list page, or which queue of GETs, will show each polled id next. Pure.
 
-Every id is on exactly one `KnownPage` (none once lists are disabled) and, unless that page is certain to show it, in
-one queue of GETs. Queues are dicts, or heaps with lazy deletion (`heap_version`): no look at one id costs more than a
-few operations, whatever the number of ids. Rules 4 to 7 of `planner` are implemented here; the planner decides what is
-worth a request.
+Every id is in at most one `Cohort` of a `KnownPage` and, unless that page is certain to show it, in one queue of GETs.
+A cohort that a page did not show moves on to the next as a whole, so that a walk costs no more for many ids. Queues are
+dicts, or heaps with lazy deletion (`heap_version`): no look at one id costs more than a few operations, whatever the
+number of ids. Rules 4 to 7 of `planner` are implemented here; the planner decides what is worth a request.
 """
 
 from __future__ import annotations
@@ -23,16 +23,14 @@ from .tuning import Tuning
 __all__ = ["Entry", "KnownPage", "Placement", "ShownPage"]
 
 _MAX_PAGES_IN_VAIN: Final = 200  # in a row, on the way to an id
-_EPSILON: Final = 1e-6  # weights: less than this on a page is what rounding has left
 
 
 @attrs.define(eq=False, weakref_slot=False, kw_only=True)
 class Entry(Forecast):
     """One polled id: its forecast, and where it may be seen.
 
-    `watched_since`: loop time of `watch()`. `sequence`: the order of those calls. `page`: the list page that shows it,
-    or is to be tried next; `located`: that page showed it when it was last fetched; `ever_located`: some page did;
-    `pages_missed`: pages fetched in vain since. `asked_at`: loop time of a GET that is on its way. `failures`,
+    `watched_since`: loop time of `watch()`. `sequence`: the order of those calls. `cohort`: with whom a list page is
+    expected to show it; `ever_located`: some page did. `asked_at`: loop time of a GET that is on its way. `failures`,
     `not_before`: see `failures.Subject`. `queued_key`: its key in the queue by
     creation, NaN if it is not there. `heap_version`: which of its entries in the heap by due time holds.
     """
@@ -41,15 +39,23 @@ class Entry(Forecast):
     watched_since: float
     sequence: int
     max_staleness: float = math.inf
-    page: KnownPage | None = None
-    located: bool = False
+    cohort: Cohort | None = None
     ever_located: bool = False
-    pages_missed: int = 0
     asked_at: float = math.inf
     failures: int = 0
     not_before: float = -math.inf
     queued_key: float = math.nan
     heap_version: int = 0
+
+    @property
+    def page(self) -> KnownPage | None:
+        """The list page that shows it, or is to be tried next."""
+        return None if self.cohort is None else self.cohort.page
+
+    @property
+    def located(self) -> bool:
+        """Whether its page showed it when it was last fetched."""
+        return self.cohort is not None and self.cohort.located
 
     @property
     def in_flight(self) -> bool:
@@ -70,12 +76,67 @@ class ShownPage:
 
 
 @attrs.define(eq=False)
+class Cohort:
+    """Ids that a page is equally likely to show.
+
+    `located`: it showed them when it was last fetched. `pages_missed`: pages fetched in vain since they were last
+    shown. `working`: those at work. `queued`, `unseen`: how many have not begun, or were never looked at;
+    `unseen_since`: the sum of their `watched_since`.
+    """
+
+    page: KnownPage
+    located: bool = False
+    pages_missed: int = 0
+    ids: dict[str, Entry] = attrs.field(factory=dict)
+    working: dict[str, Entry] = attrs.field(factory=dict)
+    max_staleness: dict[str, float] = attrs.field(factory=dict)
+    queued: int = 0
+    unseen: int = 0
+    unseen_since: float = 0.0
+
+    @property
+    def weight(self) -> float:
+        """How likely the page is to show them: after n in vain, it is the next with 1 chance in n + 1."""
+        return 1.0 / (1.0 + self.pages_missed)
+
+    def add(self, entry: Entry) -> None:
+        """Expect this id here from now on."""
+        if not self.page.count:
+            self.page.fetched_at = max(self.page.fetched_at, entry.looked_at)
+        self.page.count += 1
+        self.ids[entry.activity_id] = entry
+        self.page.due = -math.inf
+        if entry.max_staleness < math.inf:
+            self.max_staleness[entry.activity_id] = entry.max_staleness
+        self._count(entry, 1)
+
+    def remove(self, entry: Entry) -> None:
+        """Expect it no longer. Its phase must still be that which it was added with."""
+        if self.ids.pop(entry.activity_id, None) is not None:
+            self.page.count -= 1
+            self.max_staleness.pop(entry.activity_id, None)
+            self._count(entry, -1)
+
+    def _count(self, entry: Entry, sign: int) -> None:
+        if entry.phase == QUEUED:
+            self.queued += sign
+        elif entry.phase == UNSEEN:
+            self.unseen += sign
+            self.unseen_since = self.unseen_since + sign * entry.watched_since if self.unseen else 0.0
+        elif sign > 0:
+            self.working[entry.activity_id] = entry
+        else:
+            self.working.pop(entry.activity_id, None)
+
+
+@attrs.define(eq=False)
 class KnownPage:
     """A page of a list as it is remembered: the link that gives it, and the polled ids that it may show.
 
     `fetched_at`: loop time; before the first time that of its making. `due`: loop time before which it is not worth a
-    request; `not_before`: it failed, and is left alone until then. `interval`: seconds from a fetch to when the next
-    one was worth it, last time. `starts`: how many of the queued on it began, of late.
+    request. `failures`, `not_before`: see `failures.Subject`. `interval`: seconds from a fetch to when the next one was
+    worth it, last time. `starts`: how many of the queued on it began, of late. `cohorts`: the ids that it may show, by
+    how likely it is to; `count`: how many they are.
     """
 
     index: int
@@ -89,89 +150,89 @@ class KnownPage:
     due: float = -math.inf
     interval: float = 10.0
     starts: float = 0.0
-    ids: dict[str, Entry] = attrs.field(factory=dict)
-    working: dict[str, Entry] = attrs.field(factory=dict)
-    max_staleness: dict[str, float] = attrs.field(factory=dict)
-    # Sums of weights, and of weights times `watched_since`.
-    queued: float = 0.0
-    unseen: float = 0.0
-    unseen_since: float = 0.0
+    count: int = 0
+    cohorts: list[Cohort] = attrs.field(factory=list)
 
-    def add(self, entry: Entry) -> None:
-        """Expect this id here from now on."""
-        if not self.ids:
-            self.fetched_at = max(self.fetched_at, entry.looked_at)
-            self.queued = self.unseen = self.unseen_since = 0.0  # sheds what rounding has left
-        self.ids[entry.activity_id] = entry
-        self.due = -math.inf
-        if entry.max_staleness < math.inf:
-            self.max_staleness[entry.activity_id] = entry.max_staleness
-        self._count(entry, 1.0)
+    @property
+    def entries(self) -> list[Entry]:
+        """The ids that it may show."""
+        return [entry for cohort in self.cohorts for entry in cohort.ids.values()]
 
-    def remove(self, entry: Entry) -> None:
-        """Expect it no longer. Its phase and misses must still be those it was added with."""
-        if self.ids.pop(entry.activity_id, None) is not None:
-            self.max_staleness.pop(entry.activity_id, None)
-            self._count(entry, -1.0)
+    @property
+    def queued(self) -> float:
+        """How many queued ids it is to be expected to show."""
+        return sum(cohort.queued * cohort.weight for cohort in self.cohorts)
 
-    def _count(self, entry: Entry, sign: float) -> None:
-        weight = sign / (1.0 + entry.pages_missed)  # missed on n pages, it is on the next with 1 chance in n + 1
-        if entry.phase == QUEUED:
-            self.queued += weight
-        elif entry.phase == UNSEEN:
-            self.unseen += weight
-            self.unseen_since += weight * entry.watched_since
-        elif sign > 0.0:
-            self.working[entry.activity_id] = entry
-        else:
-            self.working.pop(entry.activity_id, None)
+    @property
+    def max_staleness(self) -> float:
+        """The strictest of its ids."""
+        return min((each for cohort in self.cohorts for each in cohort.max_staleness.values()), default=math.inf)
+
+    def cohort(self, *, located: bool = False, pages_missed: int = 0) -> Cohort:
+        """Find or make the cohort that is as likely to be shown."""
+        for each in self.cohorts:
+            if each.located is located and each.pages_missed == pages_missed:
+                return each
+        self.cohorts.append(Cohort(self, located, pages_missed))
+        return self.cohorts[-1]
+
+    def take_in(self, cohort: Cohort) -> None:
+        """Expect a whole cohort of another page here from now on."""
+        if not self.count:
+            self.fetched_at = max(self.fetched_at, next(iter(cohort.ids.values())).looked_at)
+        alike = self.cohort(pages_missed=cohort.pages_missed)
+        small, large = sorted((alike, cohort), key=lambda each: len(each.ids))
+        self.cohorts.remove(alike)
+        self.cohorts.append(large)
+        self.count += len(cohort.ids) - len(small.ids)
+        self.due, large.page = -math.inf, self
+        for entry in small.ids.values():
+            large.add(entry)
+            entry.cohort = large
 
     def expected_lag(self, now: float, rate: float, tuning: Tuning) -> tuple[float, float]:
         """Seconds of lag to be expected on this page, and how many ends, which is also its slope.
 
         `rate`: ends a second among the queued. The sum of `Forecast.expected_lag`, written out for speed.
         """
-        total = ends = 0.0
-        for entry in self.working.values():
-            elapsed, median = now - entry.looked_at, entry.median_remaining
-            weight = 1.0 / (1.0 + entry.pages_missed)
-            if entry.quadratic:
-                if elapsed < SQRT2 * median:
-                    p = elapsed * elapsed / (2.0 * median * median)
-                    total += weight * p * elapsed / 3.0
+        total = ends = queued = 0.0
+        for cohort in self.cohorts:
+            weight = cohort.weight
+            queued += weight * cohort.queued
+            for entry in cohort.working.values():
+                elapsed, median = now - entry.looked_at, entry.median_remaining
+                if entry.quadratic:
+                    if elapsed < SQRT2 * median:
+                        p = elapsed * elapsed / (2.0 * median * median)
+                        total += weight * p * elapsed / 3.0
+                        ends += weight * p
+                        continue
+                    total += weight * (elapsed - SQRT2 / 1.5 * median)
+                elif elapsed < 2.0 * median:
+                    p = elapsed / (2.0 * median)
+                    total += weight * p * elapsed / 2.0
                     ends += weight * p
                     continue
-                total += weight * (elapsed - SQRT2 / 1.5 * median)
-            elif elapsed < 2.0 * median:
-                p = elapsed / (2.0 * median)
-                total += weight * p * elapsed / 2.0
-                ends += weight * p
-                continue
-            else:
-                total += weight * (elapsed - median)
-            ends += weight
-        if self.queued > _EPSILON:
+                else:
+                    total += weight * (elapsed - median)
+                ends += weight
+            if cohort.unseen:
+                elapsed, median = max(0.0, now - cohort.unseen_since / cohort.unseen), tuning.unseen_median_s
+                p = min(1.0, elapsed / (2.0 * median))
+                total += weight * cohort.unseen * (p * elapsed / 2.0 if p < 1.0 else elapsed - median)
+                ends += weight * cohort.unseen * p
+        if queued:
             elapsed = now - self.fetched_at
             total += rate * elapsed * elapsed / 2.0
             ends += rate * elapsed
-        if self.unseen > _EPSILON:
-            elapsed, median = max(0.0, now - self.unseen_since / self.unseen), tuning.unseen_median_s
-            p = min(1.0, elapsed / (2.0 * median))
-            total += self.unseen * (p * elapsed / 2.0 if p < 1.0 else elapsed - median)
-            ends += self.unseen * p
         return total, ends
-
-    @property
-    def has_queued(self) -> bool:
-        """Whether a queued id may be on it."""
-        return self.queued > _EPSILON
 
 
 class Placement:
     """The pages, the queues of GETs, and which id is in which.
 
     `pages`: those of the whole list. `processing_page`: the list of those at work, one page however deep the history
-    is.
+    is; `working`: its ids.
     `get_queues`: unseen and queued ids by their last look; `due_heap`: all others by when they may be worth a GET.
     `creation_queue`: all the queued, oldest first, those not seen yet by GETs last. `head_known_queued_at`: loop time
     at which the first in it was last known to be queued.
@@ -181,6 +242,7 @@ class Placement:
         self.ids: dict[str, Entry] = {}
         self.pages: list[KnownPage] = [KnownPage(0, -math.inf)]
         self.processing_page: KnownPage = KnownPage(0, -math.inf, state="processing")
+        self.working: Cohort = self.processing_page.cohort(located=True)
         self.get_queues: dict[str, OrderedDict[str, Entry]] = {UNSEEN: OrderedDict(), QUEUED: OrderedDict()}
         self.due_heap: list[tuple[float, int, Entry]] = []
         self.creation_queue: list[tuple[float, int, Entry]] = []
@@ -206,52 +268,57 @@ class Placement:
             page = self.pages[min(self._newest_index, len(self.pages) - 1)] if lists else None
             if page is not None and not page.index:
                 page.limit = min(MAX_PAGE_SIZE, page.limit + 1)
-            self.place(entry, page)
+            self._place(entry, None if page is None else page.cohort())
         elif max_staleness < entry.max_staleness:
-            self.remove(entry)
             entry.max_staleness = max_staleness
-            self.place(entry, entry.page)
+            if entry.cohort is not None:
+                entry.cohort.max_staleness[activity_id] = max_staleness
+                entry.cohort.page.due = -math.inf
+            self.enqueue(entry)
 
     def forget(self, entry: Entry) -> None:
         """Strike this id off."""
         del self.ids[entry.activity_id]
-        self.remove(entry)
+        self._remove(entry)
 
     def is_certain(self, entry: Entry) -> bool:
         """Whether a page that is worth a fetch will show it, so that it needs no GET."""
-        return entry.located and not entry.suspect_ended and entry.page is not None and len(entry.page.ids) > 1
-
-    def place(self, entry: Entry, page: KnownPage | None) -> None:
-        """Expect it on this page."""
-        entry.page = page
-        if page is not None:
-            page.add(entry)
-        if entry.phase == WORKING:
-            self.processing_page.add(entry)
-        self.enqueue(entry)
-
-    def remove(self, entry: Entry) -> None:
-        """Take it out of everything."""
-        if entry.phase == WORKING:
-            self.processing_page.remove(entry)
-        self._dequeue(entry)
-        if entry.page is not None:
-            self._leave_page(entry, entry.page)
-
-    def _leave_page(self, entry: Entry, page: KnownPage) -> None:
-        page.remove(entry)
-        if len(page.ids) == 1:  # not worth a page any more
-            self.enqueue(next(iter(page.ids.values())))
+        cohort = entry.cohort
+        return cohort is not None and cohort.located and not entry.suspect_ended and cohort.page.count > 1
 
     def change_phase(self, entry: Entry, before: str) -> None:
         """It is in another phase than before."""
-        page, after = entry.page, entry.phase
+        cohort, after = entry.cohort, entry.phase
         entry.phase = before
-        self.processing_page.remove(entry)
-        if page is not None:
-            page.remove(entry)
+        self.working.remove(entry)
+        if cohort is not None:
+            cohort.remove(entry)
         entry.phase = after
-        self.place(entry, page)
+        self._place(entry, cohort)
+
+    def _place(self, entry: Entry, cohort: Cohort | None) -> None:
+        """Expect it where these are expected."""
+        entry.cohort = cohort
+        if cohort is not None:
+            cohort.add(entry)
+        if entry.phase == WORKING:
+            self.working.add(entry)
+        self.enqueue(entry)
+
+    def _remove(self, entry: Entry) -> None:
+        """Take it out of everything."""
+        if entry.phase == WORKING:
+            self.working.remove(entry)
+        self._dequeue(entry)
+        cohort, entry.cohort = entry.cohort, None
+        if cohort is not None:
+            cohort.remove(entry)
+            self._tidy(cohort.page)
+
+    def _tidy(self, page: KnownPage) -> None:
+        page.cohorts = [cohort for cohort in page.cohorts if cohort.ids]
+        if page.count == 1:  # not worth a page any more
+            self.enqueue(page.entries[0])
 
     # --- queues of GETs ---------------------------------------------------------------------------------------------
 
@@ -264,7 +331,7 @@ class Placement:
         """Give it its place in the queues of GETs, or none if a page is certain to show it."""
         self._dequeue(entry)
         self._sequence += 1
-        waits = entry.phase == QUEUED or (entry.phase == UNSEEN and entry.page is None)
+        waits = entry.phase == QUEUED or (entry.phase == UNSEEN and entry.cohort is None)
         if waits and not entry.failures and entry.queued_key != entry.vendor_created_at:
             entry.queued_key = entry.vendor_created_at
             heapq.heappush(self.creation_queue, (entry.vendor_created_at, entry.sequence, entry))
@@ -329,7 +396,7 @@ class Placement:
             self._on_processing_page(shown, asked_at, now)
         elif page in self.pages:
             self._on_list_page(page, shown, now, stale)
-        while len(self.pages) > 1 and not self.pages[-1].ids:
+        while len(self.pages) > 1 and not self.pages[-1].count:
             self.pages.pop()
 
     def _on_list_page(self, page: KnownPage, shown: ShownPage, now: float, stale: set[str]) -> None:
@@ -337,13 +404,12 @@ class Placement:
         current = set(shown.found) - stale
         for key in shown.found:
             entry = self.ids.get(key) if key in current else None
-            if entry is not None and (entry.page is not page or not entry.located or entry.pages_missed):
+            if entry is not None and not (entry.located and entry.page is page):
                 if not entry.ever_located:
                     entry.ever_located, self._newest_index = True, page.index
-                self.remove(entry)
-                entry.located, entry.pages_missed = True, 0
-                self.place(entry, page)
-        missing = [entry for key, entry in page.ids.items() if key not in current]
+                self._remove(entry)
+                self._place(entry, page.cohort(located=True))
+        missing = self._missing(page, current)
         if not missing:
             if page.index + 1 < len(self.pages):
                 self._next_page(page, shown.next_href)  # its link may have changed
@@ -354,14 +420,27 @@ class Placement:
             self._margin = min(MAX_PAGE_SIZE, 2 * self._margin)
         else:
             self._move(missing, page, self._next_page(page, shown.next_href))
-            if len(missing) > len(page.ids):
-                page.ids = dict(page.ids)  # a dict that was large once stays large
+
+    def _missing(self, page: KnownPage, current: set[str]) -> list[Cohort]:
+        """What the page did not show, as cohorts that it has no more."""
+        located = page.cohort(located=True)
+        lost = Cohort(page)
+        for key in [key for key in located.ids if key not in current]:
+            entry = located.ids[key]
+            located.remove(entry)
+            lost.add(entry)
+            entry.cohort = lost
+        missing = [cohort for cohort in (lost, *page.cohorts) if cohort.ids and cohort is not located]
+        page.cohorts, page.count = [located], len(located.ids)
+        for entry in lost.ids.values():
+            self.enqueue(entry)
+        return missing
 
     def _on_processing_page(self, shown: ShownPage, asked_at: float, now: float) -> None:
         if shown.next_href:
             return  # the list is longer than what was seen of it
         found = set(shown.found)
-        for key, entry in self.processing_page.working.items():
+        for key, entry in self.working.working.items():
             if key in found or entry.in_flight or entry.looked_at > asked_at or entry.suspect_ended:
                 continue
             entry.suspect(now, self._tuning)
@@ -379,30 +458,30 @@ class Placement:
         following.href = href
         return following
 
-    def _move(self, entries: Sequence[Entry], page: KnownPage, target: KnownPage) -> None:
+    def _move(self, cohorts: Sequence[Cohort], page: KnownPage, target: KnownPage) -> None:
         """Expect them there instead, and less certainly; or nowhere, once as many pages were in vain as there are."""
-        most = min(len(entries), _MAX_PAGES_IN_VAIN)
-        for entry in entries:
-            was_located = entry.located
-            self._leave_page(entry, page)
-            entry.located, entry.pages_missed = False, entry.pages_missed + 1
-            entry.page = target if entry.pages_missed <= most else None
-            if entry.page is not None:
-                target.add(entry)
-            if was_located or entry.page is None:
+        most = min(sum(len(cohort.ids) for cohort in cohorts), _MAX_PAGES_IN_VAIN)
+        for cohort in cohorts:
+            cohort.pages_missed += 1
+            if cohort.pages_missed <= most:
+                target.take_in(cohort)
+                continue
+            for entry in cohort.ids.values():
+                entry.cohort = None
                 self.enqueue(entry)
+        self._tidy(page)
+        self._tidy(target)
 
     def unlink(self, page: KnownPage) -> None:
         """Its link is no good: walk there again."""
         page.href = None
-        self._move(list(page.ids.values()), page, self.pages[0])
+        self._move(self._missing(page, set()), page, self.pages[0])
 
     def disable_lists(self) -> None:
         """There are no pages any more."""
         for entry in self.ids.values():
-            self.remove(entry)
-            entry.located = False
-            self.place(entry, None)
+            self._remove(entry)
+            self._place(entry, None)
         self.pages = [KnownPage(0, -math.inf)]
 
     def reconsider_all(self) -> None:

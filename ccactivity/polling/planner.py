@@ -347,7 +347,7 @@ class Planner:
             lag, unseen = entry.expected_lag(now), now - entry.looked_at
             return f"{entry.phase}, not seen for {unseen:.1f} s, expected lag {lag:.2f} s"
         if isinstance(action, FetchPage) and (page := self._placement.find_page(action.state, action.start)):
-            lag, watched = page.expected_lag(now, 0.0, self._tuning)[0], len(page.ids)
+            lag, watched = page.expected_lag(now, 0.0, self._tuning)[0], page.count
             return f"page {page.index} with {watched} watched ({page.queued:.0f} queued), expected lag {lag:.2f} s"
         return "unknown"
 
@@ -367,22 +367,20 @@ class Planner:
 
     def _page_offers(self, now: float) -> Iterator[_Offer]:
         placement = self._placement
-        with_queued = [page for page in placement.pages if page.has_queued]
-        queue = sum(page.queued for page in with_queued), sum(page.starts for page in with_queued)
-        pages = [page for page in placement.pages if len(page.ids) > 1]
+        pages = [page for page in placement.pages if page.count > 1]
         self._pages_in_use = len(pages)
         for page in pages:
-            yield self._page_offer(page, now, queue)
-        if self._states_enabled and len(placement.pages) > 1 and len(placement.processing_page.working) > 1:
-            yield self._page_offer(placement.processing_page, now, queue)
+            yield self._page_offer(page, now)
+        if self._states_enabled and len(placement.pages) > 1 and len(placement.working.ids) > 1:
+            yield self._page_offer(placement.processing_page, now)
 
-    def _page_offer(self, page: KnownPage, now: float, queue: tuple[float, float]) -> _Offer:
+    def _page_offer(self, page: KnownPage, now: float) -> _Offer:
         tuning, price = self._tuning, self._price
         floor = max(page.not_before, page.fetched_at + self._pacing.floor if page.fetched else -math.inf)
         if now < max(page.due, floor):
             return max(page.due, floor), 0.0, None
-        rate = self._start_rate(page, now, queue) if page.has_queued else 0.0
-        wanted = price.staleness_deadline(page.fetched_at, min(page.max_staleness.values(), default=math.inf))
+        rate = self._start_rate(page, now) if page.queued else 0.0
+        wanted = price.staleness_deadline(page.fetched_at, page.max_staleness)
         latest = math.inf if page.state else min(wanted, page.fetched_at + price.ceiling(now, self._pages_in_use))
         lag, ends = page.expected_lag(now, rate, tuning)
         worth = lag / price.current / (1.0 + ends if page.state else 1.0)
@@ -394,9 +392,10 @@ class Planner:
         page.due = min(max(self._lag_reaches_price(page, now, rate), now + step), max(latest, now + _MIN_SLEEP_S))
         return max(page.due, floor), 0.0, None
 
-    def _start_rate(self, page: KnownPage, now: float, queue: tuple[float, float]) -> float:
+    def _start_rate(self, page: KnownPage, now: float) -> float:
         """Its part of the stream of queued ids: by where they started, of late, and by how many it shows."""
-        queued, starts = queue
+        pages = [each for each in self._placement.pages if each.queued]
+        queued, starts = sum(each.queued for each in pages), sum(each.starts for each in pages)
         prior = self._tuning.prior_starts
         rate = self._tuning.queue_sweep_bonus * self._statistics.completion_rate(now)
         return rate * (page.starts + prior * page.queued / queued) / (starts + prior)

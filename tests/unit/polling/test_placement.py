@@ -17,9 +17,7 @@ TUNING = Tuning()
 FIRST, SECOND, THIRD = None, "/v3/activities?cursor=2", "/v3/activities?cursor=3"
 
 
-def entry_of(
-    key: str, *, phase: str = WORKING, median: float = 10.0, missed: int = 0, quadratic: bool = False
-) -> Entry:
+def entry_of(key: str, *, phase: str = WORKING, median: float = 10.0, quadratic: bool = False) -> Entry:
     return Entry(
         activity_id=key,
         watched_since=0.0,
@@ -28,7 +26,6 @@ def entry_of(
         phase=phase,
         median_remaining=median,
         quadratic=quadratic,
-        pages_missed=missed,
     )
 
 
@@ -55,7 +52,13 @@ def change_phase(placement: Placement, key: str, phase: str, *, created: float =
 
 def ids_on(placement: Placement) -> list[str]:
     """The ids that are expected on each page."""
-    return ["".join(sorted(page.ids)) for page in placement.pages]
+    return ["".join(sorted(entry.activity_id for entry in page.entries)) for page in placement.pages]
+
+
+def pages_missed(placement: Placement, key: str) -> int:
+    """How many pages were in vain for it; -1 when it is expected on none."""
+    cohort = placement.ids[key].cohort
+    return -1 if cohort is None else cohort.pages_missed
 
 
 def in_get_queues(placement: Placement) -> str:
@@ -76,8 +79,8 @@ def test_a_pages_lag_is_the_sum_and_its_slope_the_ends(rows: list[tuple[float, b
     """A page removes the expected lag of all its ids, each by how certain it is to be shown."""
     page = KnownPage(0, 0.0)
     for i, (median, quadratic, missed) in enumerate(rows):
-        page.add(entry_of(f"a{i}", median=median, quadratic=quadratic, missed=missed))
-    total = sum(entry.expected_lag(now) / (1 + entry.pages_missed) for entry in page.ids.values())
+        page.cohort(pages_missed=missed).add(entry_of(f"a{i}", median=median, quadratic=quadratic))
+    total = sum(entry.expected_lag(now) * each.weight for each in page.cohorts for entry in each.ids.values())
     lag, ends = page.expected_lag(now, 0.0, TUNING)
     after, _ = page.expected_lag(now + 1e-4, 0.0, TUNING)
 
@@ -97,7 +100,7 @@ def test_lag_of_what_has_not_begun(phase: str, elapsed: float, lag: float, ends:
     """The unseen are forecast together; of the queued, so many end in a second, however many there are."""
     page = KnownPage(0, 0.0)
     for key in "ab":
-        page.add(entry_of(key, phase=phase))
+        page.cohort().add(entry_of(key, phase=phase))
 
     assert pytest.approx((lag, ends)) == page.expected_lag(elapsed, 0.1, TUNING)
 
@@ -105,12 +108,12 @@ def test_lag_of_what_has_not_begun(phase: str, elapsed: float, lag: float, ends:
 def test_what_is_taken_off_a_page_counts_no_more() -> None:
     """A page that showed nothing but one id is worth nothing without it, and another id may be taken off in vain."""
     page, entry = KnownPage(0, 0.0), entry_of("a", phase=UNSEEN)
-    page.add(entry)
-    page.remove(entry)
-    page.remove(entry_of("b"))
+    page.cohort().add(entry)
+    page.cohort().remove(entry)
+    page.cohort().remove(entry_of("b"))
 
     assert (0.0, 0.0) == page.expected_lag(100.0, 1.0, TUNING)
-    assert not page.has_queued
+    assert 0 == page.queued == page.count
 
 
 # --- which page -----------------------------------------------------------------------------------------------------
@@ -144,9 +147,9 @@ def test_what_a_page_did_not_show_is_expected_on_the_next() -> None:
     places = []
     for href, next_href in ((FIRST, SECOND), (SECOND, THIRD), (THIRD, None), (FIRST, SECOND)):
         show(placement, href, "ab" if href is FIRST else "", next_href)
-        places.append((ids_on(placement), placement.ids["c"].pages_missed))
+        places.append((ids_on(placement), pages_missed(placement, "c")))
 
-    assert [(["ab", "cde"], 1), (["ab", "", "cde"], 2), (["abcde"], 3), (["ab"], 4)] == places
+    assert [(["ab", "cde"], 1), (["ab", "", "cde"], 2), (["abcde"], 3), (["ab"], -1)] == places
     assert "cde" == in_get_queues(placement)
 
 
@@ -157,7 +160,7 @@ def test_what_is_found_again_is_certain_again() -> None:
     show(placement, SECOND, "", None)
     show(placement, FIRST, "abc", SECOND)
 
-    assert (["abc"], 0) == (ids_on(placement), placement.ids["c"].pages_missed)
+    assert (["abc"], 0) == (ids_on(placement), pages_missed(placement, "c"))
     assert "" == in_get_queues(placement)
 
 
@@ -384,5 +387,5 @@ def test_a_stricter_max_staleness_is_taken_over() -> None:
     for max_staleness in (30.0, 5.0, 60.0):
         placement.watch("a", 1.0, max_staleness, lists=True)
 
-    assert ({"a": 5.0}, 5.0) == (placement.pages[0].max_staleness, placement.ids["a"].max_staleness)
+    assert 5.0 == placement.pages[0].max_staleness == placement.ids["a"].max_staleness
     assert "ab" == in_get_queues(placement)

@@ -361,12 +361,12 @@ def test_a_refused_link_is_walked_to_again() -> None:
     world.run(0.0, 5.0)
     link = placement_of(world.planner).pages[1].href
     world.planner.disable_lists(FetchPage(500, start=link))
-    on_pages = [(page.href, len(page.ids)) for page in placement_of(world.planner).pages]
+    on_pages = [(page.href, page.count) for page in placement_of(world.planner).pages]
     world.run(5.0, 200.0)
 
     assert "/v3/activities?None&at=10" == link
     assert [(None, 20), (None, 0)] == on_pages
-    assert [(None, 10), (link, 10)] == [(page.href, len(page.ids)) for page in placement_of(world.planner).pages]
+    assert [(None, 10), (link, 10)] == [(page.href, page.count) for page in placement_of(world.planner).pages]
 
 
 def test_a_due_time_is_found_from_however_far_off() -> None:

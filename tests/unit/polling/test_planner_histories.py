@@ -17,7 +17,6 @@ from support.planner_world import FULL, NOON, World, at, next_request_at, placem
 from ccactivity.models import Activity
 from ccactivity.polling.forecast import QUEUED, UNKNOWN, UNSEEN, WORKING
 from ccactivity.polling.pacing import Pacing
-from ccactivity.polling.placement import Entry
 from ccactivity.polling.planner import FetchOne, FetchPage, Planner, SleepUntil
 from ccactivity.ratelimit.quota import Budget
 
@@ -153,20 +152,20 @@ class History:
 def check_sums(planner: Planner) -> None:
     """The sums and memberships that are kept agree with the entries."""
     placement = placement_of(planner)
-    for page in placement.pages:
-        entries = page.ids.values()
-        assert all(entry.page is page for entry in entries)
-        assert math.isclose(page.queued, sum(weight(entry) for entry in entries if entry.phase == QUEUED), abs_tol=1e-6)
-        assert math.isclose(page.unseen, sum(weight(entry) for entry in entries if entry.phase == UNSEEN), abs_tol=1e-6)
-        assert {entry.activity_id for entry in entries if entry.phase in (WORKING, UNKNOWN)} == set(page.working)
+    for cohort in [cohort for page in placement.pages for cohort in page.cohorts]:
+        entries = list(cohort.ids.values())
+        assert all(entry.cohort is cohort for entry in entries)
+        assert cohort.queued == sum(entry.phase == QUEUED for entry in entries)
+        unseen = [entry.watched_since for entry in entries if entry.phase == UNSEEN]
+        assert cohort.unseen == len(unseen)
+        assert math.isclose(cohort.unseen_since, sum(unseen), abs_tol=1e-6)
+        assert {entry.activity_id for entry in entries if entry.phase in (WORKING, UNKNOWN)} == set(cohort.working)
+    assert all(page.count == len(page.entries) for page in placement.pages)
+    expected = [entry for page in placement.pages for entry in page.entries]
+    assert {id(entry) for entry in expected} == {id(entry) for entry in placement.ids.values() if entry.cohort}
     working = {key for key, entry in placement.ids.items() if entry.phase == WORKING}
-    assert working == set(placement.processing_page.working)
+    assert working == set(placement.working.ids)
     assert planner._failing_in_flight <= {key for key, entry in placement.ids.items() if entry.in_flight}
-
-
-def weight(entry: Entry) -> float:
-    """How likely its page is to show it."""
-    return 1 / (1 + entry.pages_missed)
 
 
 VERBS = ["watch", "watch closely", "forget", "end", "begin", "hide", "run", "disable lists", "drain"]
