@@ -133,16 +133,17 @@ class Cohort:
 class KnownPage:
     """A page of a list as it is remembered: the link that gives it, and the polled ids that it may show.
 
-    `fetched_at`: loop time; before the first time that of its making. `due`: loop time before which it is not worth a
+    `href`: None for the first page. `follows`: the page whose next link that is, if it is remembered. `fetched_at`:
+    loop time; before the first time that of its making. `due`: loop time before which it is not worth a
     request. `failures`, `not_before`: see `failures.Subject`. `interval`: seconds from a fetch to when the next one was
     worth it, last time. `starts`: how many of the queued on it began, of late. `cohorts`: the ids that it may show, by
     how likely it is to; `count`: how many they are.
     """
 
-    index: int
     fetched_at: float
     state: str | None = None
     href: str | None = None
+    follows: KnownPage | None = None
     limit: int = MAX_PAGE_SIZE
     fetched: bool = False
     not_before: float = -math.inf
@@ -240,15 +241,15 @@ class Placement:
 
     def __init__(self, tuning: Tuning) -> None:
         self.ids: dict[str, Entry] = {}
-        self.pages: list[KnownPage] = [KnownPage(0, -math.inf)]
-        self.processing_page: KnownPage = KnownPage(0, -math.inf, state="processing")
+        self.pages: list[KnownPage] = [KnownPage(-math.inf)]
+        self.processing_page: KnownPage = KnownPage(-math.inf, state="processing")
         self.working: Cohort = self.processing_page.cohort(located=True)
         self.get_queues: dict[str, OrderedDict[str, Entry]] = {UNSEEN: OrderedDict(), QUEUED: OrderedDict()}
         self.due_heap: list[tuple[float, int, Entry]] = []
         self.creation_queue: list[tuple[float, int, Entry]] = []
         self.head_known_queued_at: float = -math.inf
         self._tuning = tuning
-        self._newest_index = 0  # of the page that showed the last id that was new
+        self._newest_page = self.pages[0]  # it showed the last id that was new
         self._margin = tuning.first_page_margin
         self._sequence = 0
 
@@ -265,8 +266,8 @@ class Placement:
                 sequence=self._sequence,
                 max_staleness=max_staleness,
             )
-            page = self.pages[min(self._newest_index, len(self.pages) - 1)] if lists else None
-            if page is not None and not page.index:
+            page = self._newest_page if lists else None
+            if page is not None and page.href is None:
                 page.limit = min(MAX_PAGE_SIZE, page.limit + 1)
             self._place(entry, None if page is None else page.cohort())
         elif max_staleness < entry.max_staleness:
@@ -396,8 +397,7 @@ class Placement:
             self._on_processing_page(shown, asked_at, now)
         elif page in self.pages:
             self._on_list_page(page, shown, now, stale)
-        while len(self.pages) > 1 and not self.pages[-1].count:
-            self.pages.pop()
+        self._forget_empty_pages()
 
     def _on_list_page(self, page: KnownPage, shown: ShownPage, now: float, stale: set[str]) -> None:
         self.processing_page.due = -math.inf
@@ -406,14 +406,14 @@ class Placement:
             entry = self.ids.get(key) if key in current else None
             if entry is not None and not (entry.located and entry.page is page):
                 if not entry.ever_located:
-                    entry.ever_located, self._newest_index = True, page.index
+                    entry.ever_located, self._newest_page = True, page
                 self._remove(entry)
                 self._place(entry, page.cohort(located=True))
         missing = self._missing(page, current)
         if not missing:
-            if page.index + 1 < len(self.pages):
+            if shown.next_href and any(each.follows is page for each in self.pages):
                 self._next_page(page, shown.next_href)  # its link may have changed
-            elif not page.index and shown.reach is not None:
+            elif page.href is None and shown.reach is not None:
                 page.limit = min(MAX_PAGE_SIZE, shown.reach + shown.reach // 4 + self._margin)
         elif page.href is None and page.limit < MAX_PAGE_SIZE and shown.next_href:
             page.limit = MAX_PAGE_SIZE  # too few rows: it says nothing of a next page
@@ -450,13 +450,24 @@ class Placement:
 
     def _next_page(self, page: KnownPage, href: str | None) -> KnownPage:
         """Where to expect what this page did not show: on the next, or after the last the first again."""
-        if href is None or any(href == each.href for each in self.pages[: page.index + 1]):
+        place = self.pages.index(page)
+        if href is None or any(href == each.href for each in self.pages[: place + 1]):
             return self.pages[0]
-        if page.index + 1 == len(self.pages):
-            self.pages.append(KnownPage(page.index + 1, -math.inf))
-        following = self.pages[page.index + 1]
-        following.href = href
-        return following
+        for each in self.pages[place + 1 :]:
+            if each.follows is page or each.href == href:
+                each.follows, each.href = page, href
+                return each
+        self.pages.insert(place + 1, KnownPage(-math.inf, href=href, follows=page))
+        return self.pages[place + 1]
+
+    def _forget_empty_pages(self) -> None:
+        kept = dict.fromkeys(page for page in self.pages if page.count or page is self.pages[0])
+        self.pages = list(kept)
+        for page in self.pages:
+            if page.follows not in kept:
+                page.follows = None
+        if self._newest_page not in kept:
+            self._newest_page = self.pages[0]
 
     def _move(self, cohorts: Sequence[Cohort], page: KnownPage, target: KnownPage) -> None:
         """Expect them there instead, and less certainly; or nowhere, once as many pages were in vain as there are."""
@@ -474,15 +485,16 @@ class Placement:
 
     def unlink(self, page: KnownPage) -> None:
         """Its link is no good: walk there again."""
-        page.href = None
         self._move(self._missing(page, set()), page, self.pages[0])
+        self._forget_empty_pages()
 
     def disable_lists(self) -> None:
         """There are no pages any more."""
         for entry in self.ids.values():
             self._remove(entry)
             self._place(entry, None)
-        self.pages = [KnownPage(0, -math.inf)]
+        self.pages = [KnownPage(-math.inf)]
+        self._newest_page = self.pages[0]
 
     def reconsider_all(self) -> None:
         """Due times that were worked out are too late: work them out again."""

@@ -163,7 +163,7 @@ class Planner:
         self._failures.probed(now)
         if isinstance(action, FetchPage):
             page = self._placement.find_page(action.state, action.start)
-            self._fetching, self._fetch_started_at = page or KnownPage(-1, now), now
+            self._fetching, self._fetch_started_at = page or KnownPage(now), now
             return
         entry = self._placement.ids.get(action.activity_id)
         if entry is not None and not entry.in_flight:
@@ -271,7 +271,7 @@ class Planner:
             self._placement.on_page(page, shown, self._fetch_started_at, now, self._stale)
         elif page is not None and failed:
             self._failures.failed(page, now, self._price.ceiling(now, self._pages_in_use))
-            if page.index and page.failures > 1:
+            if page.href is not None and page.failures > 1:
                 self._placement.unlink(page)
         self._stale.clear()
 
@@ -348,7 +348,7 @@ class Planner:
             return f"{entry.phase}, not seen for {unseen:.1f} s, expected lag {lag:.2f} s"
         if isinstance(action, FetchPage) and (page := self._placement.find_page(action.state, action.start)):
             lag, watched = page.expected_lag(now, 0.0, self._tuning)[0], page.count
-            return f"page {page.index} with {watched} watched ({page.queued:.0f} queued), expected lag {lag:.2f} s"
+            return f"page with {watched} watched ({page.queued:.0f} queued), expected lag {lag:.2f} s"
         return "unknown"
 
     # --- offers -----------------------------------------------------------------------------------------------------
@@ -384,7 +384,7 @@ class Planner:
         latest = math.inf if page.state else min(wanted, page.fetched_at + price.ceiling(now, self._pages_in_use))
         lag, ends = page.expected_lag(now, rate, tuning)
         worth = lag / price.current / (1.0 + ends if page.state else 1.0)
-        first = not (page.fetched or page.index or page.state)  # nothing is known: there is nothing to wait for
+        first = not (page.fetched or page.href or page.state)  # nothing is known: there is nothing to wait for
         if worth >= tuning.page_threshold or now >= latest or first:
             worth = math.inf if now >= wanted else max(worth, 1.0)
             return now, worth, FetchPage(page.limit, page.state, page.href)

@@ -77,7 +77,7 @@ def in_get_queues(placement: Placement) -> str:
 )
 def test_a_pages_lag_is_the_sum_and_its_slope_the_ends(rows: list[tuple[float, bool, int]], now: float) -> None:
     """A page removes the expected lag of all its ids, each by how certain it is to be shown."""
-    page = KnownPage(0, 0.0)
+    page = KnownPage(0.0)
     for i, (median, quadratic, missed) in enumerate(rows):
         page.cohort(pages_missed=missed).add(entry_of(f"a{i}", median=median, quadratic=quadratic))
     total = sum(entry.expected_lag(now) * each.weight for each in page.cohorts for entry in each.ids.values())
@@ -98,7 +98,7 @@ def test_a_pages_lag_is_the_sum_and_its_slope_the_ends(rows: list[tuple[float, b
 )
 def test_lag_of_what_has_not_begun(phase: str, elapsed: float, lag: float, ends: float) -> None:
     """The unseen are forecast together; of the queued, so many end in a second, however many there are."""
-    page = KnownPage(0, 0.0)
+    page = KnownPage(0.0)
     for key in "ab":
         page.cohort().add(entry_of(key, phase=phase))
 
@@ -107,7 +107,7 @@ def test_lag_of_what_has_not_begun(phase: str, elapsed: float, lag: float, ends:
 
 def test_what_is_taken_off_a_page_counts_no_more() -> None:
     """A page that showed nothing but one id is worth nothing without it, and another id may be taken off in vain."""
-    page, entry = KnownPage(0, 0.0), entry_of("a", phase=UNSEEN)
+    page, entry = KnownPage(0.0), entry_of("a", phase=UNSEEN)
     page.cohort().add(entry)
     page.cohort().remove(entry)
     page.cohort().remove(entry_of("b"))
@@ -149,7 +149,7 @@ def test_what_a_page_did_not_show_is_expected_on_the_next() -> None:
         show(placement, href, "ab" if href is FIRST else "", next_href)
         places.append((ids_on(placement), pages_missed(placement, "c")))
 
-    assert [(["ab", "cde"], 1), (["ab", "", "cde"], 2), (["abcde"], 3), (["ab"], -1)] == places
+    assert [(["ab", "cde"], 1), (["ab", "cde"], 2), (["abcde"], 3), (["ab"], -1)] == places
     assert "cde" == in_get_queues(placement)
 
 
@@ -171,6 +171,24 @@ def test_a_row_that_is_outdated_is_not_found() -> None:
     placement.on_page(page, ShownPage(["a", "b", "c"], SECOND), 1.0, 1.0, {"c"})
 
     assert ["ab", "c"] == ids_on(placement)
+
+
+def test_a_page_without_ids_is_forgotten() -> None:
+    """Between the first page and one with ids none is remembered, until something is sought on the way."""
+    placement = placement_of("a", "b", "c", "d")
+    show(placement, FIRST, "", SECOND)
+    show(placement, SECOND, "", THIRD)
+    show(placement, THIRD, "abcd")
+    far = [page.href for page in placement.pages]
+    placement.watch("e", 2.0, math.inf, lists=True)
+    placement.watch("f", 2.0, math.inf, lists=True)
+    show(placement, THIRD, "abcd")
+    show(placement, FIRST, "", SECOND)
+
+    assert [FIRST, THIRD] == far
+    assert [(FIRST, ""), (SECOND, "ef"), (THIRD, "abcd")] == list(
+        zip([page.href for page in placement.pages], ids_on(placement), strict=True)
+    )
 
 
 def test_links_that_lead_back_make_no_new_page() -> None:
@@ -231,7 +249,7 @@ def test_an_unlinked_page_is_walked_to_again() -> None:
     show(placement, SECOND, "cd")
     placement.unlink(placement.pages[1])
 
-    assert (["abcd", ""], "cd") == (ids_on(placement), in_get_queues(placement))
+    assert (["abcd"], "cd") == (ids_on(placement), in_get_queues(placement))
 
 
 def test_without_lists_there_are_no_pages() -> None:

@@ -365,7 +365,7 @@ def test_a_refused_link_is_walked_to_again() -> None:
     world.run(5.0, 200.0)
 
     assert "/v3/activities?None&at=10" == link
-    assert [(None, 20), (None, 0)] == on_pages
+    assert [(None, 20)] == on_pages
     assert [(None, 10), (link, 10)] == [(page.href, page.count) for page in placement_of(world.planner).pages]
 
 
@@ -531,6 +531,6 @@ def test_an_action_is_described() -> None:
         "working, not seen for 2.0 s, expected lag 0.00 s",
         "unseen, not seen for 2.0 s, expected lag 0.25 s",
         "unknown",
-        "page 0 with 2 watched (0 queued), expected lag 0.25 s",
+        "page with 2 watched (0 queued), expected lag 0.25 s",
         "unknown",
     ] == [planner.describe(action, 2.0) for action in actions]
