@@ -402,9 +402,16 @@ class Placement:
     def _on_list_page(self, page: KnownPage, shown: ShownPage, now: float, stale: set[str]) -> None:
         self.processing_page.due = -math.inf
         current = set(shown.found) - stale
+        head = self.creation_queue[0][2] if self.creation_queue else None
         for key in shown.found:
             entry = self.ids.get(key) if key in current else None
-            if entry is not None and not (entry.located and entry.page is page):
+            if entry is None:
+                continue
+            if entry.phase == QUEUED:
+                entry.looked_at = now
+                if entry is head:
+                    self.head_known_queued_at = now
+            if not (entry.located and entry.page is page):
                 if not entry.ever_located:
                     entry.ever_located, self._newest_page = True, page
                 self._remove(entry)

@@ -53,7 +53,7 @@ from typing import Final
 
 import attrs
 
-from ..models import Activity, ActivityState
+from ..models import Activity
 from ..ratelimit.quota import Budget
 from .failures import Failures, Subject
 from .forecast import QUEUED, UNSEEN, WORKING
@@ -107,7 +107,7 @@ class Planner:
 
     Each action that was `started` is reported exactly once: a FetchOne by `on_activity`, `on_terminal`, `on_failure`,
     `abandoned` or `forget`, a FetchPage by `on_page` or `abandoned`, after `on_activity(..., listed=True)` or
-    `on_terminal` for each watched row.
+    `on_terminal` for each watched row; one that is as it was, and queued, may be left out, as most of a long queue are.
     """
 
     def __init__(self, pacing: Pacing, tuning: Tuning | None = None) -> None:
@@ -205,10 +205,6 @@ class Planner:
         if not listed:
             self._landed(entry)
             entry.not_before = -math.inf
-        elif entry.phase == QUEUED and entry.located and activity.state == ActivityState.INITIALIZED:
-            self._placement.was_queued(entry, entry.looked_at, now, started=False)
-            entry.looked_at = now  # nothing new, as for most rows of a long queue
-            return True
         return self._learn(entry, activity, now, server_now, listed=listed, newest=newest)
 
     def _learn(
@@ -369,16 +365,18 @@ class Planner:
         placement = self._placement
         pages = [page for page in placement.pages if page.count > 1]
         self._pages_in_use = len(pages)
-        for page in pages:
-            yield self._page_offer(page, now)
         if self._states_enabled and len(placement.pages) > 1 and len(placement.working.ids) > 1:
-            yield self._page_offer(placement.processing_page, now)
+            pages.append(placement.processing_page)
+        yield min((page.due for page in pages if page.due > now), default=math.inf), 0.0, None
+        for page in pages:
+            if page.due <= now:
+                yield self._page_offer(page, now)
 
     def _page_offer(self, page: KnownPage, now: float) -> _Offer:
         tuning, price = self._tuning, self._price
         floor = max(page.not_before, page.fetched_at + self._pacing.floor if page.fetched else -math.inf)
-        if now < max(page.due, floor):
-            return max(page.due, floor), 0.0, None
+        if now < floor:
+            return floor, 0.0, None
         rate = self._start_rate(page, now) if page.queued else 0.0
         wanted = price.staleness_deadline(page.fetched_at, page.max_staleness)
         latest = math.inf if page.state else min(wanted, page.fetched_at + price.ceiling(now, self._pages_in_use))
@@ -390,7 +388,7 @@ class Planner:
             return now, worth, FetchPage(page.limit, page.state, page.href)
         step = tuning.page_step + tuning.page_step * (now - page.fetched_at) if page.fetched else tuning.page_step
         page.due = min(max(self._lag_reaches_price(page, now, rate), now + step), max(latest, now + _MIN_SLEEP_S))
-        return max(page.due, floor), 0.0, None
+        return page.due, 0.0, None
 
     def _start_rate(self, page: KnownPage, now: float) -> float:
         """Its part of the stream of queued ids: by where they started, of late, and by how many it shows."""

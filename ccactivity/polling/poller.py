@@ -37,7 +37,7 @@ from ..errors import (
     QuotaExceededError,
     UnsafeLinkError,
 )
-from ..models import Activity
+from ..models import Activity, ActivityState
 from ..ratelimit.limiter import Limiter, Permit
 from ..ratelimit.quota import Budget
 from .absence import Absence
@@ -326,7 +326,7 @@ class Poller:
             self._planner.disable_lists(action)
 
     def _on_activities(self, seen: _Seen, now: float) -> None:
-        self._answered, server_time = True, None
+        self._answered, server_time, listed = True, None, seen.page is not None
         for activity in seen.activities:
             polled = self._polled.get(activity.activity_id)
             if polled is None:
@@ -340,7 +340,8 @@ class Poller:
                 self.finished += 1
             else:
                 server_time = server_time or seen.outcome.server_time
-                if not self._planner.on_activity(activity, now, server_time, listed=seen.page is not None):
+                as_before = listed and activity is polled.last and activity.state == ActivityState.INITIALIZED
+                if not (as_before or self._planner.on_activity(activity, now, server_time, listed=listed)):
                     _log.debug("a snapshot of %s is older than what was seen before, and left out", polled.activity_id)
                     continue
             changed = polled.last is None or (activity is not polled.last and activity.changed_from(polled.last))
