@@ -10,11 +10,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Mapping
 from typing import Any, Final, Self
 
 import attrs
 
+from ._tasks import spawn
 from .api.endpoint import check_id
 from .errors import BatchError, CCActivityError
 from .models import Activity
@@ -165,7 +167,7 @@ class BatchWatch(_WatchBase):
             raise RuntimeError("this watch was cancelled, and its source of ids with it; make a new one")
         super()._attach()
         if self._source is not None and reader is None:
-            self._queue.reader = asyncio.create_task(_add_ids_of(self._source, self._queue))
+            self._queue.reader = spawn(_add_ids_of(self._source, self._queue), contextvars.copy_context())
 
     def _conclusion(self) -> Exception | None:
         reader = self._queue.reader

@@ -220,7 +220,7 @@ class Poller:
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s: %s, price %.2f s", action, self._planner.describe(action, now), self.price)
         self._planner.started(action, now)
-        task = asyncio.create_task(self._perform(action, permit))  # in the context of the runner, a fresh one
+        task = spawn(self._perform(action, permit))
         # Not in the task itself: one that is cancelled before its first step runs nothing of it.
         task.add_done_callback(partial(self._conclude, action, permit))
         self._in_flight[action] = task
