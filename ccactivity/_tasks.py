@@ -22,9 +22,17 @@ def spawn(work: Coroutine[Any, Any, T], context: contextvars.Context | None = No
 
 
 async def finish(tasks: Iterable[asyncio.Task[Any]], timeout: float) -> None:
-    """Give tasks `timeout` seconds to end, then cancel them and give them as long again."""
+    """Give tasks `timeout` seconds to end, then cancel them and give them as long again.
+
+    A caller who is cancelled while waiting takes no time from them: what has not ended by then is cancelled later.
+    """
     if pending := set(tasks):
-        _, pending = await asyncio.wait(pending, timeout=timeout)
+        try:
+            _, pending = await asyncio.wait(pending, timeout=timeout)
+        except asyncio.CancelledError:
+            for task in pending:
+                asyncio.get_running_loop().call_later(timeout, task.cancel)
+            raise
     for task in pending:
         task.cancel()
     if pending:

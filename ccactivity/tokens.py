@@ -9,7 +9,7 @@ from ._secret import check_token
 from ._tasks import SingleFlight
 from .errors import TokenError
 
-__all__ = ["TokenSource", "check_given", "source_of"]
+__all__ = ["CallableSource", "TokenSource", "check_given", "source_of"]
 
 
 @runtime_checkable
@@ -51,20 +51,23 @@ class _StaticSource(_Unpicklable):
         """A refused token stays what it is; the session raises `AuthenticationError`."""
 
 
-class _CallableSource(_Unpicklable):
-    """The tokens of an async callable, called again only when one was refused: it may well be a refresh."""
+class CallableSource(_Unpicklable):
+    """The tokens of an async callable, called again only when one was refused: it may well be a refresh.
+
+    `fetching`: the call that is under way, if any.
+    """
 
     def __init__(self, call: Callable[[], Awaitable[str]]) -> None:
         self._call = call
         self._token: str | None = None
-        self._fetching: SingleFlight[str] = SingleFlight()
+        self.fetching: SingleFlight[str] = SingleFlight()
 
     async def access_token(self) -> str:
-        return await self._fetching.run(self._fetch) if self._token is None else self._token
+        return await self.fetching.run(self._fetch) if self._token is None else self._token
 
     async def refused(self, token: str) -> None:
         if token == self._token:
-            await self._fetching.run(self._fetch)
+            await self.fetching.run(self._fetch)
 
     async def _fetch(self) -> str:
         self._token = await self._call()
@@ -78,7 +81,7 @@ def source_of(token: str | Callable[[], Awaitable[str]] | TokenSource) -> TokenS
     if isinstance(token, TokenSource):
         return token
     if callable(token):
-        return _CallableSource(token)
+        return CallableSource(token)
     raise TypeError(
         f"token must be a str, an async callable that gives one, or a TokenSource, not {type(token).__name__}"
     )

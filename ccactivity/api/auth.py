@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+import asyncio
+from typing import Any, Final
 
 from .._secret import Secret
 from .._tasks import SingleFlight
-from ..tokens import TokenSource, check_given
+from ..tokens import CallableSource, TokenSource, check_given
 
 __all__ = ["Authenticator"]
 
@@ -50,5 +51,8 @@ class Authenticator:
         return not await self.is_current(refused)
 
     async def aclose(self) -> None:
-        """Let a refresh that is under way end."""
-        await self.refresh.aclose(_REPORT_CLOSE_TIMEOUT_S)
+        """Let a refresh that is under way end, and a callable that is asked for a token; then cancel them."""
+        flights: list[SingleFlight[Any]] = [self.refresh]
+        if isinstance(self._source, CallableSource):
+            flights.append(self._source.fetching)
+        await asyncio.gather(*(flight.aclose(_REPORT_CLOSE_TIMEOUT_S) for flight in flights))
