@@ -210,6 +210,43 @@ async def test_a_source_that_raises_is_heard(vendor: VendorFactory) -> None:
         assert asked == len(sandbox.log)
 
 
+@pytest.mark.parametrize("bad", ["no id", "", None])
+@pytest.mark.parametrize("is_generator", [True, False])
+async def test_a_source_that_gives_a_malformed_id_is_closed(
+    vendor: VendorFactory, bad: Any, is_generator: bool
+) -> None:
+    """Its error reaches whoever watches when the source, a generator or an iterator of another kind, is closed."""
+    closed = []
+
+    async def worker() -> AsyncIterator[Any]:
+        try:
+            yield sandbox.submit(sb.Life(duration=5))
+            yield bad
+            yield sandbox.submit(sb.Life(duration=5))
+        finally:
+            await asyncio.sleep(1)
+            closed.append("worker")
+
+    class Iterator:
+        """Has neither `asend` nor `athrow`."""
+
+        def __init__(self) -> None:
+            self._generator: Any = worker()
+            self.aclose = self._generator.aclose
+
+        def __aiter__(self) -> Iterator:
+            return self
+
+        async def __anext__(self) -> Any:
+            return await anext(self._generator)
+
+    async with vendor() as (sandbox, session):
+        with pytest.raises((ValueError, TypeError)):
+            await session.wait_many(worker() if is_generator else Iterator())
+
+        assert ["worker"] == closed
+
+
 @pytest.mark.parametrize("how", ["break", "cancel", "aclose", "close the session"])
 async def test_leaving_a_batch_frees_everything(vendor: VendorFactory, how: str) -> None:
     """After a break, a cancellation or a close nothing is asked, no task is left, and the source is closed."""
