@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +16,7 @@ from support.canary import SECRETS
 from support.eager_tasks import start_tasks_eagerly
 from support.logins import (
     CLIENT,
+    DISK_FULL,
     REDIRECT,
     SCOPES,
     DatabaseError,
@@ -428,6 +431,59 @@ async def test_a_code_whose_answer_was_lost_is_not_sent_again() -> None:
                 await tokens.finish_code_login(request, await visit(request))
 
     assert ("lost", 1) == (caught.value.reason, sandbox.requests["token"])
+
+
+class Unlockable(MemoryStore):
+    """Its lock cannot be had while there is an `error`."""
+
+    error: Exception | None = None
+
+    @asynccontextmanager
+    async def exclusive(self) -> AsyncIterator[None]:
+        if self.error is not None:
+            raise self.error
+        async with super().exclusive():
+            yield
+
+
+@pytest.mark.parametrize(
+    ("error", "at", "kind"),
+    [
+        (DISK_FULL, "load 1", cc.TokenStoreError),
+        (cc.TokenStoreError("no readable tokens"), "load 1", cc.TokenStoreError),
+        (DISK_FULL, "lock", cc.TokenStoreError),
+        (TimeoutError("another process has held the lock for 60 s"), "lock", cc.TransportError),
+    ],
+)
+async def test_a_store_that_cannot_be_used_costs_no_code(error: Exception, at: str, kind: type[Exception]) -> None:
+    """It is said before the code is sent; once the store works, the same code brings the login."""
+    lockable = Unlockable()
+    store = FailingStore(lockable, at if at != "lock" else "", error)
+    async with vendor() as sandbox, tokens_of(sandbox, store) as tokens:
+        request = tokens.start_code_login(REDIRECT)
+        back = await visit(request)
+        lockable.error = error if at == "lock" else None
+        with pytest.raises(kind):
+            await tokens.finish_code_login(request, back)
+        posts = sandbox.requests["token"]
+        lockable.error = None
+        account = await tokens.finish_code_login(request, back)
+
+    assert (0, True) == (posts, account.refreshable)
+    assert 0 == sandbox.violations.total
+
+
+@pytest.mark.parametrize("error", [DISK_FULL, TimeoutError("another process has held the lock for 60 s")])
+async def test_a_store_that_cannot_be_locked_fails_before_anyone_types_in_a_code(error: Exception) -> None:
+    """No login on another device begins that could not be stored."""
+    store = Unlockable()
+    store.error = error
+    async with vendor() as sandbox, tokens_of(sandbox, store) as tokens:
+        with pytest.raises((cc.TokenStoreError, cc.TransportError)):
+            await tokens.start_device_login()
+        store.error = None
+
+    assert {} == sandbox.requests
 
 
 async def test_a_caller_who_is_cancelled_while_tokens_are_stored_has_logged_in() -> None:
