@@ -6,7 +6,7 @@ import asyncio
 import logging
 import pickle
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -216,9 +216,9 @@ async def test_a_source_that_gives_a_malformed_id_is_closed(
     vendor: VendorFactory, bad: Any, is_generator: bool
 ) -> None:
     """Its error reaches whoever watches when the source, a generator or an iterator of another kind, is closed."""
-    closed = []
+    closed: list[str] = []
 
-    async def worker() -> AsyncIterator[Any]:
+    async def worker() -> AsyncGenerator[Any, None]:
         try:
             yield sandbox.submit(sb.Life(duration=5))
             yield bad
@@ -231,7 +231,7 @@ async def test_a_source_that_gives_a_malformed_id_is_closed(
         """Has neither `asend` nor `athrow`."""
 
         def __init__(self) -> None:
-            self._generator: Any = worker()
+            self._generator = worker()
             self.aclose = self._generator.aclose
 
         def __aiter__(self) -> Iterator:
