@@ -14,6 +14,7 @@ import aiohttp
 import attrs
 
 from ._clock import utc_now
+from ._secret import hide
 from ._tasks import LoopBound
 from ._text import escape
 from ._validation import check_number
@@ -95,6 +96,7 @@ class ActivitySession:
         timeout: float | None = 30.0,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
+        token = hide(token)
         if timeout is not None:
             check_number("timeout", timeout, above=True)
         for name, value, kind in (
@@ -135,7 +137,7 @@ class ActivitySession:
         `token` and `options` are those of the class; a `token` takes the place of the variable. Raises ValueError
         naming the variable that is missing.
         """
-        token = token or os.environ.get("CCACTIVITY_ACCESS_TOKEN", "").strip()
+        token = hide(token or os.environ.get("CCACTIVITY_ACCESS_TOKEN", "").strip())
         if not token:
             raise ValueError("set CCACTIVITY_ACCESS_TOKEN to an access token of the Constant Contact V3 API")
         base_url = os.environ.get("CCACTIVITY_BASE_URL", "").strip()

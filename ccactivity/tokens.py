@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import NoReturn, Protocol, runtime_checkable
 
-from ._secret import check_token
+from ._secret import Secret, check_token, hide
 from ._tasks import SingleFlight
 from .errors import TokenError
 
@@ -41,7 +41,7 @@ class _Unpicklable:
 class _StaticSource(_Unpicklable):
     """One token that never changes."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: Secret) -> None:
         self._token = token
 
     async def access_token(self) -> str:
@@ -59,8 +59,8 @@ class CallableSource(_Unpicklable):
 
     def __init__(self, call: Callable[[], Awaitable[str]]) -> None:
         self._call = call
-        self._token: str | None = None
-        self.fetching: SingleFlight[str] = SingleFlight()
+        self._token: Secret | None = None
+        self.fetching: SingleFlight[Secret] = SingleFlight()
 
     async def access_token(self) -> str:
         return await self.fetching.run(self._fetch) if self._token is None else self._token
@@ -69,28 +69,30 @@ class CallableSource(_Unpicklable):
         if token == self._token:
             await self.fetching.run(self._fetch)
 
-    async def _fetch(self) -> str:
-        self._token = await self._call()
+    async def _fetch(self) -> Secret:
+        self._token = hide(await self._call())
         return self._token
 
 
 def source_of(token: str | Callable[[], Awaitable[str]] | TokenSource) -> TokenSource:
     """Make a source of whatever a user may pass as `token`."""
+    token = hide(token)
     if isinstance(token, str):
         return _StaticSource(check_token(token))
     if isinstance(token, TokenSource):
         return token
     if callable(token):
         return CallableSource(token)
-    raise TypeError(
-        f"token must be a str, an async callable that gives one, or a TokenSource, not {type(token).__name__}"
-    )
+    kind = type(token).__name__  # type: ignore[unreachable]  # for callers without a type checker
+    del token
+    raise TypeError(f"token must be a str, an async callable that gives one, or a TokenSource, not {kind}")
 
 
-def check_given(token: object) -> str:
+def check_given(token: object) -> Secret:
     """Return a token that a source gave; TokenError if it cannot be sent."""
     try:
         return check_token(token)
     except (TypeError, ValueError) as error:
         problem = str(error)
+    del token
     raise TokenError(f"the token source gave something that cannot be sent: {problem}")

@@ -25,16 +25,17 @@ class Authenticator:
     def __init__(self, source: TokenSource) -> None:
         self.refresh: SingleFlight[None] = SingleFlight()
         self._source = source
-        self._given: object = None
-        self._token = Secret()
+        self._token: Secret | None = None
 
     async def token(self) -> Secret:
         """Return the token to send now, after a refresh that is under way; TokenError for one that cannot be sent."""
         if self.refresh.running:
             await self.refresh.wait()
-        given = await self._source.access_token()
-        if given is not self._given:
-            self._given, self._token = given, Secret(check_given(given))
+        given: object = await self._source.access_token()
+        if isinstance(given, str):
+            given = Secret(given)
+        if self._token is None or given != self._token:
+            self._token = check_given(given)
         return self._token
 
     async def is_current(self, token: str) -> bool:

@@ -102,6 +102,7 @@ class StoredTokens:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             pass
         # Raised outside of `except`: the errors of the json module hold the whole text, and with it the tokens.
+        del text
         raise TokenStoreError("this is not a record of tokens that this version can read")
 
     @classmethod
@@ -112,8 +113,8 @@ class StoredTokens:
         return cls(
             client_id=_string(fields["client_id"]),
             token_url=_string(fields["token_url"]),
-            access_token=Secret(check_token(fields["access_token"])),
-            refresh_token=None if refresh_token is None else Secret(check_token(refresh_token)),
+            access_token=check_token(fields["access_token"]),
+            refresh_token=None if refresh_token is None else check_token(refresh_token),
             scopes=tuple(_string(scope) for scope in fields["scopes"]),
             obtained_at=_time(fields["obtained_at"]),
             expires_at=_optional_time(fields["expires_at"]),

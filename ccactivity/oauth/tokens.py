@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Final, Self
 
 from .._clock import utc_now
+from .._secret import hide
 from .._tasks import LoopBound, SingleFlight, finish, spawn
 from .._validation import check_number
 from ..errors import CCActivityError, LoginFailedError, SessionClosedError, TokenError
@@ -171,6 +172,7 @@ class OAuthTokens:
         a code can be used once. TokenStoreError, or TransportError for a lock that is not free, if the store cannot be
         used: the code has then not been sent.
         """
+        redirected_to = hide(redirected_to)
         self._bind()
         code = read_redirect(redirected_to, state=request.state)
         await self._check_store()
