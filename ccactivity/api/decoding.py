@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from types import NoneType
@@ -174,7 +174,7 @@ class Decoder:
                 return None
             try:
                 return stamps[value]
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 self._notice(name, value)
                 return None
 
@@ -231,7 +231,7 @@ class Decoder:
 
 
 class _TimestampCache(dict[str, datetime]):
-    """Timestamps of RFC 3339 by their text; ValueError or TypeError for anything else."""
+    """Timestamps of RFC 3339 by their text; ValueError, TypeError or OverflowError for anything else."""
 
     def __missing__(self, text: str) -> datetime:
         # fromisoformat takes more (weeks, dates alone, no zone).
@@ -239,6 +239,7 @@ class _TimestampCache(dict[str, datetime]):
         if not plain or (text[-1] != "Z" and (text[-6] not in "+-" or text[-3] != ":")):
             raise ValueError("not a complete timestamp")
         stamp = datetime.fromisoformat(text)
+        stamp.astimezone(UTC)  # fails for "9999-12-31T23:59:59-23:59", which is no time that anyone can convert
         if len(text) <= _MAX_CACHED_TIMESTAMP_LENGTH:
             if len(self) >= _MAX_CACHED_TIMESTAMPS:
                 self.clear()

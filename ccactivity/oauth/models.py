@@ -99,7 +99,7 @@ class StoredTokens:
         """Read what `to_json` wrote; TokenStoreError for anything else, which quotes nothing of it."""
         try:
             return cls._from_fields(json.loads(text))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
             pass
         # Raised outside of `except`: the errors of the json module hold the whole text, and with it the tokens.
         del text
@@ -187,7 +187,7 @@ def _time(text: str) -> datetime:
     time = datetime.fromisoformat(text)
     if time.utcoffset() is None:
         raise ValueError
-    return time
+    return time.astimezone(UTC)
 
 
 def _optional_time(text: str | None) -> datetime | None:
