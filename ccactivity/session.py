@@ -16,7 +16,7 @@ import attrs
 from ._clock import utc_now
 from ._secret import hide
 from ._tasks import LoopBound
-from ._text import escape
+from ._text import describe_json
 from ._validation import check_number
 from ._version import __version__
 from .api.auth import Authenticator
@@ -338,4 +338,4 @@ class ActivitySession:
         key = (field, value if isinstance(value, str) and field in ("state", "send_status") else type(value).__name__)
         if key not in self._noticed and len(self._noticed) < 100:
             self._noticed.add(key)
-            _log.warning("the vendor sent an undocumented value of %s: %s", field, escape(repr(value), 80))
+            _log.warning("the vendor sent an undocumented value of %s: %s", field, describe_json(value, 80))

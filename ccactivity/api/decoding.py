@@ -148,7 +148,12 @@ class Decoder:
 
     def _decode_unless_same(self, known: Callable[[str], Activity | None], row: dict[str, Any]) -> Activity:
         last = known(row["activity_id"])
-        return last if last is not None and last.raw == row else self._activity(row)
+        try:
+            if last is not None and last.raw == row:
+                return last
+        except RecursionError:  # nested as deep as could be decoded
+            pass
+        return self._activity(row)
 
     def _decode_record(self, row: dict[str, Any]) -> SendRecord:
         also = {"contact_list_ids": row["contact_lists_ids"]} if "contact_lists_ids" in row else {}

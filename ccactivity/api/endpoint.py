@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import attrs
 
-from .._text import escape
+from .._text import describe_json, escape
 from ..errors import UnsafeLinkError
 from .messages import Request
 
@@ -61,7 +61,7 @@ class Endpoint:
         if href is None or href == "":
             return None
         if not isinstance(href, str):
-            raise UnsafeLinkError("it is not a string", link=escape(repr(href), 80))
+            raise UnsafeLinkError("it is not a string", link=describe_json(href, 80))
         if not href.isascii() or not href.isprintable() or re.search(r"[\s\\#<>\"]", href):
             raise UnsafeLinkError("it holds characters that no URL has", link=escape(href, 80))
         path, _, query = self._local(href).partition("?")

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import logging
 import pickle
+import sys
 import tracemalloc
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -409,6 +412,31 @@ async def test_a_body_of_several_gzip_members(vendor: VendorFactory, piece: int 
         assert "completed" == (await session.get_activity(job)).state
         with pytest.raises(cc.DecodeError, match="ends too early"):
             await session.get_activity(job)
+
+
+@pytest.mark.parametrize("brackets", [("[", "]"), ('{"a":', "}")], ids=["arrays", "objects"])
+@pytest.mark.parametrize("field", ["created_at", "state", "activity_errors", "_links", "unknown"])
+async def test_values_that_are_nested_as_deep_as_can_be_decoded(
+    vendor: VendorFactory, caplog: pytest.LogCaptureFixture, field: str, brackets: tuple[str, str]
+) -> None:
+    """At each depth a call and a watch end with an answer or a DecodeError; nothing of the value is shown."""
+    limit = sys.getrecursionlimit()
+    async with vendor(per_second=None, per_day=None, quota=cc.Quota.unlimited()) as (sandbox, session):
+        job = sandbox.submit()
+        for depth in (1, 9, *range(limit - 80, limit - 40, 3)):
+            value = f"{brackets[0] * depth}1{brackets[1] * depth}"
+            row = f'{{"activity_id": "{job}", "state": "completed", "{field}": {value}}}'
+            for where, body in (("get", row), ("list", f'{{"activities": [{row}]}}')):
+                sandbox.faults.clear()
+                sandbox.faults.add(sb.ok(body), where=where)
+                with suppress(cc.DecodeError):
+                    await (session.get_activity(job) if where == "get" else session.list_activities())
+            with suppress(cc.WatchTimeoutError):
+                await session.wait(job, timeout=0.1)
+
+    messages = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert all(message.endswith((" of created_at: an array of 1", " of 1")) for message in messages)
+    assert bool(messages) == (field in ("created_at", "state"))
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 408, 425])
