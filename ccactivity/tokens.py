@@ -63,9 +63,11 @@ class CallableSource(_Unpicklable):
         self.fetching: SingleFlight[Secret] = SingleFlight()
 
     async def access_token(self) -> str:
+        """Return the token that the callable gave last; call it first if there is none."""
         return await self.fetching.run(self._fetch) if self._token is None else self._token
 
     async def refused(self, token: str) -> None:
+        """Call it again, unless it has given another token meanwhile."""
         if token == self._token:
             await self.fetching.run(self._fetch)
 
