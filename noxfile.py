@@ -172,6 +172,14 @@ def other_pythons(session: nox.Session) -> None:
     run_suite(session, "pytest")
 
 
+@nox.session(python=[python for python in PYTHONS if python != "3.11"], tags=LONG)
+def eager(session: nox.Session) -> None:
+    """Run the suite with tasks that start eagerly (`asyncio.eager_task_factory`), which Python has since 3.12."""
+    session.install("-e", ".[cli,oauth]", *group("test"))
+    session.env["CCACTIVITY_TEST_EAGER"] = "1"
+    run_suite(session, "pytest")
+
+
 @nox.session(python=PYTHONS[0], tags=LONG)
 def oldest(session: nox.Session) -> None:
     """Run the suite with the lowest versions of the dependencies that pyproject.toml allows."""

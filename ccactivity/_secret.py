@@ -1,9 +1,16 @@
-"""Secrets: a string that does not show itself, and what a token must look like. Pure."""
+"""Secrets: a string that does not show itself, and what a token must look like. Pure.
 
-from typing import Final
+Error trackers record the variables of every frame that an error has passed. So a token is a `Secret` from the first
+line of the function that it enters, and a function that rejects one forgets it before it raises.
+"""
 
-__all__ = ["Secret", "check_token"]
+from __future__ import annotations
 
+from typing import Final, TypeVar, overload
+
+__all__ = ["Secret", "check_token", "hide"]
+
+T = TypeVar("T")
 _MAX_TOKEN_LENGTH: Final = 16_384
 
 
@@ -16,17 +23,32 @@ class Secret(str):
         return "<hidden>"
 
 
-def check_token(token: object) -> str:
+@overload
+def hide(value: str) -> Secret: ...
+
+
+@overload
+def hide(value: T) -> T | Secret: ...
+
+
+def hide(value: object) -> object:
+    """Return a string as a Secret, and anything else as it is."""
+    return Secret(value) if isinstance(value, str) else value
+
+
+def check_token(token: object) -> Secret:
     """Return the token if it can stand in a header; the error never shows it."""
+    kind, secret = type(token).__name__, Secret(token) if isinstance(token, str) else None
+    del token
     problem = ""
-    if not isinstance(token, str):
-        raise TypeError(f"an access token must be a str, not {type(token).__name__}")
-    if not token:
+    if secret is None:
+        raise TypeError(f"an access token must be a str, not {kind}")
+    if not secret:
         problem = "is empty"
-    elif len(token) > _MAX_TOKEN_LENGTH:
+    elif len(secret) > _MAX_TOKEN_LENGTH:
         problem = f"is longer than {_MAX_TOKEN_LENGTH} characters"
-    elif not token.isascii() or not token.isprintable() or " " in token:
+    elif not secret.isascii() or not secret.isprintable() or " " in secret:
         problem = "holds characters other than printable ASCII without spaces; was a line break copied with it?"
     if problem:
         raise ValueError(f"the access token {problem}")
-    return token
+    return secret

@@ -13,15 +13,26 @@ __all__ = ["LoopBound", "SingleFlight", "finish", "spawn", "wait_until_set"]
 T = TypeVar("T")
 
 
-def spawn(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Start a task in a fresh context: not in that of the web request which happened to need it first."""
-    return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+def spawn(work: Coroutine[Any, Any, T], context: contextvars.Context | None = None) -> asyncio.Task[T]:
+    """Start a task in a fresh context: not in that of the web request which happened to need it first.
+
+    It takes its first step once the caller has got hold of it, also on a loop whose factory makes eager tasks.
+    """
+    return asyncio.Task(work, loop=asyncio.get_running_loop(), context=context or contextvars.Context())
 
 
 async def finish(tasks: Iterable[asyncio.Task[Any]], timeout: float) -> None:
-    """Give tasks `timeout` seconds to end, then cancel them and give them as long again."""
+    """Give tasks `timeout` seconds to end, then cancel them and give them as long again.
+
+    A caller who is cancelled while waiting takes no time from them: what has not ended by then is cancelled later.
+    """
     if pending := set(tasks):
-        _, pending = await asyncio.wait(pending, timeout=timeout)
+        try:
+            _, pending = await asyncio.wait(pending, timeout=timeout)
+        except asyncio.CancelledError:
+            for task in pending:
+                asyncio.get_running_loop().call_later(timeout, task.cancel)
+            raise
     for task in pending:
         task.cancel()
     if pending:
@@ -39,7 +50,7 @@ async def wait_until_set(event: asyncio.Event, timeout: float) -> None:
 class SingleFlight(Generic[T]):
     """Runs one coroutine at a time, however many callers want its result; a cancelled caller does not cancel it.
 
-    `running`: whether one is under way.
+    `running`: whether one is under way. It no longer is from its last step on: whoever joined it then would not wait.
     """
 
     def __init__(self) -> None:
@@ -48,10 +59,9 @@ class SingleFlight(Generic[T]):
 
     def start(self, work: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
         """Return the run that is under way, or start one; its error, if nobody waits for it, is not reported."""
-        if self._task is None:
-            self._task = spawn(work())
+        if self._task is None or not self.running:
+            self._task, self.running = spawn(self._perform(work)), True
             self._task.add_done_callback(self._done)
-            self.running = True
         return self._task
 
     async def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -67,8 +77,15 @@ class SingleFlight(Generic[T]):
         """Give a run that is under way `timeout` seconds to end, then cancel it."""
         await finish([] if self._task is None else [self._task], timeout)
 
+    async def _perform(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        try:
+            return await work()
+        finally:
+            self.running = False
+
     def _done(self, task: asyncio.Task[T]) -> None:
-        self._task, self.running = None, False
+        if self._task is task:
+            self._task, self.running = None, False  # also of one that was cancelled before its first step
         if not task.cancelled():
             task.exception()  # retrieved, so that asyncio does not report it again
 

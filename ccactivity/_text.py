@@ -1,6 +1,16 @@
 """Text from outside, made fit for a log, a terminal or an error message. Pure."""
 
-__all__ = ["escape"]
+import re
+from typing import Final
+
+__all__ = ["canonical_id", "describe_json", "escape"]
+
+_UUID: Final = re.compile("[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+
+
+def canonical_id(activity_id: str) -> str:
+    """The id as it is compared: a UUID has no case (RFC 9562), and the vendor answers in lower case."""
+    return activity_id.lower() if _UUID.fullmatch(activity_id) else activity_id
 
 
 def escape(text: str, limit: int | None = None, *, ascii_only: bool = False) -> str:
@@ -12,3 +22,13 @@ def escape(text: str, limit: int | None = None, *, ascii_only: bool = False) -> 
     if cut.isprintable() and (cut.isascii() or not ascii_only):
         return cut
     return "".join(c if c.isprintable() and (c.isascii() or not ascii_only) else ascii(c)[1:-1] for c in cut)
+
+
+def describe_json(value: object, limit: int) -> str:
+    """Show a decoded JSON value in `limit` characters or so; of an object or an array its size alone.
+
+    What nests them may be as deep as the decoder of JSON could go: their repr would be one call too many.
+    """
+    if isinstance(value, dict | list):
+        return f"an {'object' if isinstance(value, dict) else 'array'} of {len(value)}"
+    return escape(repr(value[: limit + 1] if isinstance(value, str) else value), limit)

@@ -15,7 +15,7 @@ activity are defined beside it, in `models`.
     ├── QuotaExceededError              the day's requests are spent, by the vendor's word or by our own ledger
     ├── DecodeError                     a 2xx that is not what the API documents, or any 3xx
     ├── UnsafeLinkError                 a next link that leads away from the collection; nothing was sent
-    ├── PagingError                     next links that lead in a circle
+    ├── PagingError                     next links that lead in a circle, or never end
     ├── ActivityFailedError             the activity ended in another state than completed
     ├── ActivityExpiredError            404 for an activity that had been seen: older than the 10 days it is kept
     ├── WatchTimeoutError               the caller's time for a watch is over (also a TimeoutError)
@@ -184,7 +184,7 @@ class UnsafeLinkError(CCActivityError):
 
 
 class PagingError(CCActivityError):
-    """Next links that lead in a circle. What was good has been delivered before."""
+    """Next links that lead in a circle, or still go on after 10,000 pages. What was good has been delivered before."""
 
 
 class BatchError(CCActivityError, ExceptionGroup[CCActivityError]):

@@ -15,6 +15,8 @@ __all__ = ["ActivityList"]
 
 # A collection that shifts while it is read repeats rows, but not whole pages again and again.
 _MAX_PAGES_WITHOUT_NEWS: Final = 10
+# Each with something new: 5 million activities in ten days, if pages are as large as they may be.
+_MAX_PAGES: Final = 10_000
 
 
 class ActivityList:
@@ -59,3 +61,5 @@ class ActivityList:
             without_news = 0 if fresh else without_news + 1
             if request is not None and (request.target in visited or without_news >= _MAX_PAGES_WITHOUT_NEWS):
                 raise PagingError(f"{request.path}: the next links lead in a circle")
+            if request is not None and len(visited) >= _MAX_PAGES:
+                raise PagingError(f"{request.path}: the next links go on after {_MAX_PAGES} pages")

@@ -14,8 +14,9 @@ import aiohttp
 import attrs
 
 from ._clock import utc_now
+from ._secret import hide
 from ._tasks import LoopBound
-from ._text import escape
+from ._text import describe_json
 from ._validation import check_number
 from ._version import __version__
 from .api.auth import Authenticator
@@ -96,6 +97,7 @@ class ActivitySession:
         timeout: float | None = 30.0,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
+        token = hide(token)
         if timeout is not None:
             check_number("timeout", timeout, above=True)
         for name, value, kind in (
@@ -127,7 +129,7 @@ class ActivitySession:
         `token` and `options` are those of the class; a `token` takes the place of the variable. Raises ValueError
         naming the variable that is missing.
         """
-        token = token or os.environ.get("CCACTIVITY_ACCESS_TOKEN", "").strip()
+        token = hide(token or os.environ.get("CCACTIVITY_ACCESS_TOKEN", "").strip())
         if not token:
             raise ValueError("set CCACTIVITY_ACCESS_TOKEN to an access token of the Constant Contact V3 API")
         if base_url := os.environ.get("CCACTIVITY_BASE_URL", "").strip():
@@ -311,4 +313,4 @@ class ActivitySession:
         key = (field, value if isinstance(value, str) and field in ("state", "send_status") else type(value).__name__)
         if key not in self._noticed and len(self._noticed) < 100:
             self._noticed.add(key)
-            _log.warning("the vendor sent an undocumented value of %s: %s", field, escape(repr(value), 80))
+            _log.warning("the vendor sent an undocumented value of %s: %s", field, describe_json(value, 80))

@@ -10,11 +10,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Mapping
+from contextlib import AsyncExitStack
 from typing import Any, Final, Self
 
 import attrs
 
+from ._tasks import spawn
 from .api.endpoint import check_id
 from .errors import BatchError, CCActivityError
 from .models import Activity
@@ -169,7 +172,7 @@ class BatchWatch(_WatchBase):
             raise RuntimeError("this watch was cancelled, and its source of ids with it; make a new one")
         super()._attach()
         if self._source is not None and reader is None:
-            self._queue.reader = asyncio.create_task(_add_ids_of(self._source, self._queue))
+            self._queue.reader = spawn(_add_ids_of(self._source, self._queue), contextvars.copy_context())
 
     def _conclusion(self) -> Exception | None:
         reader = self._queue.reader
@@ -179,13 +182,16 @@ class BatchWatch(_WatchBase):
 
 
 async def _add_ids_of(source: AsyncIterator[str], queue: SnapshotQueue) -> Exception | None:
-    """Add ids as a source gives them, each once. Returns its error, or that of a malformed id."""
+    """Add ids as a source gives them, each once, and close it. Returns its error, or that of a malformed id."""
     known: set[str] = set()
     try:
-        async for activity_id in source:
-            if check_id(activity_id) not in known and queue.hub is not None:
-                known.add(activity_id)
-                queue.add(activity_id)
+        async with AsyncExitStack() as stack:
+            if (close := getattr(source, "aclose", None)) is not None:  # not every iterator has it
+                stack.push_async_callback(close)
+            async for activity_id in source:
+                if check_id(activity_id) not in known and queue.hub is not None:
+                    known.add(activity_id)
+                    queue.add(activity_id)
     except Exception as error:  # noqa: BLE001 -- a user's source may raise anything; the consumer gets it
         return error
     finally:

@@ -7,6 +7,7 @@
 - A string that must stay secret starts with `CANARY`, or is added to `SECRETS` (forgotten after the test).
   A test fails when one of them shows up in a log record (any logger, DEBUG included: message, arguments,
   traceback), in what it prints, or in a warning that reaches pytest.
+- With CCACTIVITY_TEST_EAGER in the environment every loop starts its tasks eagerly.
 - `vendor` is the one fixture of most tests; what is behind it, and other helpers, are in `support`.
 """
 
@@ -24,6 +25,7 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 from support.canary import SECRETS, Canary
+from support.eager_tasks import install_if_asked
 from support.vendor import VendorFactory
 from support.vendor import vendor as open_vendor
 from support.virtual_time import as_plain_function
@@ -32,6 +34,7 @@ from ccactivity import testing
 
 settings.register_profile("ccactivity", deadline=None, derandomize="CI" in os.environ, print_blob=True)
 settings.load_profile("ccactivity")
+install_if_asked()
 
 _canary = Canary()
 

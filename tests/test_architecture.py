@@ -60,7 +60,7 @@ SHELL = {
 # What the sandbox and the command line may import of the library, by the beginning of their contract's name.
 APART = {
     "the sandbox judges the client": {"sandbox", "testing", "_version"},
-    "the command line knows the public API": {"cli", "oauth", "sandbox", "testing", "_text", "_version"},
+    "the command line knows the public API": {"cli", "oauth", "sandbox", "testing", "_secret", "_text", "_version"},
 }
 
 # A module, what it must not import, and the beginning of the name of the contract that says so.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+import asyncio
+from typing import Any, Final
 
 from .._secret import Secret
 from .._tasks import SingleFlight
-from ..tokens import TokenSource, check_given
+from ..tokens import CallableSource, TokenSource, check_given
 
 __all__ = ["Authenticator"]
 
@@ -24,16 +25,17 @@ class Authenticator:
     def __init__(self, source: TokenSource) -> None:
         self.refresh: SingleFlight[None] = SingleFlight()
         self._source = source
-        self._given: object = None
-        self._token = Secret()
+        self._token: Secret | None = None
 
     async def token(self) -> Secret:
         """Return the token to send now, after a refresh that is under way; TokenError for one that cannot be sent."""
         if self.refresh.running:
             await self.refresh.wait()
-        given = await self._source.access_token()
-        if given is not self._given:
-            self._given, self._token = given, Secret(check_given(given))
+        given: object = await self._source.access_token()
+        if isinstance(given, str):
+            given = Secret(given)
+        if self._token is None or given != self._token:
+            self._token = check_given(given)
         return self._token
 
     async def is_current(self, token: str) -> bool:
@@ -50,5 +52,8 @@ class Authenticator:
         return not await self.is_current(refused)
 
     async def aclose(self) -> None:
-        """Let a refresh that is under way end."""
-        await self.refresh.aclose(_REPORT_CLOSE_TIMEOUT_S)
+        """Let a refresh that is under way end, and a callable that is asked for a token; then cancel them."""
+        flights: list[SingleFlight[Any]] = [self.refresh]
+        if isinstance(self._source, CallableSource):
+            flights.append(self._source.fetching)
+        await asyncio.gather(*(flight.aclose(_REPORT_CLOSE_TIMEOUT_S) for flight in flights))

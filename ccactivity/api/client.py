@@ -127,8 +127,10 @@ class ApiClient:
         self.closed = True
         for scope in tuple(self._scopes):
             scope.reschedule(asyncio.get_running_loop().time())
-        await self.auth.aclose()
-        await self._transport.aclose()
+        try:
+            await self.auth.aclose()
+        finally:  # also for whoever does not wait for a refresh
+            await self._transport.aclose()
 
     async def ask(
         self,

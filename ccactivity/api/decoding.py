@@ -12,18 +12,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from types import NoneType
 from typing import Any, Final, TypeVar, get_args, get_type_hints
 
 import attrs
 
-from .._text import escape
+from .._text import canonical_id, escape
 from ..errors import DecodeError
 from ..models import Activity, ActivityState, ActivityStatus, SendRecord, SendStatus
 from ._drafts import Hook, make_reader
-from .endpoint import canonical_id
 
 __all__ = ["ActivityPage", "Decoder", "decode_json"]
 
@@ -128,8 +127,7 @@ class Decoder:
             key = row["activity_id"]
             if key not in wanted and (not spellings or (key := spellings.get(canonical_id(key))) is None):
                 continue
-            last = None if known is None else known(key)
-            chosen.append(last if last is not None and last.raw == row else _rename(self._activity(row), key))
+            chosen.append(self._decode_unless_same(row, None if known is None else known(key), key))
             reach = place
         return ActivityPage(tuple(chosen), href, len(rows), reach)
 
@@ -152,6 +150,14 @@ class Decoder:
                 raise DecodeError(f"none of its rows is one of {what}", excerpt=_excerpt(body))
             self._notice(what, next(row for row in rows if not is_one(row)))
         return good
+
+    def _decode_unless_same(self, row: dict[str, Any], last: Activity | None, activity_id: str) -> Activity:
+        try:
+            if last is not None and last.raw == row:
+                return last
+        except RecursionError:  # nested as deep as could be decoded
+            pass
+        return _rename(self._activity(row), activity_id)
 
     def _decode_record(self, row: dict[str, Any]) -> SendRecord:
         also = {"contact_list_ids": row["contact_lists_ids"]} if "contact_lists_ids" in row else {}
@@ -177,7 +183,7 @@ class Decoder:
                 return None
             try:
                 return stamps[value]
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 self._notice(name, value)
                 return None
 
@@ -234,7 +240,7 @@ class Decoder:
 
 
 class _TimestampCache(dict[str, datetime]):
-    """Timestamps of RFC 3339 by their text; ValueError or TypeError for anything else."""
+    """Timestamps of RFC 3339 by their text; ValueError, TypeError or OverflowError for anything else."""
 
     def __missing__(self, text: str) -> datetime:
         # fromisoformat takes more (weeks, dates alone, no zone).
@@ -242,6 +248,7 @@ class _TimestampCache(dict[str, datetime]):
         if not plain or (text[-1] != "Z" and (text[-6] not in "+-" or text[-3] != ":")):
             raise ValueError("not a complete timestamp")
         stamp = datetime.fromisoformat(text)
+        stamp.astimezone(UTC)  # fails for "9999-12-31T23:59:59-23:59", which is no time that anyone can convert
         if len(text) <= _MAX_CACHED_TIMESTAMP_LENGTH:
             if len(self) >= _MAX_CACHED_TIMESTAMPS:
                 self.clear()

@@ -13,15 +13,14 @@ from urllib.parse import quote, unquote, urlsplit
 
 import attrs
 
-from .._text import escape
+from .._text import describe_json, escape
 from ..errors import UnsafeLinkError
 from .messages import Request
 
-__all__ = ["Endpoint", "canonical_id", "check_id"]
+__all__ = ["Endpoint", "check_id"]
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _ID: Final = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,127}")
-_UUID: Final = re.compile("[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _HOST: Final = re.compile(r"[A-Za-z0-9.-]+|[0-9A-Fa-f:.]+")
 
 
@@ -62,7 +61,7 @@ class Endpoint:
         if href is None or href == "":
             return None
         if not isinstance(href, str):
-            raise UnsafeLinkError("it is not a string", link=escape(repr(href), 80))
+            raise UnsafeLinkError("it is not a string", link=describe_json(href, 80))
         if not href.isascii() or not href.isprintable() or re.search(r"[\s\\#<>\"]", href):
             raise UnsafeLinkError("it holds characters that no URL has", link=escape(href, 80))
         path, _, query = self._local(href).partition("?")
@@ -91,11 +90,6 @@ def _climbs(path: str) -> bool:
     if plain != unquote(plain) or "\\" in plain or plain.count("/") != path.count("/") or not plain.isascii():
         return True
     return not plain.isprintable() or "//" in plain or any(part in (".", "..") for part in plain.split("/"))
-
-
-def canonical_id(activity_id: str) -> str:
-    """The id as it is compared: a UUID has no case (RFC 9562), and the vendor answers in lower case."""
-    return activity_id.lower() if _UUID.fullmatch(activity_id) else activity_id
 
 
 def check_id(activity_id: object, what: str = "activity_id") -> str:

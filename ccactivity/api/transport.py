@@ -7,8 +7,8 @@
    innermost, so `before_each_send` runs for each.
 3. **The attempt has one clock**, which runs while something is under way and stands still while `before_each_send`
    waits. aiohttp's own timeouts are off: they would run in the queue as well.
-4. **A body is read up to a cap**, counted after decompression, and decompressed in small steps: a bomb of one megabyte
-   never becomes one of a gigabyte.
+4. **A body is read up to a cap**, counted as it arrives and after decompression, and decompressed in small steps: a
+   bomb of one megabyte never becomes one of a gigabyte.
 5. **Errors are translated here and nowhere else**, and cut from their causes: the repr of aiohttp's response errors
    holds the request's headers, and with them the token.
 """
@@ -31,6 +31,8 @@ from .outcome import BodyTooLargeError, NotSentError, UntrustedServerError
 __all__ = ["MAX_BODY_BYTES", "Transport"]
 
 MAX_BODY_BYTES: Final = 8 * 1024 * 1024
+_GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS  # whichever header there is
+_GZIP_MAGIC: Final = b"\x1f"  # the first byte of it: a chunk may end there
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 _HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", "Cache-Control": "no-cache"}
 _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -173,24 +175,51 @@ async def _read_capped(content: aiohttp.StreamReader, encoding: str) -> bytes:
     encoding = encoding.strip().lower()
     if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
         raise DecodeError(f"an unknown content encoding {escape(encoding, 40)!r}")
-    # 32 + 15: a gzip or a zlib header, whichever there is.
-    inflate: Any = zlib.decompressobj(47) if encoding not in ("", "identity") else None
+    inflater = None if encoding in ("", "identity") else _Inflater()
     parts: list[bytes] = []
-    size = 0
+    received = size = 0
     while chunk := await content.readany():
-        part = chunk if inflate is None else _inflate(inflate, chunk, MAX_BODY_BYTES + 1 - size)
+        received += len(chunk)
+        part = chunk if inflater is None else inflater.feed(chunk, MAX_BODY_BYTES + 1 - size)
         parts.append(part)
         size += len(part)
-        if size > MAX_BODY_BYTES:
+        # What arrives counts too: without an end, it may inflate to nothing.
+        if max(received, size) > MAX_BODY_BYTES:
             raise BodyTooLargeError(f"a body of more than {MAX_BODY_BYTES // 2**20} MiB")
-    if inflate is not None and not inflate.eof and (size or parts):
+    if inflater is not None and received and not inflater.ended:
         raise DecodeError("a compressed body that ends too early")
     return b"".join(parts)
 
 
-def _inflate(inflate: Any, chunk: bytes, most: int) -> bytes:
+class _Inflater:
+    """Decompresses a zlib stream, or gzip members one after the other (RFC 1952); padding behind them is ignored."""
+
+    def __init__(self) -> None:
+        self._stream: Any = zlib.decompressobj(_GZIP_OR_ZLIB)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is missing."""
+        ended: bool = self._stream.eof
+        return ended
+
+    def feed(self, chunk: bytes, most: int) -> bytes:
+        """Return what comes out of a chunk, `most` bytes of it at most; DecodeError."""
+        parts: list[bytes] = []
+        while chunk and most > 0:
+            if self._stream.eof:
+                if not chunk.startswith(_GZIP_MAGIC):
+                    break
+                self._stream = zlib.decompressobj(_GZIP_OR_ZLIB)
+            parts.append(_inflate(self._stream, chunk, most))
+            most -= len(parts[-1])
+            chunk = self._stream.unused_data
+        return b"".join(parts)
+
+
+def _inflate(stream: Any, chunk: bytes, most: int) -> bytes:
     try:
-        part: bytes = inflate.decompress(chunk, most)
+        part: bytes = stream.decompress(chunk, most)
     except zlib.error:
         part = b""
     else:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from ccactivity import DecodeError, NotFoundError
 
@@ -18,6 +18,7 @@ from .session import SessionOpening
 __all__ = ["get", "history", "list_", "watch"]
 
 _MAX_PAGE_SIZE: Final = 500  # rows; the vendor gives no more
+_MAX_LINE_CHARACTERS: Final = 65_536
 
 
 async def list_(opening: SessionOpening, form: OutputFormat, *, state: str | None, limit: int | None) -> int:
@@ -97,7 +98,17 @@ def _read_ids(source: str) -> list[str]:
     """Return one id per line of a file, or of stdin for "-", but for empty lines and those that begin with #."""
     try:
         with nullcontext(sys.stdin) if source == "-" else Path(source).open(encoding="utf-8") as file:
-            lines = [line.strip() for line in file]
+            lines = [line.strip() for line in _bounded_lines(file, source)]
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {source!r}: {read_problem(error)}") from None
     return [line for line in lines if line and not line.startswith("#")]
+
+
+def _bounded_lines(file: TextIO, source: str) -> Iterator[str]:
+    """The lines of a file; UsageError for one that is too long to be kept in memory."""
+    number = 1
+    while line := file.readline(_MAX_LINE_CHARACTERS + 1):
+        if len(line) > _MAX_LINE_CHARACTERS:
+            raise UsageError(f"cannot read {source!r}: line {number} is longer than {_MAX_LINE_CHARACTERS} characters")
+        yield line
+        number += 1

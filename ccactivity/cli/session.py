@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ccactivity import ActivitySession, AuthenticationError, CCActivityError, PermissionDeniedError, TokenError
+from ccactivity._secret import Secret
 
 from .exit_codes import UsageError, read_problem, usage_errors
 from .login_store import RUN_LOGIN, check_client, load_login, open_store, secret_hint, tokens_of, variable
@@ -67,7 +68,7 @@ async def _find_token(
         raise UsageError("--token-file and --store cannot be combined")
     if file is not None:
         return _token_file_source(file), None
-    if store_path is None and (token := variable("ACCESS_TOKEN")):
+    if store_path is None and (token := Secret(variable("ACCESS_TOKEN"))):
         return token, None
     try:
         store = open_store(store_path)
@@ -113,7 +114,7 @@ def _token_file_source(path: Path) -> Callable[[], Awaitable[str]]:
 def _read_token(path: Path) -> str:
     try:
         with path.open(encoding="utf-8") as file:
-            token = file.read(_MAX_TOKEN_FILE_CHARACTERS).strip()
+            token = Secret(file.read(_MAX_TOKEN_FILE_CHARACTERS).strip())
     except (OSError, UnicodeDecodeError) as error:
         problem = f"cannot read the token file {str(path)!r}: {read_problem(error)}"
     else:

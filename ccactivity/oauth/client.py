@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 import attrs
 
-from .._secret import Secret, check_token
+from .._secret import Secret, check_token, hide
 from .._text import escape
 from .._validation import check_number
 from ..api.endpoint import Endpoint
@@ -100,6 +100,7 @@ class OAuthClient:
         http: aiohttp.ClientSession | None = None,
         timeout: float | None = 30.0,
     ) -> None:
+        client_secret = hide(client_secret)
         import_extra("oauthlib")
         if timeout is not None:
             check_number("timeout", timeout, above=True)
@@ -125,8 +126,8 @@ class OAuthClient:
 
         `options` are those of the class. Raises ValueError naming the variable that is missing.
         """
-        names = ("CLIENT_ID", "CLIENT_SECRET", "OAUTH_URL")
-        client_id, secret, url = (os.environ.get(f"CCACTIVITY_{name}", "").strip() for name in names)
+        client_id, url = (os.environ.get(f"CCACTIVITY_{name}", "").strip() for name in ("CLIENT_ID", "OAUTH_URL"))
+        secret = hide(os.environ.get("CCACTIVITY_CLIENT_SECRET", "").strip())
         if not client_id:
             raise ValueError("set CCACTIVITY_CLIENT_ID to the API key of your application")
         if url:
@@ -143,6 +144,7 @@ class OAuthClient:
 
     async def refresh(self, refresh_token: str, *, now: datetime) -> GrantedTokens:
         """Exchange a refresh token. Errors of this and the other requests: see `TokenEndpoint.post`."""
+        refresh_token = hide(refresh_token)
         return await self._request_tokens("refresh_token", now, refresh_token=refresh_token)
 
     async def poll(self, device_code: str, *, now: datetime) -> GrantedTokens:
@@ -151,7 +153,7 @@ class OAuthClient:
 
     async def exchange(self, code: str, request: AuthorizationRequest, *, now: datetime) -> GrantedTokens:
         """Exchange an authorization code."""
-        uri, verifier = request.redirect_uri, request.code_verifier
+        code, uri, verifier = hide(code), request.redirect_uri, hide(request.code_verifier)
         return await self._request_tokens("authorization_code", now, uri, code=code, code_verifier=verifier)
 
     async def _request_tokens(
@@ -180,6 +182,7 @@ class OAuthClient:
         device_code, user_code = _sendable(fields.get("device_code")), fields.get("user_code")
         uri = _safe_link(fields.get("verification_uri"))
         if device_code is None or not isinstance(user_code, str) or not user_code.strip() or uri is None:
+            del fields  # which an error tracker would record
             raise DecodeError("no device code", method="POST", path=self._device.prefix)
         lifetime = positive_number(fields.get("expires_in")) or _DEFAULT_DEVICE_CODE_LIFETIME_S
         interval = positive_number(fields.get("interval")) or _DEFAULT_POLL_INTERVAL_S
@@ -219,7 +222,7 @@ def _check_printable(name: str, value: object) -> str:
 
 def _sendable(token: object) -> Secret | None:
     try:
-        return Secret(check_token(token))
+        return check_token(token)
     except (TypeError, ValueError):
         return None
 

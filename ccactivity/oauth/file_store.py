@@ -172,6 +172,7 @@ def _read(path: Path) -> StoredTokens | None:
     with contextlib.suppress(TokenStoreError):
         if len(text) <= _MAX_TOKEN_FILE_BYTES:
             return StoredTokens.from_json(text)
+    del text  # which an error tracker would record
     raise TokenStoreError(f"{path} has no readable tokens, and was left as it is; to log in again, move it away")
 
 

@@ -15,7 +15,7 @@ from urllib.parse import quote_plus
 
 import attrs
 
-from .._secret import Secret
+from .._secret import Secret, hide
 from .._text import escape
 from ..errors import LoginFailedError
 from ._extras import import_extra
@@ -87,7 +87,8 @@ def read_redirect(url: str, *, state: str) -> Secret:
 
     LoginFailedError if it reports an error, has no code, or belongs to another login.
     """
-    query = url.partition("?")[2] if "?" in url else url
+    url = hide(url)
+    query = hide(url.partition("?")[2] if "?" in url else url)
     errors = import_extra("oauthlib.oauth2.rfc6749.errors")
     parse = import_extra(_PARAMETERS).parse_authorization_code_response
     try:

@@ -99,9 +99,10 @@ class StoredTokens:
         """Read what `to_json` wrote; TokenStoreError for anything else, which quotes nothing of it."""
         try:
             return cls._from_fields(json.loads(text))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
             pass
         # Raised outside of `except`: the errors of the json module hold the whole text, and with it the tokens.
+        del text
         raise TokenStoreError("this is not a record of tokens that this version can read")
 
     @classmethod
@@ -112,8 +113,8 @@ class StoredTokens:
         return cls(
             client_id=_string(fields["client_id"]),
             token_url=_string(fields["token_url"]),
-            access_token=Secret(check_token(fields["access_token"])),
-            refresh_token=None if refresh_token is None else Secret(check_token(refresh_token)),
+            access_token=check_token(fields["access_token"]),
+            refresh_token=None if refresh_token is None else check_token(refresh_token),
             scopes=tuple(_string(scope) for scope in fields["scopes"]),
             obtained_at=_time(fields["obtained_at"]),
             expires_at=_optional_time(fields["expires_at"]),
@@ -186,7 +187,7 @@ def _time(text: str) -> datetime:
     time = datetime.fromisoformat(text)
     if time.utcoffset() is None:
         raise ValueError
-    return time
+    return time.astimezone(UTC)
 
 
 def _optional_time(text: str | None) -> datetime | None:

@@ -94,12 +94,14 @@ class Refresher:
         Raises ReauthorizationRequiredError, TokenStoreError or another TokenError; TransportError and its like,
         RefreshPendingError among them, if a later call may succeed.
         """
-        if self._accept(await self._store.load(), rejected):
+        # Early, while the current token is good, it is not enough to find that same one in the store.
+        early = self.current is None or self.current.access_token != rejected
+        if self._accept(await self._store.load(), rejected, early=early):
             return
         async with self._store.locked():
             for _ in range(_MAX_STORE_CONFLICTS):
                 stored = await self._store.load()
-                if self._accept(stored, rejected) or await self._refresh_once(stored):
+                if self._accept(stored, rejected, early=early) or await self._refresh_once(stored):
                     return
         raise TokenStoreError(f"{self._store!r} changes while it is locked: does its lock keep others out?")
 
@@ -117,12 +119,12 @@ class Refresher:
             return None
         return ReauthorizationRequiredError(f"{message}; {self._advice}", reason=reason, since=since)
 
-    def _accept(self, stored: StoredTokens | None, rejected: str | None) -> bool:
+    def _accept(self, stored: StoredTokens | None, rejected: str | None, *, early: bool) -> bool:
         """Make what is stored current; tell whether its access token will do."""
         self.current = stored
         if stored is None:
             return False
-        return usable_seconds(stored, rejected, self._now()) > (stored.margin if rejected is None else 0.0)
+        return usable_seconds(stored, rejected, self._now()) > (stored.margin if early else 0.0)
 
     async def _refresh_once(self, stored: StoredTokens | None) -> bool:
         """Send the refresh token once, if it may be sent now; False if the login was changed in spite of the lock."""

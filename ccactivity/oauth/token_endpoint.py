@@ -21,6 +21,7 @@ from urllib.parse import quote_plus
 
 import attrs
 
+from .._secret import hide
 from .._text import escape
 from .._version import __version__
 from ..api.decoding import decode_json
@@ -94,10 +95,11 @@ class TokenEndpoint:
 
         Raises OAuthError; else one of NOT_PROCESSED, or of OUTCOME_UNKNOWN. Look for the former first.
         """
-        content = form.encode()
-        request = Request("token", endpoint.prefix, scope=None, method="POST", body=content, idempotent=idempotent)
+        request = Request(
+            "token", endpoint.prefix, scope=None, method="POST", body=form.encode(), idempotent=idempotent
+        )
         known = filter(None, (*secrets, self._secret, self._authorization))
-        hidden = {text for secret in known for text in (secret, quote_plus(secret))}
+        hidden = {hide(text) for secret in known for text in (secret, quote_plus(secret))}
         failures: Counter[type[CCActivityError]] = Counter()
         failure: CCActivityError
         while True:
@@ -182,5 +184,6 @@ def _read_fields(request: Request, reply: Reply) -> Mapping[str, Any]:
         fields, problem = None, error.problem
     if isinstance(fields, dict):
         return fields
+    del fields
     # Without the excerpt that such errors have elsewhere: the body may hold a token.
     raise DecodeError(escape(problem, 80), status=reply.status, method=request.method, path=request.path)

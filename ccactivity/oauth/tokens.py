@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Final, Self
 
 from .._clock import utc_now
+from .._secret import hide
 from .._tasks import LoopBound, SingleFlight, finish, spawn
 from .._validation import check_number
 from ..errors import CCActivityError, LoginFailedError, SessionClosedError, TokenError
@@ -145,10 +146,10 @@ class OAuthTokens:
     async def start_device_login(self) -> DeviceLogin:
         """Start a login on another device (RFC 8628): for terminals, and workers without a browser.
 
-        Raises LoginFailedError; TransportError and its like.
+        Raises LoginFailedError; TransportError and its like; TokenStoreError for a store that cannot be used.
         """
         self._bind()
-        await self._store.load(any_owner=True)  # a store that does not work should fail before anyone types in a code
+        await self._check_store()  # before anyone types in a code
         try:
             code = await self._client.device_code()
         except OAuthError as error:
@@ -168,10 +169,13 @@ class OAuthTokens:
         """Finish a login by redirect: `redirected_to` is the URL at which the person came back, or its query.
 
         Raises LoginFailedError if they declined, if the redirect belongs to another login, or if the answer was lost:
-        a code can be used once.
+        a code can be used once. TokenStoreError, or TransportError for a lock that is not free, if the store cannot be
+        used: the code has then not been sent.
         """
+        redirected_to = hide(redirected_to)
         self._bind()
         code = read_redirect(redirected_to, state=request.state)
+        await self._check_store()
         try:
             granted = await self._client.exchange(code, request, now=self._now())
         except OAuthError as error:
@@ -194,6 +198,11 @@ class OAuthTokens:
         """
         self._bind()
         return await self._refresher.delete_login()
+
+    async def _check_store(self) -> None:
+        """Raise what a store that cannot be used raises, before anything is spent for it."""
+        async with self._store.locked():
+            await self._store.load(any_owner=True)
 
     async def _store_login(self, granted: GrantedTokens) -> Account:
         # In a task that no caller can cancel: these tokens exist nowhere else.

@@ -23,9 +23,10 @@ from typing import Final
 import attrs
 
 from .._tasks import spawn, wait_until_set
+from .._text import canonical_id
 from ..api.client import ApiClient
 from ..api.decoding import Decoder
-from ..api.endpoint import Endpoint, canonical_id
+from ..api.endpoint import Endpoint
 from ..api.messages import Request
 from ..api.operations import get_activity, list_activities
 from ..api.outcome import BodyTooLargeError, Outcome, is_rejection, is_transient
@@ -233,7 +234,7 @@ class Poller:
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s: %s, price %.2f s", action, self._planner.describe(action, now), self.price)
         self._planner.started(action, now)
-        task = asyncio.create_task(self._perform(action, permit))  # in the context of the runner, a fresh one
+        task = spawn(self._perform(action, permit))
         # Not in the task itself: one that is cancelled before its first step runs nothing of it.
         task.add_done_callback(partial(self._conclude, action, permit))
         self._in_flight[action] = task

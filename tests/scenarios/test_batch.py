@@ -6,7 +6,7 @@ import asyncio
 import logging
 import pickle
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -208,6 +208,43 @@ async def test_a_source_that_raises_is_heard(vendor: VendorFactory) -> None:
         await asyncio.sleep(600)
 
         assert asked == len(sandbox.log)
+
+
+@pytest.mark.parametrize("bad", ["no id", "", None])
+@pytest.mark.parametrize("is_generator", [True, False])
+async def test_a_source_that_gives_a_malformed_id_is_closed(
+    vendor: VendorFactory, bad: Any, is_generator: bool
+) -> None:
+    """Its error reaches whoever watches when the source, a generator or an iterator of another kind, is closed."""
+    closed: list[str] = []
+
+    async def worker() -> AsyncGenerator[Any, None]:
+        try:
+            yield sandbox.submit(sb.Life(duration=5))
+            yield bad
+            yield sandbox.submit(sb.Life(duration=5))
+        finally:
+            await asyncio.sleep(1)
+            closed.append("worker")
+
+    class Iterator:
+        """Has neither `asend` nor `athrow`."""
+
+        def __init__(self) -> None:
+            self._generator = worker()
+            self.aclose = self._generator.aclose
+
+        def __aiter__(self) -> Iterator:
+            return self
+
+        async def __anext__(self) -> Any:
+            return await anext(self._generator)
+
+    async with vendor() as (sandbox, session):
+        with pytest.raises((ValueError, TypeError)):
+            await session.wait_many(worker() if is_generator else Iterator())
+
+        assert ["worker"] == closed
 
 
 @pytest.mark.parametrize("how", ["break", "cancel", "aclose", "close the session"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import pickle
 import re
 import traceback
@@ -21,18 +22,20 @@ from ccactivity.testing import run, utc_now
 
 HOUR = 3600.0
 REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nSet-Cookie: theirs=1\r\nContent-Length: 2\r\n\r\n[]"
+UNAUTHORIZED = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"
 
 
 @asynccontextmanager
-async def raw_server() -> AsyncIterator[tuple[str, list[str]]]:
-    """Answer every request with an empty list and a cookie; collect the heads of the requests."""
+async def raw_server(*replies: bytes) -> AsyncIterator[tuple[str, list[str]]]:
+    """Answer with these, and all other requests with an empty list and a cookie; collect the heads of the requests."""
     heads: list[str] = []
+    left = list(replies)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while head := await reader.readuntil(b"\r\n\r\n"):
                 heads.append(head.decode())
-                writer.write(REPLY)
+                writer.write(left.pop(0) if left else REPLY)
                 await writer.drain()
         heads.append("closed")
         writer.close()
@@ -119,6 +122,68 @@ async def test_closing_ends_calls_under_way(vendor: VendorFactory) -> None:
 
         assert {cc.SessionClosedError} == {type(error) for error in errors}
         assert sandbox.now < 2
+
+
+async def test_closing_that_is_cancelled_closes_the_connection_all_the_same() -> None:
+    """Whoever does not wait for a refresh leaves no connection open, and the refresh still has its time to end."""
+    given: list[str] = []
+
+    async def fetch() -> str:
+        if given:
+            await asyncio.sleep(8)
+        given.append(f"a-token-{len(given)}")
+        return given[-1]
+
+    async with raw_server(UNAUTHORIZED) as (url, heads):
+        session = cc.ActivitySession(fetch, base_url=url, now=utc_now)
+        call = asyncio.ensure_future(session.get_send_history(UNKNOWN_ID))
+        await asyncio.sleep(1)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await session.aclose()
+        await asyncio.sleep(0.01)
+        closed = list(heads)
+        with pytest.raises(cc.SessionClosedError):
+            await call
+        await asyncio.sleep(8)
+
+    assert (2, "closed") == (len(closed), closed[-1])
+    assert ["a-token-0", "a-token-1"] == given
+
+
+@pytest.mark.parametrize("patience", [1.0, 60.0])
+@pytest.mark.parametrize("first", [False, True])
+async def test_a_token_callable_that_hangs_ends_when_the_session_is_closed(
+    vendor: VendorFactory, first: bool, patience: float
+) -> None:
+    """Ten seconds after the close, whoever waits for that, it is cancelled: the first call as well as a refresh."""
+    calls: list[str] = []
+
+    async def fetch() -> str:
+        if not first and not calls:
+            calls.append("answered")
+            return sandbox.token
+        try:
+            await asyncio.sleep(math.inf)
+        finally:
+            calls.append(f"ended at {sandbox.now:.0f} s")
+        return ""
+
+    async with vendor(token=fetch, latency=0.0) as (sandbox, session):
+        if not first:
+            await session.get_activity(sandbox.submit())
+            sandbox.expire_token()
+        call = asyncio.ensure_future(session.get_activity(UNKNOWN_ID))
+        await asyncio.sleep(1)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await session.aclose()
+        assert isinstance(await asyncio.gather(call, return_exceptions=True), list)
+        assert isinstance(call.exception(), cc.SessionClosedError)
+        await asyncio.sleep(11)
+
+    left_at = 1.0 + (patience if patience < 10.0 else 0.0)
+    assert f"ended at {left_at + 10:.0f} s" == calls[-1]
 
 
 def day_is_spent(sandbox: sb.Sandbox) -> None:

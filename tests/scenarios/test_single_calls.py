@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
+import logging
 import pickle
+import sys
 import tracemalloc
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -372,6 +376,67 @@ async def test_a_body_without_bounds_costs_no_memory(vendor: VendorFactory, effe
 
         assert 1 == len(sandbox.log)  # it is not worth three downloads
     assert peak < 48 << 20
+
+
+def raw(body: bytes) -> sb.Raw:
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n"
+    return sb.Raw(head.encode() + body)
+
+
+@pytest.mark.parametrize("filler", [b"\0", gzip.compress(b"")], ids=["padding", "empty members"])
+async def test_what_arrives_behind_a_compressed_body_counts_too(vendor: VendorFactory, filler: bytes) -> None:
+    """However little comes out of it, a body is read up to the cap, once; below the cap it is an answer."""
+    page = gzip.compress(b'{"activities": []}')
+    async with vendor() as (sandbox, session):
+        sandbox.faults.add(raw(page + filler * ((7 << 20) // len(filler))), times=1)
+        assert [] == await session.list_activities()
+        sandbox.faults.add(raw(page + filler * ((9 << 20) // len(filler))), times=1)
+        with pytest.raises(cc.DecodeError, match="more than 8 MiB"):
+            await session.list_activities()
+        assert 2 == len(sandbox.log)
+
+
+@pytest.mark.parametrize("piece", [None, 1, 7])
+async def test_a_body_of_several_gzip_members(vendor: VendorFactory, piece: int | None) -> None:
+    """It is all of them (RFC 1952), wherever it is cut on its way; a DecodeError without the end of the last one."""
+    async with vendor() as (sandbox, session):
+        job = sandbox.submit()
+        text = json.dumps({"activity_id": job, "state": "completed"}).encode()
+        body = b"".join(gzip.compress(text[begin : begin + 9]) for begin in range(0, len(text), 9)) + gzip.compress(b"")
+        headers = {"Content-Encoding": "gzip"}
+        sandbox.faults.add(sb.Answer(sb.Reply(status=200, body=body, headers=headers)), times=1)
+        sandbox.faults.add(sb.Answer(sb.Reply(status=200, body=body[:-4], headers=headers)))
+        if piece is not None:
+            sandbox.faults.add(sb.Drip(0.001, size=piece))
+
+        assert "completed" == (await session.get_activity(job)).state
+        with pytest.raises(cc.DecodeError, match="ends too early"):
+            await session.get_activity(job)
+
+
+@pytest.mark.parametrize("brackets", [("[", "]"), ('{"a":', "}")], ids=["arrays", "objects"])
+@pytest.mark.parametrize("field", ["created_at", "state", "activity_errors", "_links", "unknown"])
+async def test_values_that_are_nested_as_deep_as_can_be_decoded(
+    vendor: VendorFactory, caplog: pytest.LogCaptureFixture, field: str, brackets: tuple[str, str]
+) -> None:
+    """At each depth a call and a watch end with an answer or a DecodeError; nothing of the value is shown."""
+    limit = sys.getrecursionlimit()
+    async with vendor(per_second=None, per_day=None, quota=cc.Quota.unlimited()) as (sandbox, session):
+        job = sandbox.submit()
+        for depth in (1, 9, *range(limit - 80, limit - 40, 3)):
+            value = f"{brackets[0] * depth}1{brackets[1] * depth}"
+            row = f'{{"activity_id": "{job}", "state": "completed", "{field}": {value}}}'
+            for where, body in (("get", row), ("list", f'{{"activities": [{row}]}}')):
+                sandbox.faults.clear()
+                sandbox.faults.add(sb.ok(body), where=where)
+                with suppress(cc.DecodeError):
+                    await (session.get_activity(job) if where == "get" else session.list_activities())
+            with suppress(cc.WatchTimeoutError):
+                await session.wait(job, timeout=0.1)
+
+    messages = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert all(message.endswith((" of created_at: an array of 1", " of 1")) for message in messages)
+    assert bool(messages) == (field in ("created_at", "state"))
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 408, 425])

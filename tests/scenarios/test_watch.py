@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from support.eager_tasks import start_tasks_eagerly
 from support.vendor import UNKNOWN_ID, VendorFactory
 from support.virtual_time import tasks_left, virtual_loop
 
@@ -389,3 +390,21 @@ async def test_a_dead_token_ends_every_watch_once(vendor: VendorFactory) -> None
 
         assert {cc.AuthenticationError} == {type(error) for error in errors}
         assert asked == len(sandbox.log)
+
+
+async def test_a_token_that_cannot_be_had_ends_a_watch_on_a_loop_with_eager_tasks(vendor: VendorFactory) -> None:
+    """An error that a source raises without a wait reaches the consumer, and is asked for once."""
+    start_tasks_eagerly()
+    calls = []
+
+    async def fail() -> str:
+        calls.append(1)
+        if len(calls) > 9:
+            raise asyncio.CancelledError
+        raise cc.TokenError("nobody is logged in")
+
+    async with vendor(token=fail) as (sandbox, session):
+        with pytest.raises(cc.TokenError, match="nobody is logged in"):
+            await session.wait(sandbox.submit())
+
+    assert 1 == len(calls)

@@ -40,7 +40,8 @@ def runs_of(seeds: list[int]) -> list[tuple[list[str], str]]:
 def test_a_seed_can_be_replayed() -> None:
     """In processes of their own, whatever the order of sets, a seed has the same plan and sends the same requests."""
     seeds = [2, 5, 15]
-    code = f"from simulation.test_simulation import runs_of; print(runs_of({seeds}))"
+    eager = "from support.eager_tasks import install_if_asked; install_if_asked()"  # as in this process
+    code = f"{eager}; from simulation.test_simulation import runs_of; print(runs_of({seeds}))"
     runs = set()
     for hashes in ("0", "1"):
         environment = {**os.environ, "PYTHONHASHSEED": hashes, "PYTHONPATH": f"{ROOT / 'tests'}:{ROOT}"}

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import traceback
+from pathlib import Path
 
 import pytest
+
+import ccactivity
+
+PACKAGE = Path(ccactivity.__file__).parent
 
 # Where this is seen in anything that a test makes visible, tests/conftest.py fails the test.
 TOKEN = "canary-secret-eyJraWQi.eyJzdWIi.c2lnbmF0dXJl"
@@ -33,11 +38,25 @@ BAD_TOKENS = [
 
 
 def shown(error: BaseException) -> str:
-    """All that an error shows of itself, with its chain and its traceback's source lines left out."""
+    """All that an error shows of itself, with its chain and the variables of our frames that it has passed, as error
+    trackers record them; its traceback's source lines left out.
+    """
     parts: list[str] = []
     link: BaseException | None = error
     while link is not None:
         parts += [str(link), repr(link), repr(link.args), repr(vars(link))]
         parts += traceback.format_exception_only(link)
+        for frame, _ in traceback.walk_tb(link.__traceback__):
+            if Path(frame.f_code.co_filename).is_relative_to(PACKAGE):
+                parts += [
+                    f"{name} = {_repr(value)} in {frame.f_code.co_name}" for name, value in frame.f_locals.items()
+                ]
         link = link.__cause__ or link.__context__
     return "\n".join(parts)
+
+
+def _repr(value: object) -> str:
+    try:
+        return repr(value)
+    except AttributeError:
+        return object.__repr__(value)  # its `__init__` has not come to its end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import nullcontext
 
 import pytest
 
@@ -97,3 +98,22 @@ async def test_a_link_that_leads_away(following: object) -> None:
             delivered.append(activity.activity_id)
 
     assert (["a", "b"], ["limit=2"]) == (delivered, pages.asked)
+
+
+@pytest.mark.parametrize(("pages", "ends"), [(10_000, True), (10_001, False)])
+async def test_a_list_has_ten_thousand_pages_at_most(pages: int, ends: bool) -> None:
+    """Links that never repeat, with something new on each page, end with an error; what was good comes before."""
+    asked = 0
+
+    async def read(request: Request) -> ActivityPage:
+        nonlocal asked
+        asked += 1
+        following = None if asked == pages else link(f"cursor={asked}")
+        return ActivityPage((Activity(activity_id=str(asked)),), following, 1, 1)
+
+    seen = []
+    with nullcontext() if ends else pytest.raises(PagingError, match="go on after 10000 pages"):
+        async for activity in ActivityList(FIRST, API, read):
+            seen.append(activity)
+
+    assert 10_000 == len(seen) == asked

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Coroutine
 
 import pytest
+from support.eager_tasks import start_tasks_eagerly
 
 from ccactivity import testing
 from ccactivity._tasks import LoopBound, SingleFlight, spawn, wait_until_set
@@ -34,6 +35,32 @@ async def test_a_spawned_task_has_a_context_of_its_own() -> None:
 
     assert "none" == await spawn(work())
     assert "web request 7" == request_id.get()
+
+
+async def test_a_spawned_task_begins_when_its_caller_has_got_hold_of_it() -> None:
+    """Also on a loop whose factory makes eager tasks, nothing of it runs before `spawn` has returned."""
+    start_tasks_eagerly()
+    steps = ["spawning"]
+
+    async def work() -> None:
+        steps.append("working")
+
+    task = spawn(work())
+    steps.append("spawned")
+    await task
+
+    assert ["spawning", "spawned", "working"] == steps
+
+
+async def test_a_spawned_task_may_be_in_the_context_of_its_caller() -> None:
+    """What it is given as context is what it sees."""
+
+    async def work() -> str:
+        return request_id.get()
+
+    request_id.set("web request 7")
+
+    assert "web request 7" == await spawn(work(), contextvars.copy_context())
 
 
 # --- wait_until_set -------------------------------------------------------------------------------------------------
@@ -125,6 +152,31 @@ async def test_start_joins_what_is_under_way() -> None:
 
     assert tasks[0] is tasks[1]
     assert (True, False, [1]) == (running, flight.running, calls)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 5.0])
+async def test_a_run_that_has_ended_is_not_joined(seconds: float) -> None:
+    """From its last step on it is not under way: what is started then is another run, also with eager tasks."""
+    start_tasks_eagerly()
+    flight: SingleFlight[None] = SingleFlight()
+    calls: list[bool] = []
+
+    async def work() -> None:
+        calls.append(flight.running)
+        if seconds:
+            await asyncio.sleep(seconds)
+        asyncio.get_running_loop().call_soon(ask_again)  # runs after the last step, before anything hears of the end
+
+    def ask_again() -> None:
+        calls.append(flight.running)
+        if len(calls) < 4:
+            flight.start(work)
+
+    await flight.run(work)
+    await asyncio.sleep(2 * seconds + 1)
+
+    assert [True, False, True, False] == calls
+    assert not flight.running
 
 
 async def test_a_cancelled_caller_does_not_cancel_the_run() -> None:

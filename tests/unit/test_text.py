@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccactivity._text import escape
+from ccactivity._text import describe_json, escape
 
 
 @pytest.mark.parametrize(
@@ -49,3 +51,30 @@ def test_escape_anything(text: str, limit: int, ascii_only: bool) -> None:
     assert escaped.isprintable()
     assert escaped == escaped.encode("ascii" if ascii_only else "utf-8").decode()
     assert len(escaped) <= limit * 10 + 3
+
+
+def nested(kind: type) -> object:
+    """A value nested deeper than any repr can go."""
+    return reduce(lambda inner, _: [inner] if kind is list else {"a": inner}, range(10**5), object())
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("two\nlines", "'two\\nlines'"),
+        ("x" * 10**7, "'" + "x" * 19 + "..."),
+        (5, "5"),
+        (None, "None"),
+        (1.5, "1.5"),
+        (True, "True"),
+        ([], "an array of 0"),
+        ([[["x"]], 2], "an array of 2"),
+        ({"a": {"b": "x"}}, "an object of 1"),
+        (nested(list), "an array of 1"),
+        (nested(dict), "an object of 1"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_describe_json(value: object, shown: str) -> None:
+    """What has parts is named with their number, however deep they are nested; the rest is shown, escaped and cut."""
+    assert shown == describe_json(value, 20)

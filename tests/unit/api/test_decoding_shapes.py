@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from support.bodies import NESTED, QUIET, json_values, noticing_decoder, packed
 
 from ccactivity.errors import DecodeError
+from ccactivity.models import Activity
 
 # --- bodies that cannot be understood -----------------------------------------------------------------------
 
@@ -243,3 +244,23 @@ def test_other_ids_have_a_case() -> None:
     """What is no UUID is compared as it is."""
     with pytest.raises(DecodeError, match="another activity"):
         QUIET.decode_activity(packed({"activity_id": "abc"}), "ABC")
+
+
+class TooDeep(dict[str, object]):
+    """An object that cannot be compared, as one that is nested as deep as could be decoded."""
+
+    __hash__ = None
+
+    def __eq__(self, other: object) -> bool:
+        raise RecursionError
+
+
+def test_a_row_that_cannot_be_compared_is_read_anew() -> None:
+    """Whether it is the same as before is only a matter of speed."""
+    decoder, _ = noticing_decoder()
+    last = Activity(activity_id="a", raw=TooDeep())
+    page = decoder.decode_page(
+        packed({"activities": [{"activity_id": "a", "state": "completed"}]}), {"a"}, {"a": last}.get
+    )
+
+    assert ["completed"] == [activity.state for activity in page.activities]

@@ -64,6 +64,24 @@ def test_list_as_json_and_csv(vendor: Sandbox, capsys: Printed) -> None:
     assert "101" == record["items_total_count"]
 
 
+@pytest.mark.parametrize("stamp", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59"])
+@pytest.mark.parametrize("form", [[], ["--json"], ["--csv"]])
+def test_a_time_that_cannot_be_converted(vendor: Sandbox, capsys: Printed, stamp: str, form: list[str]) -> None:
+    """It is shown as one that the vendor did not send, and the command is well."""
+    job = vendor.submit(Life(duration=1e6), rows=100)
+    stamps = dict.fromkeys(("created_at", "started_at", "updated_at", "completed_at", "run_date"), stamp)
+    vendor.faults.add(Patch(stamps))
+
+    assert 0 == main(["list", *form])
+    assert 0 == main(["history", CAMPAIGN, *form])
+    if form != ["--csv"]:
+        assert 0 == main(["get", job, *form])
+
+    out = capsys.readouterr().out
+    assert job in out
+    assert stamp not in out
+
+
 @pytest.mark.parametrize(("arguments", "count"), [(["--limit", "3"], 3), (["--state", "completed"], 5), ([], 6)])
 def test_list_of_some(vendor: Sandbox, capsys: Printed, arguments: list[str], count: int) -> None:
     """`--limit` bounds the rows, `--state` says which."""
@@ -223,3 +241,22 @@ async def test_ids_from_a_file(offline: Sandbox, capsys: Printed, tmp_path: Path
 
     assert 0 == await run_watch([], offline, source=str(file))
     assert "no ids" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stdin", [True, False])
+def test_a_line_of_a_file_of_ids_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed, offline: Any, stdin: bool
+) -> None:
+    """A line as long as 64 KiB may be a comment; a longer one is wrong usage, and not read to its end."""
+    file = tmp_path / "ids"
+    lines = ["#" * 65_534, "", "#" * 65_535, "#" * 10**7]
+    file.write_text("\n".join(lines))
+    with file.open(encoding="utf-8") as stream:
+        monkeypatch.setattr("sys.stdin", stream)
+
+        assert 2 == main(["watch", "--from", "-" if stdin else str(file)])
+
+        left = stream.read()
+
+    assert "line 4 is longer than 65536 characters" in complaint(capsys)
+    assert not stdin or len(left) > 9 * 10**6

@@ -91,6 +91,14 @@ def test_the_stored_format_does_not_change() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["obtained_at", "expires_at"])
+def test_a_stored_time_that_cannot_be_converted(name: str) -> None:
+    """A record that somebody edited so is refused, and not read to fail later."""
+    text = json.dumps({**json.loads(STORED), name: "9999-12-31T23:59:59-23:59"})
+    with pytest.raises(TokenStoreError):
+        StoredTokens.from_json(text)
+
+
 def test_times_are_stored_in_utc() -> None:
     """Whatever the zone of a time, the same moment is stored."""
     elsewhere = attrs.evolve(RECORD, obtained_at=NOON.astimezone(timezone(timedelta(hours=-5))))

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 import aiohttp
 import pytest
 from support.canary import SECRETS
+from support.eager_tasks import start_tasks_eagerly
 from support.logins import (
+    CLIENT,
+    DISK_FULL,
     REDIRECT,
     SCOPES,
     DatabaseError,
@@ -19,6 +24,7 @@ from support.logins import (
     client_of,
     expired,
     logged_in,
+    record_of,
     session_of,
     stored_in,
     tokens_of,
@@ -84,6 +90,71 @@ async def test_a_refresh_in_the_background_leaves_the_old_token_in_use() -> None
             assert began == asyncio.get_running_loop().time()
             await asyncio.sleep(10)
             assert before != await tokens.access_token()
+
+
+async def test_logins_of_another_process_on_a_loop_with_eager_tasks() -> None:
+    """What a store gives without a wait is used at once, near the end of a token and when it is refused, each time."""
+    start_tasks_eagerly()
+    async with vendor(access_life=1000) as sandbox:
+        store, newest = await logged_in(sandbox), ""
+
+        async def log_in_elsewhere() -> str:
+            version = (await stored_in(store)).version
+            record = record_of(sandbox, sandbox.log_in(CLIENT), version=version + 1)
+            assert await store.save(record, replaces=version)
+            return record.access_token
+
+        async with tokens_of(sandbox, store) as tokens:
+            for _ in range(3):
+                await tokens.access_token()
+                await asyncio.sleep(950)
+                newer = await log_in_elsewhere()
+                await tokens.access_token()
+                await asyncio.sleep(0.1)
+                assert newer == await tokens.access_token()
+                newest = await log_in_elsewhere()
+                await tokens.refused(newer)
+                assert newest == await tokens.access_token()
+            await asyncio.sleep(950)
+            await tokens.access_token()
+            await asyncio.sleep(1)
+
+            assert newest != await tokens.access_token()
+    assert 1 == sandbox.requests["token"]
+
+
+async def test_a_login_that_must_be_renewed_on_a_loop_with_eager_tasks() -> None:
+    """Whatever is asked, and however often, each call ends with the error, and the store alone is asked again."""
+    start_tasks_eagerly()
+    async with vendor() as sandbox:
+        store = await logged_in(sandbox, refresh_token=None)
+        async with tokens_of(sandbox, store) as tokens:
+            token = await tokens.access_token()
+            for _ in range(3):
+                with pytest.raises(cc.ReauthorizationRequiredError):
+                    await tokens.refused(token)
+                with pytest.raises(cc.ReauthorizationRequiredError):
+                    await tokens.access_token()
+                await asyncio.sleep(10)
+
+    assert 0 == sandbox.requests["token"]
+
+
+async def test_the_token_after_a_refused_one_is_refreshed_early_too() -> None:
+    """What the API has refused before does not matter: near its end a token is replaced, and nobody waits for that."""
+    async with (
+        vendor(latency=5.0, access_life=1000) as sandbox,
+        tokens_of(sandbox, await logged_in(sandbox)) as tokens,
+    ):
+        await tokens.refused(await tokens.access_token())
+        before = await tokens.access_token()
+        await asyncio.sleep(950)
+        began = asyncio.get_running_loop().time()
+
+        assert before == await tokens.access_token()
+        assert began == asyncio.get_running_loop().time()
+        await asyncio.sleep(10)
+        assert before != await tokens.access_token()
 
 
 async def test_a_refused_token_is_refreshed_at_once_for_all() -> None:
@@ -360,6 +431,59 @@ async def test_a_code_whose_answer_was_lost_is_not_sent_again() -> None:
                 await tokens.finish_code_login(request, await visit(request))
 
     assert ("lost", 1) == (caught.value.reason, sandbox.requests["token"])
+
+
+class Unlockable(MemoryStore):
+    """Its lock cannot be had while there is an `error`."""
+
+    error: Exception | None = None
+
+    @asynccontextmanager
+    async def exclusive(self) -> AsyncIterator[None]:
+        if self.error is not None:
+            raise self.error
+        async with super().exclusive():
+            yield
+
+
+@pytest.mark.parametrize(
+    ("error", "at", "kind"),
+    [
+        (DISK_FULL, "load 1", cc.TokenStoreError),
+        (cc.TokenStoreError("no readable tokens"), "load 1", cc.TokenStoreError),
+        (DISK_FULL, "lock", cc.TokenStoreError),
+        (TimeoutError("another process has held the lock for 60 s"), "lock", cc.TransportError),
+    ],
+)
+async def test_a_store_that_cannot_be_used_costs_no_code(error: Exception, at: str, kind: type[Exception]) -> None:
+    """It is said before the code is sent; once the store works, the same code brings the login."""
+    lockable = Unlockable()
+    store = FailingStore(lockable, at if at != "lock" else "", error)
+    async with vendor() as sandbox, tokens_of(sandbox, store) as tokens:
+        request = tokens.start_code_login(REDIRECT)
+        back = await visit(request)
+        lockable.error = error if at == "lock" else None
+        with pytest.raises(kind):
+            await tokens.finish_code_login(request, back)
+        posts = sandbox.requests["token"]
+        lockable.error = None
+        account = await tokens.finish_code_login(request, back)
+
+    assert (0, True) == (posts, account.refreshable)
+    assert 0 == sandbox.violations.total
+
+
+@pytest.mark.parametrize("error", [DISK_FULL, TimeoutError("another process has held the lock for 60 s")])
+async def test_a_store_that_cannot_be_locked_fails_before_anyone_types_in_a_code(error: Exception) -> None:
+    """No login on another device begins that could not be stored."""
+    store = Unlockable()
+    store.error = error
+    async with vendor() as sandbox, tokens_of(sandbox, store) as tokens:
+        with pytest.raises((cc.TokenStoreError, cc.TransportError)):
+            await tokens.start_device_login()
+        store.error = None
+
+    assert {} == sandbox.requests
 
 
 async def test_a_caller_who_is_cancelled_while_tokens_are_stored_has_logged_in() -> None:

@@ -56,6 +56,33 @@ async def test_fifty_subscribers_are_one_topic() -> None:
     assert ({"a"}, set()) == (before, set(source.polled))
 
 
+async def test_leaving_is_as_quick_among_ten_thousand() -> None:
+    """Whoever leaves an activity is not looked for among all others who watch it."""
+    compared = 0
+
+    class Counted(SnapshotQueue):
+        __hash__ = object.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return self is other
+
+    hub, source = connected()
+    queues = [Counted(enter=lambda: hub, grace=10.0) for _ in range(10_000)]
+    for queue in queues:
+        hub.subscribe(queue, "a")
+    for queue in reversed(queues[1:]):
+        hub.unsubscribe(queue, "a")
+    publish(hub, at(10))
+
+    assert compared < len(queues)
+    assert [at(10)] == taken(queues[0])
+    assert [] == taken(queues[1])
+    hub.unsubscribe(queues[0], "a")
+    assert {} == source.polled
+
+
 async def test_each_activity_is_counted_once() -> None:
     """`watching` is the number of activities, whoever subscribes to them."""
     hub, _ = connected()
