@@ -269,7 +269,8 @@ class ActivitySession:
         """Watch many activities until each has ended: their snapshots as they change, each terminal one exactly once.
 
         `ids`: an iterable, or an async iterable that hands over ids as they come to be; the watch ends when it is
-        exhausted and every id is accounted for. Duplicates count once. `timeout`: seconds for each id.
+        exhausted and every id is accounted for. Duplicates count once; of an async source, which may be endless, the
+        last 10,000 ids and what is watched are remembered for that. `timeout`: seconds for each id.
 
         An id that cannot be followed does not disturb the others, see `BatchWatch`. ValueError names malformed ids.
         """

@@ -26,6 +26,7 @@ from .polling.hub import SnapshotQueue
 __all__ = ["BatchResult", "BatchWatch", "Watch"]
 
 _MAX_IDS_NAMED: Final = 5  # in the error of malformed ids
+_MAX_REMEMBERED_IDS: Final = 10_000  # of an async source, which may be endless
 
 
 class _WatchBase:
@@ -183,15 +184,19 @@ class BatchWatch(_WatchBase):
 
 async def _add_ids_of(source: AsyncIterator[str], queue: SnapshotQueue) -> Exception | None:
     """Add ids as a source gives them, each once, and close it. Returns its error, or that of a malformed id."""
-    known: set[str] = set()
+    known: dict[str, None] = {}
     try:
         async with AsyncExitStack() as stack:
             if (close := getattr(source, "aclose", None)) is not None:  # not every iterator has it
                 stack.push_async_callback(close)
-            async for activity_id in source:
-                if check_id(activity_id) not in known and queue.hub is not None:
-                    known.add(activity_id)
-                    queue.add(activity_id)
+            async for given in source:
+                activity_id = check_id(given)
+                if activity_id in known or activity_id in queue.unfinished or queue.hub is None:
+                    continue
+                known[activity_id] = None
+                if len(known) > _MAX_REMEMBERED_IDS:
+                    del known[next(iter(known))]
+                queue.add(activity_id)
     except Exception as error:  # noqa: BLE001 -- a user's source may raise anything; the consumer gets it
         return error
     finally:

@@ -137,11 +137,9 @@ class SnapshotQueue:
             if deadline > self.loop.time():
                 self._timer = self.loop.call_at(deadline, self._time_out)
                 break
-            del self._deadlines[activity_id]
-            if activity_id in self.unfinished:
-                last = self.pending.get(activity_id) or self.unfinished[activity_id]
-                self.hub.unsubscribe(self, activity_id)
-                self.fail(activity_id, WatchTimeoutError(activity_id, last, self.timeout))
+            last = self.pending.get(activity_id) or self.unfinished[activity_id]
+            self.hub.unsubscribe(self, activity_id)
+            self.fail(activity_id, WatchTimeoutError(activity_id, last, self.timeout))
 
     # --- for the hub ------------------------------------------------------------------------------------------------
 
@@ -152,13 +150,20 @@ class SnapshotQueue:
 
     def fail(self, activity_id: str, error: CCActivityError) -> None:
         """Say that one activity cannot be followed any more."""
-        del self.unfinished[activity_id]
+        self.settle(activity_id)
         self.failures[activity_id] = error
         self.changed.set()
+
+    def settle(self, activity_id: str) -> None:
+        """Say that one activity is accounted for."""
+        del self.unfinished[activity_id]
+        self._deadlines.pop(activity_id, None)
+        self.resume_points.pop(activity_id, None)
 
     def abort(self, error: Exception) -> None:
         """Say that nothing can be followed any more."""
         self.unfinished.clear()
+        self._deadlines.clear()
         self.aborted = error
         self.changed.set()
 
@@ -223,7 +228,7 @@ class Hub:
         activity_id = activity.activity_id
         for queue in _each(self._subscribers.pop(activity_id) if final else self._subscribers[activity_id]):
             if final:
-                del queue.unfinished[activity_id]
+                queue.settle(activity_id)
             if changed or queue.every_poll:
                 queue.put(activity)
 

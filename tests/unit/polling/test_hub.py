@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -54,6 +55,27 @@ async def test_fifty_subscribers_are_one_topic() -> None:
 
     assert [[at(10)]] * 50 == [taken(queue) for queue in queues]
     assert ({"a"}, set()) == (before, set(source.polled))
+
+
+async def test_what_has_ended_is_not_remembered() -> None:
+    """A consumer of ids without end holds memory for what is watched, not for what ever was, timeout or not."""
+    hub, source = connected()
+    queue = SnapshotQueue(enter=lambda: hub, grace=10.0, timeout=1e6, open=True)
+    queue.attach(first_look=False)
+    tracemalloc.start()
+    sizes = []
+    for number in range(4000):
+        if number % 2000 == 1000:
+            sizes.append(tracemalloc.get_traced_memory()[0])
+        queue.add(f"id-{number}")
+        publish(hub, ended(f"id-{number}"))
+        queue.take()
+        source.polled.clear()
+        source.resumed.clear()
+    tracemalloc.stop()
+    queue.detach()
+
+    assert sizes[1] - sizes[0] < 20_000
 
 
 async def test_leaving_is_as_quick_among_ten_thousand() -> None:
