@@ -34,10 +34,11 @@ _BUDGET_PER_ANSWER: Final = 0.5
 
 @attrs.frozen(kw_only=True)
 class Retry:
-    """How failed requests are repeated. A watch lives on after the last retry; a single call raises.
+    """How the failed requests of a call are repeated before it raises.
 
-    It is about transport errors, 5xx, 408 and 425. A body that cannot be understood is asked for three times in all; a
-    request that was throttled waits for its turn and is sent again, ten times at most.
+    A look of a watch is one request: if it fails, the watch looks again when that is worth another. The rest is about
+    transport errors, 5xx, 408 and 425. A body that cannot be understood is asked for three times in all; a request that
+    was throttled waits for its turn and is sent again, ten times at most, also that of a watch.
     """
 
     attempts: int = attrs.field(default=5, validator=positive)
