@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final
 
 import attrs
@@ -401,12 +401,10 @@ class Placement:
 
     def _on_list_page(self, page: KnownPage, shown: ShownPage, now: float, stale: set[str]) -> None:
         self.processing_page.due = -math.inf
-        current = set(shown.found) - stale
+        current = dict.fromkeys(key for key in shown.found if key not in stale)
         head = self.creation_queue[0][2] if self.creation_queue else None
-        for key in shown.found:
-            entry = self.ids.get(key) if key in current else None
-            if entry is None:
-                continue
+        found = [entry for key in current if (entry := self.ids.get(key)) is not None]
+        for entry in found:
             if entry.phase == QUEUED:
                 entry.looked_at = now
                 if entry is head:
@@ -416,8 +414,7 @@ class Placement:
                     entry.ever_located, self._newest_page = True, page
                 self._remove(entry)
                 self._place(entry, page.cohort(located=True))
-        missing = self._missing(page, current)
-        if not missing:
+        if page.count == len(found):
             if shown.next_href and any(each.follows is page for each in self.pages):
                 self._next_page(page, shown.next_href)  # its link may have changed
             elif page.href is None and shown.reach is not None:
@@ -426,10 +423,10 @@ class Placement:
             page.limit = MAX_PAGE_SIZE  # too few rows: it says nothing of a next page
             self._margin = min(MAX_PAGE_SIZE, 2 * self._margin)
         else:
-            self._move(missing, page, self._next_page(page, shown.next_href))
+            self._move(self._take_missing(page, current), page, self._next_page(page, shown.next_href))
 
-    def _missing(self, page: KnownPage, current: set[str]) -> list[Cohort]:
-        """What the page did not show, as cohorts that it has no more."""
+    def _take_missing(self, page: KnownPage, current: Container[str]) -> list[Cohort]:
+        """Take what the page did not show off it."""
         located = page.cohort(located=True)
         lost = Cohort(page)
         for key in [key for key in located.ids if key not in current]:
@@ -460,12 +457,13 @@ class Placement:
         place = self.pages.index(page)
         if href is None or any(href == each.href for each in self.pages[: place + 1]):
             return self.pages[0]
-        for each in self.pages[place + 1 :]:
-            if each.follows is page or each.href == href:
-                each.follows, each.href = page, href
-                return each
-        self.pages.insert(place + 1, KnownPage(-math.inf, href=href, follows=page))
-        return self.pages[place + 1]
+        after = self.pages[place + 1 :]
+        known = [each for each in after if each.href == href] or [each for each in after if each.follows is page]
+        following = known[0] if known else KnownPage(-math.inf)
+        if not known:
+            self.pages.insert(place + 1, following)
+        following.href, following.follows = href, page
+        return following
 
     def _forget_empty_pages(self) -> None:
         kept = dict.fromkeys(page for page in self.pages if page.count or page is self.pages[0])
@@ -492,7 +490,7 @@ class Placement:
 
     def unlink(self, page: KnownPage) -> None:
         """Its link is no good: walk there again."""
-        self._move(self._missing(page, set()), page, self.pages[0])
+        self._move(self._take_missing(page, ()), page, self.pages[0])
         self._forget_empty_pages()
 
     def disable_lists(self) -> None:

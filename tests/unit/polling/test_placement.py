@@ -226,6 +226,7 @@ def test_the_first_page_asks_for_no_more_rows_than_it_needs() -> None:
     for found, reach, next_href in (("ab", 40, None), ("a", 10, SECOND), ("ab", 40, None), ("ab", 490, None)):
         placement.on_page(page, ShownPage(list(found), next_href, reach), 1.0, 1.0, set())
         limits.append(page.limit)
+        assert ["ab"] == ids_on(placement)
 
     assert [40 + 10 + 25, MAX_PAGE_SIZE, 40 + 10 + 50, MAX_PAGE_SIZE] == limits
     assert ["ab"] == ids_on(placement)
