@@ -1,8 +1,9 @@
 """The checks of a simulation: what has to be true whatever happened. Each of them returns what is wrong, in words.
 
 1. What the vendor saw from us was paid for: requests <= permits, also those that the HTTP library made by itself.
-2. No more than 4 of them in any second, no more than a day's, and none after `quota_exceeded` before the day is over.
-   What other users of the key did is theirs, and is not counted.
+2. No more than 4 of them in any second, no more than a day's, and none after `quota_exceeded` before the day is over:
+   the vendor's, or where its Date and our own clock differ by much, whichever they say is over first. What other users
+   of the key did is theirs, and is not counted.
 3. Each watch ends once, with the true terminal state, or with an error that the plan allows.
 4. After the faults have ended each watch ends, within a bound, and a single call works.
 5. At the end there is no task, timer, connection or ticket left.
@@ -33,6 +34,8 @@ from ccactivity.testing import VirtualTimeLoop
 from .plan import DAY, Job
 
 _CLOCK_ERROR_S = 1e-6  # of times that are compared
+_CLOCKS_AGREE_WITHIN_S = 900.0  # or it is unknown whose midnight counts, and one probe after the other finds out
+_PROBES_APART_S = 600.0
 _SHOWN_TRACEBACK = 300  # characters
 # What a healthy job does is told within so many seconds, and within this share of the time that it has been at work.
 _TOLD_WITHIN_S = 120.0
@@ -44,13 +47,17 @@ _UNIVERSAL_RULES = ("unknown_path", "bad_request", "bad_cursor", "missing_header
 
 @attrs.define
 class SeenRequest:
-    """One request of ours as the vendor saw it; `known_at`: when we knew of quota_exceeded, if it said so."""
+    """One request of ours as the vendor saw it.
+
+    `known_at`: when we knew of quota_exceeded, if it said so, with a Date that was ahead by so many seconds.
+    """
 
     time: float
     method: str
     target: str
     status: int
     known_at: float = math.inf
+    date_ahead: float = 0.0
 
 
 class CountingQuota(cc.Quota):
@@ -88,12 +95,13 @@ class Traffic:
     """The requests of ours in the order in which they arrived.
 
     `start`: UTC time of the vendor's start. `leaving_times`: when somebody left; an answer that was on its way to them
-    was not read. `clock_is_set`: whether our wall clock was set, and our own count of the day may differ.
+    was not read. `clock_steps`: when our wall clock was set, and by how many seconds; then our own count of the day may
+    differ.
     """
 
     quota: CountingQuota
     start: datetime
-    clock_is_set: bool
+    clock_steps: list[tuple[float, float]]
     requests: list[SeenRequest] = attrs.field(factory=list)
     leaving_times: list[float] = attrs.field(factory=list)
 
@@ -101,19 +109,19 @@ class Traffic:
         """Compare what was sent with what was permitted."""
         if len(self.requests) > self.quota.permits:
             yield f"{len(self.requests)} requests, {self.quota.permits} permits"
-        if not self.clock_is_set:
+        if not self.clock_steps:
             yield from self._over_a_day(now)
         yield from self._over_a_second()
         yield from self._after_quota_exceeded()
 
-    def _day(self, time: float) -> int:
+    def _day(self, time: float, ahead: float = 0.0) -> int:
         midnight = self.start.replace(hour=0, minute=0, second=0)
-        return int((time + (self.start - midnight).total_seconds()) // DAY)
+        return int((time + ahead + (self.start - midnight).total_seconds()) // DAY)
 
-    def end_of_day(self, time: float) -> float:
-        """When the vendor's day is over that this time is in."""
+    def end_of_day(self, time: float, ahead: float = 0.0) -> float:
+        """When the day is over that this time is in, by the vendor's clock or one that is ahead of it."""
         midnight = self.start.replace(hour=0, minute=0, second=0)
-        return (self._day(time) + 1) * DAY - (self.start - midnight).total_seconds()
+        return (self._day(time, ahead) + 1) * DAY - (self.start - midnight).total_seconds() - ahead
 
     def _over_a_day(self, now: float) -> Iterator[str]:
         days = Counter(self._day(seen.time) for seen in self.requests)
@@ -131,15 +139,26 @@ class Traffic:
                 return
 
     def _after_quota_exceeded(self) -> Iterator[str]:
+        quiet_until, day = math.inf, -1
         for place, seen in enumerate(self.requests):
-            end = self.end_of_day(seen.time)
-            first, last = seen.known_at + _CLOCK_ERROR_S, end - _CLOCK_ERROR_S
-            if seen.known_at >= end or any(seen.time <= when <= first for when in self.leaving_times):
+            first = seen.known_at + _CLOCK_ERROR_S
+            if first == math.inf or any(seen.time <= when <= first for when in self.leaving_times):
                 continue
+            is_probe = day == self._day(seen.time) and seen.time >= quiet_until - _CLOCK_ERROR_S
+            quiet_until, day = self._end_by_clocks(seen), self._day(seen.time)
+            if is_probe:
+                quiet_until = min(quiet_until, seen.known_at + _PROBES_APART_S)
             for late in self.requests[place:]:
-                if first < late.time < last:
+                if first < late.time < quiet_until - _CLOCK_ERROR_S:
                     yield f"a request at {late.time:.3f} s, quota_exceeded was known at {seen.known_at:.3f} s"
                     return
+
+    def _end_by_clocks(self, seen: SeenRequest) -> float:
+        """When the day is over that the vendor called spent: by its Date, unless our own clock differs by much."""
+        own_ahead = sum(step for when, step in self.clock_steps if when <= seen.known_at)
+        by_date = self.end_of_day(seen.time, seen.date_ahead)
+        by_own = self.end_of_day(seen.known_at, own_ahead)
+        return by_date if abs(by_date - by_own) <= _CLOCKS_AGREE_WITHIN_S else min(by_date, by_own)
 
 
 def check_walks(requests: list[SeenRequest], sessions: int) -> Iterator[str]:

@@ -17,6 +17,7 @@ import random
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import attrs
@@ -77,7 +78,8 @@ class World:
         self.plan = Plan(report.seed)
         self.random = self.plan.random
         self.quota = CountingQuota(per_day=self.plan.per_day)
-        self.traffic = Traffic(self.quota, self.plan.start, clock_is_set=self.plan.sets_the_clock)
+        steps = [(event.time, event.amount) for event in self.plan.events if event.kind == "clock"]
+        self.traffic = Traffic(self.quota, self.plan.start, steps)
         self.sandbox: sb.Sandbox
         self.session: cc.ActivitySession
         self.tokens = RefreshingSource(refresh_time=self.plan.refresh_time)
@@ -153,6 +155,8 @@ class World:
                 delays = [effect.seconds for effect in reply.wire if isinstance(effect, sb.Delay)]
                 if len(delays) == len(reply.wire):  # nothing else happens to it on its way
                     seen.known_at = now + 2 * transit + sum(delays)
+                    date = parsedate_to_datetime(reply.headers["Date"])
+                    seen.date_ahead = (date - vendor.wall(now + transit)).total_seconds()
                 self.day_spent, self.spent_until = True, self.traffic.end_of_day(now)
             self.traffic.requests.append(seen)
             return reply
