@@ -70,6 +70,7 @@ _BISECTIONS: Final = 10
 _MIN_SLEEP_S: Final = 0.02
 _MAX_SLEEP_S: Final = 60.0  # without a budget
 _MAX_FAILING_IN_FLIGHT: Final = 2  # GETs of ids whose last one failed: a quarter of what is in flight at most
+_CROWDED_RECHECK_S: Final = 5.0  # until an id that failed and found those few is considered again
 _HORIZON_CEILINGS: Final = 3.0  # no due time is worked out further ahead than this many ceilings
 
 
@@ -454,7 +455,9 @@ class Planner:
         due = min(due, price.staleness_deadline(entry.looked_at, entry.max_staleness))
         # What was worth a look that failed still is.
         due = entry.not_before if entry.failures else max(due, entry.looked_at + self._pacing.floor)
-        return due if self._may_ask(entry) else max(due, now + self._tuning.recheck_s)
+        if not self._may_ask(entry):  # all such ids at once, or each would wake the planner by itself
+            due = max(due, (now // _CROWDED_RECHECK_S + 1.0) * _CROWDED_RECHECK_S)
+        return due
 
     def _lag_reaches(self, entry: Entry, now: float) -> float:
         """When its expected lag reaches the price, which comes down as the budget refills."""

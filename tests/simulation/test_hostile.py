@@ -28,7 +28,7 @@ SANE = {world.scene: world for world in hostile.WORLDS if world.scene is not hos
 TARGETS = (
     "failing ids: 2 503, 10 healthy, no lists",
     "failing ids: 2 hang, 1 healthy, without the failing",
-    "failing ids: 20 hang, 10 healthy, no lists",
+    "failing ids: 20 hang, 30 healthy, no lists",
     "outage: an hour of 503 for 30 watches",
     "clocks: started_at 5 days early, one watch",
     "clocks: updated_at 9 days ahead, first minute, one watch",

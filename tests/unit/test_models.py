@@ -424,3 +424,14 @@ def test_unknown_reason(code: int) -> None:
 def test_no_reason() -> None:
     """Without a code there is no reason."""
     assert SendRecord(send_status="ERRORED").reason is None
+
+
+def test_which_snapshot_is_older() -> None:
+    """The one that the vendor updated before; without a stamp there is no telling."""
+    early, late = (Activity(activity_id="a", updated_at=datetime(2026, 1, day, tzinfo=UTC)) for day in (1, 2))
+    unknown = Activity(activity_id="a")
+
+    assert early.older_than(late)
+    assert not (
+        late.older_than(early) or early.older_than(early) or unknown.older_than(late) or early.older_than(unknown)
+    )

@@ -514,6 +514,51 @@ def test_one_id_that_always_fails_does_not_stop_the_others() -> None:
     assert counts["a"] > 10 and counts["b"] > 10
 
 
+def test_an_outage_is_probed_where_it_failed_least() -> None:
+    """When all fails, the list is probed as well as the ids, in turn; one answer, and each may be asked at once."""
+    planner = planner_of(*(f"a{i}" for i in range(5)))
+    probes: list[FetchOne | FetchPage] = []
+    for now, action in requests_of(planner, 60.0, took=0.1):
+        probes.append(action)
+        fail(planner, action, now)
+    pages = [action for action in probes if isinstance(action, FetchPage)]
+    planner.on_activity(snapshot("a0", updated=60.0), 60.0, at(60.0))
+
+    assert {FetchOne(f"a{i}") for i in range(5)} <= set(probes)
+    assert 2 <= len(pages) <= len(probes) / 3
+    assert as_request(planner.next(60.1, FULL)) in (FetchPage(500), *(FetchOne(f"a{i}") for i in range(1, 5)))
+
+
+def test_few_of_those_that_fail_are_asked_at_once() -> None:
+    """Ids whose GET failed may hang: two are on their way at most, and the others wait for them."""
+    planner, asked = planner_of(*"abcdefg"), []
+    planner.disable_lists()
+    for key in "abcdef":
+        planner.started(FetchOne(key), 0.0)
+        planner.on_failure(FetchOne(key), 0.1)
+    planner.on_activity(snapshot("g", percent=1, began=-600.0), 0.2, NOON)
+    while isinstance(action := planner.next(10.0, FULL), FetchOne):
+        planner.started(action, 10.0)
+        asked.append(action.activity_id)
+    planner.on_failure(FetchOne(asked[0]), 40.0)
+    freed = as_request(planner.next(40.0, FULL))
+
+    assert len(set(asked) & set("abcdef")) == len(asked) == 2
+    assert isinstance(freed, FetchOne)
+    assert freed.activity_id not in asked
+
+
+def test_a_look_that_was_overtaken_may_be_older() -> None:
+    """A GET that was on its way when a page showed the id later is compared with it: it may be from before."""
+    planner = planner_of("a", "b")
+    planner.started(FetchOne("a"), 0.0)
+    fresh = planner.on_activity(snapshot("a", percent=50, updated=5.0), 5.0, at(5.0), listed=True)
+    overtaken = planner.on_activity(snapshot("a", percent=40, updated=0.0), 6.0, at(6.0))
+
+    assert (True, False) == (fresh, overtaken)
+    assert 50 == placement_of(planner).ids["a"].percent
+
+
 # --- words for a log ------------------------------------------------------------------------------------------------
 
 

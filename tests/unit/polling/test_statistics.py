@@ -26,10 +26,19 @@ def learned(*, durations: Iterable[float] = (), stalls: Iterable[float] = ()) ->
 
 @pytest.mark.parametrize(
     ("durations", "typical"),
-    [([], 40.0), ([160.0], 80.0), ([160.0, 640.0], 160.0), ([40.0] * 50, 40.0), ([1000.0] * 500, 1000.0)],
+    [
+        ([], 40.0),
+        ([160.0], 80.0),
+        ([160.0, 640.0], 160.0),
+        ([40.0] * 50, 40.0),
+        ([1000.0] * 500, 1000.0),
+        ([0.0, -5.0], 40.0),
+    ],
 )
 def test_typical_duration(durations: list[float], typical: float) -> None:
-    """It is the geometric mean of 40 s and the durations seen, of which later ones never count for less than a 21st."""
+    """It is the geometric mean of 40 s and the durations seen, of which later ones never count for less than a 21st;
+    none or a negative one says nothing.
+    """
     assert pytest.approx(typical, rel=1e-6) == learned(durations=durations).typical_duration
 
 
