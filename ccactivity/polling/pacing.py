@@ -29,8 +29,8 @@ class Pacing:
     floor: float = attrs.field(default=1.0, validator=[positive, _finite])
     """Seconds between two looks at the same activity, at least."""
     ceiling: float = attrs.field(default=60.0, validator=positive)
-    """Seconds that an activity goes unseen at most, or a sixth of the time that it has been in work, if that is longer.
-    Stretched by a price above 1, and as the day's budget drains."""
+    """Seconds that an activity goes unseen at most, or a sixth of the time for which it was seen in work, if that is
+    longer; or ten seconds for each that no list shows. Stretched by a price above 1, and as the day's budget drains."""
 
     def __attrs_post_init__(self) -> None:
         if self.ceiling < self.floor:

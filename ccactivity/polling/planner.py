@@ -332,7 +332,9 @@ class Planner:
 
     @property
     def _asked_singly(self) -> int:
-        return len(self._placement.due_heap) + sum(map(len, self._placement.get_queues.values()))
+        """How many ids have nothing but GETs, at most; the heap holds dead entries too."""
+        queued = sum(map(len, self._placement.get_queues.values()))
+        return min(len(self._placement.ids), len(self._placement.due_heap) + queued)
 
     def price(self, now: float) -> float:
         """Seconds of lag that a request is worth at this moment."""

@@ -39,6 +39,9 @@ _PROBES_APART_S = 600.0
 _SHOWN_TRACEBACK = 300  # characters
 # What a healthy job does is told within so many seconds, and within this share of the time that it has been at work.
 _TOLD_WITHIN_S = 120.0
+# Where lists are refused, each id is looked at by itself, and may wait for ten seconds times their number; a fifth more
+# as the day's budget drains.
+_TOLD_WITHIN_S_FOR_EACH = 12.0
 _TOLD_WITHIN_SHARE = 1 / 4
 _MOST_ENDLESS_PAGES = 300  # of a list without an end, that one session reads
 _LINEAR = sb.Life(duration=1.0).progress
@@ -198,17 +201,19 @@ class Promptness:
     """Judges how late the news of one job are in one stay. Times are in seconds since its work began.
 
     `told_at`: of the last snapshot, plus the pause of its reader; before the first, when the stay began. `changes_at`:
-    when what was told is no longer true.
+    when what was told is no longer true. `asked_singly`: ids that no list shows.
     """
 
     life: sb.Life
     told_at: float
+    asked_singly: int
     changes_at: float = -math.inf
 
     def check(self, snapshot: cc.Activity, now: float, pause: float) -> Iterator[str]:
         """Judge the next snapshot, after which the reader pauses for so many seconds."""
         since = max(self.told_at, self.changes_at)
-        if (late := now - since) > _TOLD_WITHIN_S + _TOLD_WITHIN_SHARE * max(0.0, since):
+        within = max(_TOLD_WITHIN_S, _TOLD_WITHIN_S_FOR_EACH * self.asked_singly)
+        if (late := now - since) > within + _TOLD_WITHIN_SHARE * max(0.0, since):
             yield f"{snapshot.state} was told {late:.0f} s late, of a job that was {since:.0f} s at work"
         self.told_at, self.changes_at = now + pause, self.life.duration
         if snapshot.state == "processing" and self.life.progress == _LINEAR and self.life.update_every < math.inf:

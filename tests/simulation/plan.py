@@ -126,8 +126,8 @@ class Plan:
 
     `start`: the UTC time at which the world starts. `sandbox`: keywords of `Sandbox`. `refresh_time`: seconds that a
     new token takes. `horizon`: seconds within which people come. `heal_time`: seconds after which most faults end.
-    `endless`: jobs that no page shows of a list without an end; None where it has one. `is_prompt`: nothing keeps the
-    client from telling what becomes of healthy jobs at once.
+    `endless`: jobs that no page shows of a list without an end; None where it has one. `refuses_lists`: there
+    are none. `is_prompt`: nothing keeps the client from telling what becomes of healthy jobs at once.
     """
 
     def __init__(self, seed: int) -> None:
@@ -138,6 +138,7 @@ class Plan:
         self.faults: list[PlannedFault] = []
         self.damages_connections = False
         self.endless: tuple[Job, ...] | None = None
+        self.refuses_lists = False
 
         self.start = datetime(2026, 3, 7, tzinfo=UTC) + timedelta(seconds=draw.choice([12.0, 22.5, 23.9]) * HOUR)
         self.per_day = draw.choice([LARGE_QUOTA, LARGE_QUOTA, LARGE_QUOTA, 600])
@@ -419,6 +420,7 @@ def _failing_ids(plan: Plan, until: float) -> None:
     if shown == "lists do not":
         plan.hide(*some, until=until)
     elif shown == "no lists":
+        plan.refuses_lists = True
         plan.add_fault(sb.forbidden(), where="list", until=until)
 
 

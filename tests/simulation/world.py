@@ -233,7 +233,7 @@ class World:
         count = ends = 0
         session, job, pause = self.session, person.job, self.random.choice([0.0, 0.0, 0.0, 90.0])
         started = self.sandbox.vendor.job(job.activity_id).started
-        news = Promptness(job.life, self.sandbox.now - started)
+        news = Promptness(job.life, self.sandbox.now - started, len(self.plan.jobs) if self.plan.refuses_lists else 0)
         if kind == "aclose":
             await watch
         async for snapshot in watch:
