@@ -316,7 +316,7 @@ class World:
                 loop.step_utc(event.amount)
             case "expire token":
                 # A token that was never accepted is an error, after one refresh: it is not the vendor's way to end it.
-                if self.sandbox.now - self.tokens.issued_at > MINUTE:
+                if any(line.status == 200 and line.time > self.tokens.issued_at for line in self.sandbox.log):
                     self.sandbox.expire_token()
             case "reopen":
                 await self._reopen()
