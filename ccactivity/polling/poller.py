@@ -356,12 +356,8 @@ class Poller:
             polled.failing_since = min(polled.failing_since, now)
             if now - polled.failing_since >= _WARN_AFTER_S and not polled.warned:
                 polled.warned = True
-                _log.warning(
-                    "%s could not be looked at for %.0f minutes, the watch goes on: %s",
-                    polled.activity_id,
-                    (now - polled.failing_since) / 60,
-                    error,
-                )
+                minutes = (now - polled.failing_since) / 60
+                _log.warning("%s could not be looked at for %.0f minutes: %s", polled.activity_id, minutes, error)
             self._planner.on_failure(action, now)
         elif isinstance(error, NotFoundError):
             self._on_not_found(polled, error, now)
