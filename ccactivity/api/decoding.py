@@ -94,7 +94,7 @@ class Decoder:
         if not _is_activity(row):
             raise DecodeError("no activity", excerpt=_excerpt(body))
         activity = self._activity(row)
-        if canonical_id(activity.activity_id) != canonical_id(wanted):
+        if activity.activity_id != wanted and canonical_id(activity.activity_id) != canonical_id(wanted):
             raise DecodeError("another activity than the one asked for", excerpt=_excerpt(body))
         return _rename(activity, wanted)
 

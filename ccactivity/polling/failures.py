@@ -28,10 +28,13 @@ class Subject(Protocol):
 
 @attrs.define(eq=False)
 class Failures:
-    """What has failed since the last answer. `next_probe`: in an outage, loop time before which nothing is asked."""
+    """What has failed since the last answer: `in_a_row` requests, about so many different things.
 
+    `next_probe`: in an outage, loop time before which nothing is asked.
+    """
+
+    in_a_row: int = 0
     next_probe: float = -math.inf
-    _in_a_row: int = 0
     _different: int = 0
 
     @property
@@ -42,12 +45,12 @@ class Failures:
     def answered(self) -> bool:
         """The vendor is there. Returns whether that ends an outage."""
         ended = self.outage
-        self._in_a_row = self._different = 0
+        self.in_a_row = self._different = 0
         return ended
 
     def failed(self, subject: Subject, now: float, longest: float) -> None:
         """A request about this got no answer, or none of use: it is left alone, for so many seconds at most."""
-        self._in_a_row += 1
+        self.in_a_row += 1
         self._different += not subject.failures  # what keeps failing while others do not counts once
         subject.failures += 1
         subject.not_before = now + min(longest, 2.0 ** min(subject.failures - 1, 20))
@@ -55,5 +58,5 @@ class Failures:
 
     def probed(self, now: float) -> None:
         """Something was asked, or failed: the next probe is not to follow at once."""
-        doublings = min(max(0, self._in_a_row - _QUICK_PROBES), 9)
+        doublings = min(max(0, self.in_a_row - _QUICK_PROBES), 9)
         self.next_probe = now + min(_MAX_OUTAGE_INTERVAL_S, 2.0**doublings)

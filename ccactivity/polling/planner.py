@@ -161,7 +161,8 @@ class Planner:
 
     def started(self, action: Action, now: float) -> None:
         """An action is on its way: what it is about is not offered again before the answer."""
-        self._failures.probed(now)
+        if self._failures.in_a_row:
+            self._failures.probed(now)
         if isinstance(action, FetchPage):
             page = self._placement.find_page(action.state, action.start)
             self._fetching, self._fetch_started_at = page or KnownPage(now), now
@@ -184,7 +185,7 @@ class Planner:
         self._failing_in_flight.discard(entry.activity_id)
 
     def _answered(self) -> None:
-        if self._failures.answered():  # after an outage, nobody is left alone for it
+        if self._failures.in_a_row and self._failures.answered():  # after an outage, nobody is left alone for it
             subjects: Iterable[Subject] = (*self._placement.ids.values(), *self._placement.pages)
             for subject in subjects:
                 subject.not_before = -math.inf

@@ -121,13 +121,13 @@ class Poller:
             gives_up_at = resume_from.gives_up_at
             absence = Absence(now, -math.inf if gives_up_at > -math.inf else grace, gives_up_at=gives_up_at)
             polled = self._polled[activity_id] = _PolledId(activity_id, absence)
-            if (canonical := canonical_id(activity_id)) != activity_id:
-                self._spellings[canonical] = activity_id
+            if not activity_id.islower():
+                self._spellings[canonical_id(activity_id)] = activity_id
         else:
             polled.absence.wait_for(grace)
         polled.max_staleness = min(polled.max_staleness, max_staleness or math.inf)
         self._planner.watch(activity_id, now, max_staleness=polled.max_staleness)
-        if polled.last is None:
+        if polled.last is None and (resume_from.activity is not None or resume_from.failures):
             polled.last, polled.looked_at = resume_from.activity, resume_from.looked_at
             self._planner.restore(
                 activity_id, polled.last, polled.looked_at, resume_from.failures, resume_from.not_before
@@ -151,7 +151,8 @@ class Poller:
     def _drop(self, activity_id: str) -> None:
         polled = self._polled.pop(activity_id)
         self._urgent.pop(activity_id, None)
-        self._spellings.pop(canonical_id(activity_id), None)
+        if self._spellings:
+            self._spellings.pop(canonical_id(activity_id), None)
         if polled.retry is not None:
             polled.retry.cancel()
         if not self._polled and self._runner is not None:
