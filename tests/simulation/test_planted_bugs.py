@@ -1,7 +1,7 @@
 """The net holds: bugs that are easily made, planted into the library one at a time, are each caught.
 
 A bug is a function that patches the function or constant it names. It is caught by a seed of the simulation, found by
-trying the first two hundred, or by a check that is a test of its own elsewhere.
+trying the first two hundred, or by a check that is a test of its own elsewhere, or a world of `nox -s hostile`.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from ccactivity import _tasks, testing
 from ccactivity.api import client, decoding, endpoint, outcome
 from ccactivity.listing import ActivityList
 from ccactivity.models import Activity
-from ccactivity.polling import failures, hub, pacing, planner, poller
+from ccactivity.polling import failures, forecast, hub, pacing, placement, planner, poller
 from ccactivity.ratelimit import limiter, quota
 from ccactivity.watch import Watch
 
+from . import test_hostile
 from .world import simulate
 
 Patch = pytest.MonkeyPatch
@@ -61,6 +62,17 @@ async def evil_link() -> None:
 async def links_in_a_circle() -> None:
     async with asyncio.timeout(600):
         await test_single_calls.test_links_in_a_circle_are_an_error_after_what_was_good(vendor, [0])
+
+
+async def hostile_world(name: str, **smaller: Any) -> None:
+    """One seed of a world of the benchmark, and of its sane one, with other options for both."""
+    world = test_hostile.WORLDS[name]
+    here, sane = [
+        test_hostile.hostile.Summary([await world.scene(0, **{**options, **smaller})])
+        for options in (world.options, world.sane)
+    ]
+
+    assert world.met(here, sane)
 
 
 # --- requests and replies ---------------------------------------------------------------------------------------------
@@ -248,9 +260,9 @@ def nothing_bounds_how_long_an_id_goes_unseen(patch: Patch) -> None:
     patch.setattr(pacing.RequestPrice, "ceiling", lambda *_: math.inf)
 
 
-@caught_by(53)
+@caught_by(156)
 def what_fails_once_is_an_outage_for_good(patch: Patch) -> None:
-    patch.setattr(failures.Failures, "answered", lambda _self: None)
+    patch.setattr(failures.Failures, "answered", lambda _self: False)
 
 
 @caught_by(12)
@@ -272,6 +284,88 @@ def a_cancelled_iteration_just_ends(patch: Patch) -> None:
     patch.setattr(Watch, "_ready", ready)
 
 
+# --- a world that cannot be trusted -----------------------------------------------------------------------------------
+
+
+@caught_by(partial(hostile_world, "failing ids: 20 hang, 1 healthy, no lists", seconds=700.0))
+def ids_that_hang_take_every_slot(patch: Patch) -> None:
+    patch.setattr(planner.Planner, "_may_ask", lambda _self, entry: not entry.in_flight)
+
+
+@caught_by(partial(hostile_world, "failing ids: 20 503, 1 healthy, no lists", seconds=700.0))
+def probes_go_to_what_has_failed_most(patch: Patch) -> None:
+    def probe(self: Any, now: float) -> planner.Action | planner.SleepUntil:
+        if now < self._failures.next_probe:
+            return planner.SleepUntil(self._failures.next_probe)
+        entries = self._placement.ids.values()
+        return planner.FetchOne(max(entries, key=lambda entry: entry.failures).activity_id)
+
+    patch.setattr(planner.Planner, "_probe", probe)
+
+
+@caught_by(190)
+def any_start_of_work_is_believed(patch: Patch) -> None:
+    def believe_start(self: forecast.Forecast, started: float | None, updated: float | None, at: float) -> None:
+        if started is not None and updated is not None:
+            self.started_at = self.first_seen_working = at - (updated - started)
+
+    patch.setattr(forecast.Forecast, "_believe_start", believe_start)
+
+
+@caught_by(138)
+def the_newest_snapshot_has_the_newest_stamp(patch: Patch) -> None:
+    real = forecast.Forecast.observe
+
+    def observe(self: forecast.Forecast, activity: Activity, *args: Any, **options: Any) -> bool:
+        updated, newest = forecast._timestamp(activity.updated_at), self.vendor_updated_at
+        if (updated or math.inf) < newest or not real(self, activity, *args, **options):
+            return False
+        self.vendor_updated_at = max(updated or -math.inf, newest)
+        return True
+
+    patch.setattr(forecast.Forecast, "observe", observe)
+
+
+@caught_by(148)
+def rows_of_a_list_are_no_answers(patch: Patch) -> None:
+    real = poller.Poller._on_activities
+
+    def on_activities(self: Any, seen: Any, now: float) -> None:
+        answered = self._answered
+        real(self, seen, now)
+        self._answered = answered or seen.page is None
+
+    patch.setattr(poller.Poller, "_on_activities", on_activities)
+
+
+@caught_by(partial(hostile_world, "spent day: 23:30, Date 1 h ahead"))
+def any_date_is_believed(patch: Patch) -> None:
+    patch.setattr(quota, "_MAX_CLOCK_DIFFERENCE_S", math.inf)
+
+
+@caught_by(partial(hostile_world, "endless list: 30 watched, 30 on no page", watches=21, hidden=21))
+def empty_pages_are_kept(patch: Patch) -> None:
+    patch.setattr(placement.Placement, "_forget_empty_pages", lambda _self: None)
+
+
+@caught_by(184)
+def a_walk_goes_on_for_ever(patch: Patch) -> None:
+    real = placement.Placement._move
+
+    def move(self: Any, cohorts: Any, *pages: Any) -> None:
+        for cohort in cohorts:
+            cohort.pages_missed = 0
+        real(self, cohorts, *pages)
+
+    patch.setattr(placement.Placement, "_move", move)
+
+
+@caught_by(160)
+def ids_are_compared_letter_by_letter(patch: Patch) -> None:
+    for module in (decoding, poller):
+        patch.setattr(module, "canonical_id", str)
+
+
 # --- each of them -----------------------------------------------------------------------------------------------------
 
 
@@ -282,6 +376,19 @@ def fails(check: Callable[[], Coroutine[Any, Any, None]]) -> bool:
     except (Exception, pytest.fail.Exception):  # noqa: BLE001 -- a test may fail in any way
         return True
     return False
+
+
+HOSTILE = [name for name, (_, check) in BUGS.items() if isinstance(check, partial) and check.func is hostile_world]
+
+
+@pytest.mark.parametrize("bug", HOSTILE)
+@pytest.mark.slow
+def test_a_world_says_nothing_without_the_bug(bug: str) -> None:
+    """What was cut down to catch a bug in a second still meets its target."""
+    _, check = BUGS[bug]
+
+    assert not isinstance(check, int)
+    assert not fails(check)
 
 
 @pytest.mark.parametrize("bug", BUGS)
