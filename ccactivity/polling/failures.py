@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import attrs
 
-__all__ = ["Failures", "Subject"]
+__all__ = ["Failures", "Subject", "retry_at"]
 
 _MIN_DIFFERENT: Final = 3  # that fail in a row: then it is the vendor, and not they
 # So many probes may go out a second apart, to find the one thing that is answered among many that are not.
@@ -20,10 +20,18 @@ _MAX_OUTAGE_INTERVAL_S: Final = 60.0
 
 
 class Subject(Protocol):
-    """What a request is about. `failures`: in a row; `not_before`: loop time before which it is not asked for."""
+    """What a request is about. `failures`: in a row; `failed_at`: loop time of the last one."""
 
     failures: int
-    not_before: float
+    failed_at: float
+
+
+def retry_at(subject: Subject, longest: float) -> float:
+    """When what has failed may be asked for again: it is left alone for so many seconds at most.
+
+    Worked out anew each time, for the longest wait changes with the day's budget.
+    """
+    return subject.failed_at + min(longest, 2.0 ** min(subject.failures - 1, 20))
 
 
 @attrs.define(eq=False)
@@ -48,12 +56,12 @@ class Failures:
         self.in_a_row = self._different = 0
         return ended
 
-    def failed(self, subject: Subject, now: float, longest: float) -> None:
-        """A request about this got no answer, or none of use: it is left alone, for so many seconds at most."""
+    def failed(self, subject: Subject, now: float) -> None:
+        """A request about this got no answer, or none of use."""
         self.in_a_row += 1
         self._different += not subject.failures  # what keeps failing while others do not counts once
         subject.failures += 1
-        subject.not_before = now + min(longest, 2.0 ** min(subject.failures - 1, 20))
+        subject.failed_at = now
         self.probed(now)
 
     def probed(self, now: float) -> None:

@@ -30,14 +30,14 @@ class ResumePoint:
 
     `activity`: the last snapshot, seen at the loop time `looked_at`. `gives_up_at`: the loop time at which an id that
     has never been seen has had its grace; minus infinity before a first 404. `failures`: looks in a row that failed,
-    and `not_before`: the loop time until which it is therefore left alone.
+    the last of them at `failed_at`.
     """
 
     activity: Activity | None = None
     looked_at: float = 0.0
     gives_up_at: float = -math.inf
     failures: int = 0
-    not_before: float = -math.inf
+    failed_at: float = -math.inf
 
 
 class ActivitySource(Protocol):

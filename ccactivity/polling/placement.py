@@ -31,7 +31,7 @@ class Entry(Forecast):
 
     `watched_since`: loop time of `watch()`. `sequence`: the order of those calls. `cohort`: with whom a list page is
     expected to show it; `ever_located`: some page did. `asked_at`: loop time of a GET that is on its way. `failures`,
-    `not_before`: see `failures.Subject`. `queued_key`: its key in the queue by
+    `failed_at`: see `failures.Subject`. `queued_key`: its key in the queue by
     creation, NaN if it is not there. `heap_version`: which of its entries in the heap by due time holds.
     """
 
@@ -43,7 +43,7 @@ class Entry(Forecast):
     ever_located: bool = False
     asked_at: float = math.inf
     failures: int = 0
-    not_before: float = -math.inf
+    failed_at: float = -math.inf
     queued_key: float = math.nan
     heap_version: int = 0
 
@@ -135,7 +135,7 @@ class KnownPage:
 
     `href`: None for the first page. `follows`: the page whose next link that is, if it is remembered. `fetched_at`:
     loop time; before the first time that of its making. `due`: loop time before which it is not worth a
-    request. `failures`, `not_before`: see `failures.Subject`. `interval`: seconds from a fetch to when the next one was
+    request. `failures`, `failed_at`: see `failures.Subject`. `interval`: seconds from a fetch to when the next one was
     worth it, last time. `starts`: how many of the queued on it began, of late. `cohorts`: the ids that it may show, by
     how likely it is to; `count`: how many they are.
     """
@@ -146,7 +146,7 @@ class KnownPage:
     follows: KnownPage | None = None
     limit: int = MAX_PAGE_SIZE
     fetched: bool = False
-    not_before: float = -math.inf
+    failed_at: float = -math.inf
     failures: int = 0
     due: float = -math.inf
     interval: float = 10.0
@@ -444,10 +444,11 @@ class Placement:
         if shown.next_href:
             return  # the list is longer than what was seen of it
         found = set(shown.found)
-        for key, entry in self.working.working.items():
-            if key in found or entry.in_flight or entry.looked_at > asked_at or entry.suspect_ended:
+        for key, entry in tuple(self.working.working.items()):
+            if key in found or entry.in_flight or entry.looked_at > asked_at:
                 continue
             entry.suspect(now, self._tuning)
+            self.working.remove(entry)  # this page will tell no more of it
             self.enqueue(entry)
             if entry.page is not None:
                 entry.page.due = -math.inf

@@ -55,7 +55,7 @@ import attrs
 
 from ..models import Activity
 from ..ratelimit.quota import Budget
-from .failures import Failures, Subject
+from .failures import Failures, Subject, retry_at
 from .forecast import QUEUED, UNSEEN, WORKING
 from .pacing import Pacing, RequestPrice
 from .placement import Entry, KnownPage, Placement, ShownPage
@@ -142,19 +142,19 @@ class Planner:
             self._placement.forget(entry)
 
     def failures_of(self, activity_id: str) -> tuple[int, float]:
-        """How often in a row its GET has failed, and the loop time until which it is left alone."""
+        """How often in a row its GET has failed, and the loop time of the last time."""
         entry = self._placement.ids.get(activity_id)
-        return (0, -math.inf) if entry is None else (entry.failures, entry.not_before)
+        return (0, -math.inf) if entry is None else (entry.failures, entry.failed_at)
 
     def restore(
-        self, activity_id: str, activity: Activity | None, looked_at: float, failures: int, not_before: float
+        self, activity_id: str, activity: Activity | None, looked_at: float, failures: int, failed_at: float
     ) -> None:
         """What was seen of it when it was watched before: not an answer, and not a sign that the vendor is there."""
         entry = self._placement.ids[activity_id]
         if activity is not None:
             self._learn(entry, activity, looked_at, None, listed=False, newest=True)
         if failures:
-            entry.failures, entry.not_before = failures, not_before
+            entry.failures, entry.failed_at = failures, failed_at
             self._placement.enqueue(entry)
 
     # --- what became of an action -----------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ class Planner:
         if self._failures.in_a_row and self._failures.answered():  # after an outage, nobody is left alone for it
             subjects: Iterable[Subject] = (*self._placement.ids.values(), *self._placement.pages)
             for subject in subjects:
-                subject.not_before = -math.inf
+                subject.failed_at = -math.inf
             self._placement.reconsider_all()
 
     def on_activity(
@@ -206,7 +206,6 @@ class Planner:
         newest = not listed and entry.looked_at <= entry.asked_at < math.inf
         if not listed:
             self._landed(entry)
-            entry.not_before = -math.inf
         return self._learn(entry, activity, now, server_now, listed=listed, newest=newest)
 
     def _learn(
@@ -219,6 +218,8 @@ class Planner:
                 self._stale.add(entry.activity_id)
             return False
         entry.failures = 0
+        if suspected and entry.phase == before:
+            placement.working.add(entry)
         if suspected and not listed and entry.phase == WORKING:
             self._false_suspicions += 1
             if self._false_suspicions >= self._tuning.max_false_suspicions:
@@ -254,7 +255,7 @@ class Planner:
         entry = self._placement.ids.get(action.activity_id)
         if entry is not None:
             self._landed(entry)
-            self._failures.failed(entry, now, self._price.ceiling(now, self._asked_singly))
+            self._failures.failed(entry, now)
             self._placement.enqueue(entry)
 
     def on_page(self, action: FetchPage, shown: ShownPage | None, now: float, *, failed: bool = False) -> None:
@@ -268,7 +269,7 @@ class Planner:
         if page is not None and shown is not None:
             self._placement.on_page(page, shown, self._fetch_started_at, now, self._stale)
         elif page is not None and failed:
-            self._failures.failed(page, now, self._price.ceiling(now, self._pages_in_use))
+            self._failures.failed(page, now)
             if page.href is not None and page.failures > 1:
                 self._placement.unlink(page)
         self._stale.clear()
@@ -378,7 +379,9 @@ class Planner:
 
     def _page_offer(self, page: KnownPage, now: float) -> _Offer:
         tuning, price = self._tuning, self._price
-        floor = max(page.not_before, page.fetched_at + self._pacing.floor if page.fetched else -math.inf)
+        floor = page.fetched_at + self._pacing.floor if page.fetched else -math.inf
+        if page.failures:
+            floor = max(floor, retry_at(page, price.ceiling(now, self._pages_in_use)))
         if now < floor:
             return floor, 0.0, None
         rate = self._start_rate(page, now) if page.queued else 0.0
@@ -454,10 +457,11 @@ class Planner:
         placement, price = self._placement, self._price
         behind_queued = entry.phase == UNSEEN and not self._lists_enabled and placement.get_queues[QUEUED]
         due = math.inf if entry.phase == QUEUED or behind_queued else self._lag_reaches(entry, now)
-        due = min(due, entry.looked_at + price.ceiling(now, self._asked_singly, now - entry.first_seen_working))
+        ceiling = price.ceiling(now, self._asked_singly, now - entry.first_seen_working)
+        due = min(due, entry.looked_at + ceiling)
         due = min(due, price.staleness_deadline(entry.looked_at, entry.max_staleness))
         # What was worth a look that failed still is.
-        due = entry.not_before if entry.failures else max(due, entry.looked_at + self._pacing.floor)
+        due = retry_at(entry, ceiling) if entry.failures else max(due, entry.looked_at + self._pacing.floor)
         if not self._may_ask(entry):  # all such ids at once, or each would wake the planner by itself
             due = max(due, (now // _CROWDED_RECHECK_S + 1.0) * _CROWDED_RECHECK_S)
         return due

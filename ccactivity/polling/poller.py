@@ -130,7 +130,7 @@ class Poller:
         if polled.last is None and (resume_from.activity is not None or resume_from.failures):
             polled.last, polled.looked_at = resume_from.activity, resume_from.looked_at
             self._planner.restore(
-                activity_id, polled.last, polled.looked_at, resume_from.failures, resume_from.not_before
+                activity_id, polled.last, polled.looked_at, resume_from.failures, resume_from.failed_at
             )
         self._changed.set()
         if self._runner is None:
@@ -145,8 +145,8 @@ class Poller:
     def resume_point(self, activity_id: str) -> ResumePoint:
         """Return what is known of an id that is polled."""
         polled = self._polled[activity_id]
-        failures, not_before = self._planner.failures_of(activity_id)
-        return ResumePoint(polled.last, polled.looked_at, polled.absence.gives_up_at, failures, not_before)
+        failures, failed_at = self._planner.failures_of(activity_id)
+        return ResumePoint(polled.last, polled.looked_at, polled.absence.gives_up_at, failures, failed_at)
 
     def _drop(self, activity_id: str) -> None:
         polled = self._polled.pop(activity_id)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccactivity.polling.failures import Failures
+from ccactivity.polling.failures import Failures, retry_at
 
 
 @attrs.define(eq=False)
@@ -17,14 +17,14 @@ class Thing:
     """Something that can be asked for."""
 
     failures: int = 0
-    not_before: float = -math.inf
+    failed_at: float = -math.inf
 
 
 def outage_of(things: int) -> Failures:
     """So many different things failed at loop time 100, and nothing was answered."""
     failures = Failures()
     for _ in range(things):
-        failures.failed(Thing(), 100.0, 60.0)
+        failures.failed(Thing(), 100.0)
     return failures
 
 
@@ -32,11 +32,20 @@ def test_what_fails_waits_by_itself() -> None:
     """After each failure in a row the wait of one thing is twice as long, up to the longest."""
     failures, thing, waits = Failures(), Thing(), []
     for _ in range(8):
-        failures.failed(thing, 100.0, 60.0)
-        waits.append(thing.not_before - 100.0)
+        failures.failed(thing, 100.0)
+        waits.append(retry_at(thing, 60.0) - 100.0)
 
     assert [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0] == waits
     assert not failures.outage
+
+
+def test_how_long_it_waits_is_worked_out_anew() -> None:
+    """A wait that a drained budget made long ends when the budget is full again."""
+    failures, thing = Failures(), Thing()
+    for _ in range(14):
+        failures.failed(thing, 100.0)
+
+    assert (8292.0, 160.0) == (retry_at(thing, 10_000.0), retry_at(thing, 60.0))
 
 
 @pytest.mark.parametrize(("things", "outage"), [(0, False), (1, False), (2, False), (3, True), (30, True)])
@@ -50,7 +59,7 @@ def test_what_fails_while_others_do_not_makes_no_outage() -> None:
     failures, things, outages = Failures(), [Thing() for _ in range(20)], []
     for _ in range(2):
         for thing in things:
-            failures.failed(thing, 100.0, 60.0)
+            failures.failed(thing, 100.0)
         outages.append(failures.answered())
 
     assert [True, False] == outages
@@ -60,7 +69,7 @@ def test_an_answer_ends_an_outage() -> None:
     """The answer that ends an outage is known as such; the next failure is a first one."""
     failures = outage_of(5)
     ended = failures.answered(), failures.answered()
-    failures.failed(Thing(), 200.0, 60.0)
+    failures.failed(Thing(), 200.0)
 
     assert (True, False) == ended
     assert not failures.outage
@@ -86,6 +95,6 @@ def test_no_wait_is_longer_than_the_longest(moments: list[float], longest: float
     """However long it has failed, neither the vendor nor a thing is left alone for longer than it should be."""
     failures, thing = Failures(), Thing()
     for now in moments:
-        failures.failed(thing, now, longest)
+        failures.failed(thing, now)
         assert now + 1.0 <= failures.next_probe <= now + 60.0
-        assert now + 1.0 <= thing.not_before <= now + longest
+        assert now + 1.0 <= retry_at(thing, longest) <= now + longest

@@ -307,6 +307,18 @@ def test_a_suspect_needs_no_page() -> None:
     assert [False, True] == [placement.ids[key].suspect_ended for key in "ab"]
 
 
+def test_a_suspect_counts_no_more_where_it_is_missing() -> None:
+    """The list of those at work is not fetched again for an id that it has already shown to be missing."""
+    placement = placement_of("a", "b", "c")
+    for key in "abc":
+        change_phase(placement, key, WORKING)
+    before = placement.processing_page.expected_lag(100.0, 0.0, TUNING)
+    placement.on_page(placement.processing_page, ShownPage(["a"], None), 10.0, 10.3, set())
+
+    assert {"a"} == set(placement.working.ids)
+    assert placement.processing_page.expected_lag(100.0, 0.0, TUNING)[1] < before[1] / 2
+
+
 # --- queues of GETs -------------------------------------------------------------------------------------------------
 
 

@@ -298,6 +298,7 @@ def test_a_missing_worker_is_suspected_and_a_wrong_list_is_given_up() -> None:
         suspected.append((suspect_and_find(planner, now), planner._states_enabled))
 
     assert [(True, True), (True, True), (True, False)] == suspected
+    assert "a" in placement_of(planner).working.ids
 
 
 def test_a_right_suspicion_clears_the_list_of_those_at_work() -> None:

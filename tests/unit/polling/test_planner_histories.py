@@ -163,7 +163,7 @@ def check_sums(planner: Planner) -> None:
     assert all(page.count == len(page.entries) for page in placement.pages)
     expected = [entry for page in placement.pages for entry in page.entries]
     assert {id(entry) for entry in expected} == {id(entry) for entry in placement.ids.values() if entry.cohort}
-    working = {key for key, entry in placement.ids.items() if entry.phase == WORKING}
+    working = {key for key, entry in placement.ids.items() if entry.phase == WORKING and not entry.suspect_ended}
     assert working == set(placement.working.ids)
     assert planner._failing_in_flight <= {key for key, entry in placement.ids.items() if entry.in_flight}
 
