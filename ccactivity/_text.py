@@ -1,16 +1,6 @@
 """Text from outside, made fit for a log, a terminal or an error message. Pure."""
 
-import re
-from typing import Final
-
-__all__ = ["canonical_id", "describe_json", "escape"]
-
-_UUID: Final = re.compile("[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
-
-
-def canonical_id(activity_id: str) -> str:
-    """The id as it is compared: a UUID has no case (RFC 9562), and the vendor answers in lower case."""
-    return activity_id.lower() if _UUID.fullmatch(activity_id) else activity_id
+__all__ = ["describe_json", "escape"]
 
 
 def escape(text: str, limit: int | None = None, *, ascii_only: bool = False) -> str:

@@ -2,7 +2,8 @@
 
 Every field may be missing or null in an answer, so every field may be None here, but for the id, the tuple of errors
 and the counters object. The vendor's samples are not consistent with themselves (an `initialized` activity with a
-completion time; more contacts than items), so no field is ever inferred from another.
+completion time; more contacts than items), so no field is ever inferred from another. Only `state` tells whether an
+activity has ended.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ generated code needs no `in` checks (`_drafts`). The same few timestamps come ag
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -19,16 +20,17 @@ from typing import Any, Final, TypeVar, get_args, get_type_hints
 
 import attrs
 
-from .._text import canonical_id, escape
+from .._text import escape
 from ..errors import DecodeError
 from ..models import Activity, ActivityState, ActivityStatus, SendRecord, SendStatus
 from ._drafts import Hook, make_reader
 
-__all__ = ["ActivityPage", "Decoder", "decode_json"]
+__all__ = ["ActivityPage", "Decoder", "canonical_id", "decode_json"]
 
 T = TypeVar("T", bound=attrs.AttrsInstance)
 # A page of 500 rows has at most 1,500 that differ, and no timestamp that anybody writes is longer.
 _MAX_CACHED_TIMESTAMPS: Final = 2048
+_UUID: Final = re.compile("[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _MAX_CACHED_TIMESTAMP_LENGTH: Final = 32
 
 
@@ -254,6 +256,11 @@ class _TimestampCache(dict[str, datetime]):
                 self.clear()
             self[text] = stamp
         return stamp
+
+
+def canonical_id(activity_id: str) -> str:
+    """The id as it is compared: a UUID has no case (RFC 9562), and the vendor answers in lower case."""
+    return activity_id.lower() if _UUID.fullmatch(activity_id) else activity_id
 
 
 def _rename(activity: Activity, activity_id: str) -> Activity:

@@ -29,11 +29,13 @@ Requests are scarce (a few a second, some thousands a day), and so is time. Both
 8. **The price rises as the day's budget drains**, base / level**2. So all watches slow down together and nothing runs
    dry. The refill lowers it again: a due time that was worked out can only turn out too early, and is looked at again.
 9. **Nothing is forgotten**: nothing at work or on a page goes unseen for longer than the ceiling, stretched as the
-   price rises, by the age of what is looked at, and once there are more than six pages, or ids with nothing but GETs.
+   price rises, by the time for which it was seen at work, and once there are more than six pages, or ids with nothing
+   but GETs.
    `max_staleness` is honoured only while at least 10 % of the budget remains (`RequestPrice.staleness_deadline`).
-10. **One id's trouble is its own; an outage costs little.** What fails waits by itself, 1, 2, 4 ... 60 seconds, and few
-    such ids are asked for at once: they may hang. When different things fail and nothing is answered, all watches wait
-    together, and are probed in turn, what has failed least first: that was answered last, or has not been asked yet.
+10. **One id's trouble is its own; an outage costs little.** What fails waits by itself, 1, 2, 4 seconds and so on up to
+    the ceiling, and few such ids are asked for at once: they may hang. When different things fail and nothing is
+    answered, all watches wait together, and are probed in turn, what has failed least first: it was answered last, or
+    has not been asked yet.
 
 An offer's due time is worked out when something on it changes, not at each decision: a decision looks at one number for
 each page, and at the heads of three queues of GETs. What a page shows of its rows is what it costs.
@@ -58,7 +60,8 @@ from ..ratelimit.quota import Budget
 from .failures import Failures, Subject, retry_at
 from .forecast import QUEUED, UNSEEN, WORKING
 from .pacing import Pacing, RequestPrice
-from .placement import Entry, KnownPage, Placement, ShownPage
+from .pages import Entry, KnownPage, ShownPage
+from .placement import Placement
 from .statistics import AccountStatistics
 from .tuning import Tuning
 

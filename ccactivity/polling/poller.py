@@ -23,9 +23,8 @@ from typing import Final
 import attrs
 
 from .._tasks import spawn, wait_until_set
-from .._text import canonical_id
 from ..api.client import ApiClient
-from ..api.decoding import Decoder
+from ..api.decoding import Decoder, canonical_id
 from ..api.endpoint import Endpoint
 from ..api.messages import Request
 from ..api.operations import get_activity, list_activities
@@ -43,7 +42,7 @@ from ..ratelimit.limiter import Limiter, Permit
 from ..ratelimit.quota import Budget
 from .absence import Absence
 from .hub import Hub, ResumePoint
-from .placement import ShownPage
+from .pages import ShownPage
 from .planner import Action, FetchOne, FetchPage, Planner, SleepUntil
 
 __all__ = ["Poller"]

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
-import sys
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from support.benchmarks import load
 from support.vendor import VendorFactory
 
 import ccactivity as cc
 from ccactivity import sandbox as sb
 from ccactivity.testing import run
 
-
-def _load() -> ModuleType:
-    path = Path(__file__).parent.parent.parent / "benchmarks" / "economy.py"
-    spec = importlib.util.spec_from_file_location("economy", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["economy"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-economy = _load()
+economy = load("economy")
 
 
 @pytest.mark.parametrize(

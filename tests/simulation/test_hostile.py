@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from support.benchmarks import load
 
-
-def _load() -> ModuleType:
-    path = Path(__file__).parent.parent.parent / "benchmarks" / "hostile.py"
-    spec = importlib.util.spec_from_file_location("hostile", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["hostile"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-hostile = _load()
+hostile = load("hostile")
 WORLDS = {world.name: world for world in hostile.WORLDS}
 SANE = {world.scene: world for world in hostile.WORLDS if world.scene is not hostile.read_endless_list}
 TARGETS = (

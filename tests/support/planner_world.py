@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 from ccactivity.models import Activity
 from ccactivity.polling.pacing import Pacing
-from ccactivity.polling.placement import Placement, ShownPage
+from ccactivity.polling.pages import ShownPage
+from ccactivity.polling.placement import Placement
 from ccactivity.polling.planner import FetchOne, FetchPage, Planner, SleepUntil
 from ccactivity.ratelimit.quota import Budget
 

@@ -22,7 +22,7 @@ from support.planner_world import (
 )
 
 from ccactivity.polling.pacing import Pacing
-from ccactivity.polling.placement import ShownPage
+from ccactivity.polling.pages import ShownPage
 from ccactivity.polling.planner import FetchOne, FetchPage, Planner, SleepUntil
 from ccactivity.polling.tuning import Tuning
 from ccactivity.ratelimit.quota import Budget
