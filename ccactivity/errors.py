@@ -24,6 +24,7 @@ activity are defined beside it, in `models`.
     │   ├── LoginFailedError            a login was not completed: denied, too late, its answer lost
     │   ├── ReauthorizationRequiredError    only a person can help: they must log in again
     │   └── TokenStoreError             stored tokens that cannot be read or written; nothing was overwritten
+    ├── FleetUnavailableError           the engine of a fleet is away, so nobody may send
     └── SessionClosedError              the session was closed meanwhile, or before
 
 Data are attributes, so that nobody has to parse a message. Every error can be pickled and copied. No error, no
@@ -48,6 +49,7 @@ __all__ = [
     "BatchError",
     "CCActivityError",
     "DecodeError",
+    "FleetUnavailableError",
     "LoginFailedError",
     "NotFoundError",
     "PagingError",
@@ -253,3 +255,14 @@ class TokenStoreError(TokenError):
 
 class SessionClosedError(CCActivityError):
     """The session was closed, before the call or while it ran."""
+
+
+class FleetUnavailableError(CCActivityError):
+    """The engine of a fleet cannot be used, so nothing may be sent. Watches do not raise this: they go on later.
+
+    `reason`: why, in a few words.
+    """
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason

@@ -253,7 +253,7 @@ def answers() -> list[type[cc.ResponseError]]:
 
 
 def others() -> list[type[cc.CCActivityError]]:
-    return [cc.PagingError, cc.SessionClosedError, cc.TokenError]
+    return [cc.FleetUnavailableError, cc.PagingError, cc.SessionClosedError, cc.TokenError]
 
 
 def token_errors() -> list[type[cc.TokenError]]:

@@ -22,6 +22,7 @@ from ccactivity.errors import (
     BatchError,
     CCActivityError,
     DecodeError,
+    FleetUnavailableError,
     LoginFailedError,
     NotFoundError,
     PagingError,
@@ -113,6 +114,7 @@ EXAMPLES: list[CCActivityError] = [
     ReauthorizationRequiredError("log in again", reason="interrupted", since=MIDNIGHT),
     TokenStoreError("garbage"),
     SessionClosedError("closed"),
+    FleetUnavailableError("the engine is away", reason="reset"),
 ]
 
 COPIES: list[Any] = [
