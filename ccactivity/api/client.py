@@ -80,8 +80,8 @@ class _Operation(Generic[T]):
         if permit.sent:
             # The HTTP library sends again by itself, on a connection that turned out to be dead.
             permit, ask_again = await self._replace_permit(permit), True
-        while auth.refresh.running:
-            # Not with a token that is on its way out, and not with a permit that gets old meanwhile.
+        while auth.refresh.running or asyncio.get_running_loop().time() > permit.expires_at:
+            # Not with a token that is on its way out, and not with a permit that is or gets old meanwhile.
             permit, ask_again = await self._replace_permit(permit), True
         if ask_again:
             self.token = await auth.token()
