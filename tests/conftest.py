@@ -20,12 +20,13 @@ import logging
 import os
 import signal
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import settings
 from support.canary import SECRETS, Canary
 from support.eager_tasks import install_if_asked
+from support.redis_server import WHERE, RedisServer, find_server, run_server
 from support.vendor import VendorFactory
 from support.vendor import vendor as open_vendor
 from support.virtual_time import as_plain_function
@@ -46,6 +47,24 @@ def vendor() -> VendorFactory:
     async with vendor(latency=1.0, timeout=5.0) as (sandbox, session): ...
     """
     return open_vendor
+
+
+@pytest.fixture(scope="session")
+def engine_server() -> Iterator[RedisServer]:
+    """Give a server of Redis or Valkey; without one on this machine, skip, or fail where CI is set."""
+    program = find_server()
+    if program is None:
+        (pytest.fail if "CI" in os.environ else pytest.skip)(f"no server for the fleet: neither {WHERE}")
+    with run_server(program) as server:
+        yield server
+
+
+@pytest.fixture
+def engine(engine_server: RedisServer) -> RedisServer:
+    """Give a server of Redis or Valkey that is empty."""
+    with engine_server.client() as client:
+        client.flushall()
+    return engine_server
 
 
 @pytest.hookimpl(tryfirst=True)

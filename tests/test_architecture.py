@@ -35,6 +35,11 @@ SHELL = {
     "ccactivity.api.transport",
     "ccactivity.cli",
     "ccactivity.cli.**",
+    "ccactivity.fleet.engine",
+    "ccactivity.fleet.limiter",
+    "ccactivity.fleet.link",
+    "ccactivity.fleet.redis_engine",
+    "ccactivity.fleet.scripts",
     "ccactivity.listing",
     "ccactivity.oauth",
     "ccactivity.oauth._extras",
@@ -60,7 +65,7 @@ SHELL = {
 # What the sandbox and the command line may import of the library, by the beginning of their contract's name.
 APART = {
     "the sandbox judges the client": {"sandbox", "testing", "_version"},
-    "the command line knows the public API": {"cli", "oauth", "sandbox", "testing", "_secret", "_text", "_version"},
+    "the command line knows the public API": {"cli", "fleet", "oauth", "sandbox", "testing", "_secret", "_text", "_version"},
 }
 
 # A module, what it must not import, and the beginning of the name of the contract that says so.
@@ -69,6 +74,7 @@ PLANTED = [
     ("oauth.client", "aiohttp", "aiohttp is known to"),
     ("oauth.client", "backoff", "backoff is known to"),
     ("oauth.client", "cattrs", "cattrs is known to"),
+    ("fleet.limiter", "redis", "redis is known to"),
     ("session", "rich", "rich and cyclopts are known to"),
     ("polling.planner", "asyncio", "the core is pure"),
     ("cli.logs", "ccactivity.ratelimit", "the command line knows the public API"),
