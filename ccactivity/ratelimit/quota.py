@@ -98,6 +98,7 @@ class Quota:
         if spent > per_day:
             raise ValueError(f"spent must be at most per_day, not {spent!r}")
         self._clock: Callable[[], datetime] | None = None
+        self._count: Callable[[], float] | None = None
         self._queues: tuple[OrderedDict[Ticket, None], ...] = (OrderedDict(), OrderedDict())
         self._log: deque[float] = deque()
         self._last = -math.inf
@@ -126,6 +127,8 @@ class Quota:
     @property
     def spent(self) -> float:
         """Requests of this UTC day that are known to be spent."""
+        if self._count is not None:
+            return self._count()
         return self._spent_before if self._clock is None else self._spent(self._clock())
 
     @property
@@ -143,6 +146,10 @@ class Quota:
     def attach(self, clock: Callable[[], datetime]) -> None:
         """Take the wall clock that the properties for users read from now on."""
         self._clock = clock
+
+    def follow(self, count: Callable[[], float]) -> None:
+        """Show as spent what is counted elsewhere."""
+        self._count = count
 
     def enter(self, ticket: Ticket, now: float) -> None:
         """Queue a ticket."""
