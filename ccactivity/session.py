@@ -29,13 +29,14 @@ from .api.retry import Retry
 from .api.transport import Transport
 from .errors import BatchError, CCActivityError, SessionClosedError
 from .listing import ActivityList
+from .membership import Fleet, FleetStats, Membership
 from .models import Activity, SendRecord
 from .polling.hub import Hub, SnapshotQueue
 from .polling.pacing import Pacing
 from .polling.planner import Planner
 from .polling.poller import Poller
 from .polling.tuning import Tuning
-from .ratelimit.limiter import QuotaLimiter
+from .ratelimit.limiter import Limiter, QuotaLimiter
 from .ratelimit.quota import Quota
 from .tokens import TokenSource, source_of
 from .watch import BatchResult, BatchWatch, Watch
@@ -65,6 +66,8 @@ class Stats:
     """Seconds of lag that a request is worth now: `Pacing.price`, or more while the day's credit is low."""
     credit: float
     """Requests that watching may spend at once; what the day has left flows in."""
+    fleet: FleetStats | None = None
+    """The fleet that the session is part of; None without one."""
 
 
 class ActivitySession:
@@ -77,6 +80,7 @@ class ActivitySession:
     `base_url`: of the API; https, or http to this machine.
     `http`: an `aiohttp.ClientSession` of the caller's, which is never closed. None: an own one.
     `quota`: the key's limits. Share one `Quota` between the sessions that use one key. None: a `Quota()` of its own.
+    `fleet`: makes all processes that use one key spend what one would, see `ccactivity.fleet`. None: on its own.
     `retry`, `pacing`: how failed requests are repeated, and how eagerly watches look. None: `Retry()`, `Pacing()`.
     `timeout`: seconds for one attempt, from the moment it may be sent; None: no limit. Bound a whole call with
     `asyncio.timeout`.
@@ -92,6 +96,7 @@ class ActivitySession:
         base_url: str = "https://api.cc.email/v3",
         http: aiohttp.ClientSession | None = None,
         quota: Quota | None = None,
+        fleet: Fleet | None = None,
         retry: Retry | None = None,
         pacing: Pacing | None = None,
         timeout: float | None = 30.0,
@@ -115,17 +120,26 @@ class ActivitySession:
         agent = f"ccactivity/{__version__} aiohttp/{aiohttp.__version__}"
         transport = Transport(self._endpoint.origin, http, timeout, agent)
         auth = Authenticator(source_of(token))
-        self._limiter = QuotaLimiter(self._quota, now)
+
+        def make_poller(hub: Hub) -> Poller:
+            planner = Planner(pacing or Pacing(), Tuning())
+            return Poller(hub, planner, self._client, self._limiter, self._endpoint, self._decoder)
+
+        self._membership: Membership | None = None
+        if fleet is not None:
+            self._quota.attach(now)
+            self._membership = fleet.join(self._quota, self._decoder, make_poller)
+        self._limiter: Limiter = self._membership.limiter if self._membership else QuotaLimiter(self._quota, now)
         self._client = ApiClient(transport=transport, auth=auth, limiter=self._limiter, retry=retry or Retry())
-        self._hub = Hub()
-        planner = Planner(pacing or Pacing(), Tuning())
-        self._poller = Poller(self._hub, planner, self._client, self._limiter, self._endpoint, self._decoder)
+        self._hub = self._membership.hub if self._membership else Hub()
+        self._polling: Poller | Membership = self._membership or make_poller(self._hub)
         self._loop = LoopBound("this session belongs", "make one session for each loop")
 
     @classmethod
     def from_env(cls, token: str | Callable[[], Awaitable[str]] | TokenSource | None = None, **options: Any) -> Self:
-        """Make a session from CCACTIVITY_ACCESS_TOKEN and, if it is set, CCACTIVITY_BASE_URL.
+        """Make a session from CCACTIVITY_ACCESS_TOKEN and, if set, CCACTIVITY_BASE_URL and CCACTIVITY_FLEET_URL.
 
+        The last is that of `fleet.RedisFleet`, whose `key` and `account` are CCACTIVITY_FLEET_KEY and _ACCOUNT.
         `token` and `options` are those of the class; a `token` takes the place of the variable. Raises ValueError
         naming the variable that is missing.
         """
@@ -134,6 +148,8 @@ class ActivitySession:
             raise ValueError("set CCACTIVITY_ACCESS_TOKEN to an access token of the Constant Contact V3 API")
         if base_url := os.environ.get("CCACTIVITY_BASE_URL", "").strip():
             options.setdefault("base_url", base_url)
+        if url := os.environ.get("CCACTIVITY_FLEET_URL", "").strip():
+            options.setdefault("fleet", _fleet_from_env(url))
         return cls(token, **options)
 
     def __repr__(self) -> str:
@@ -148,15 +164,16 @@ class ActivitySession:
     def stats(self) -> Stats:
         """What the session is doing. For use while its event loop runs."""
         self._enter()
-        sent, finished = dict(self._client.sent), self._poller.finished
+        sent, finished = dict(self._client.sent), self._polling.finished
         asked = sent.get("list", 0) + sent.get("get", 0)
         return Stats(
             watching=self._hub.watching,
             finished=finished,
             requests=sent,
             requests_per_finished=asked / finished if finished else None,
-            price=self._poller.price,
+            price=self._polling.price,
             credit=self._limiter.budget().available,
+            fleet=self._membership.stats if self._membership else None,
         )
 
     async def __aenter__(self) -> Self:
@@ -173,6 +190,8 @@ class ActivitySession:
         self._hub.abort(SessionClosedError("the session was closed"))
         await self._client.aclose()
         await self._hub.settled()
+        if self._membership is not None:
+            await self._membership.aclose()
 
     # --- single questions -------------------------------------------------------------------------------------------
 
@@ -307,6 +326,8 @@ class ActivitySession:
             raise SessionClosedError("the session is closed")
         if asyncio.get_running_loop() is not self._loop.loop:
             self._loop.bind()
+            if self._membership is not None:
+                self._membership.start()
         return self._hub
 
     def _notice(self, field: str, value: object) -> None:
@@ -315,3 +336,12 @@ class ActivitySession:
         if key not in self._noticed and len(self._noticed) < 100:
             self._noticed.add(key)
             _log.warning("the vendor sent an undocumented value of %s: %s", field, describe_json(value, 80))
+
+
+def _fleet_from_env(url: str) -> Fleet:
+    from .fleet import RedisFleet  # noqa: PLC0415 -- without a fleet redis-py is not needed
+
+    def named(name: str) -> str:
+        return os.environ.get(f"CCACTIVITY_FLEET_{name}", "").strip() or "default"
+
+    return RedisFleet(url, key=named("KEY"), account=named("ACCOUNT"))
