@@ -38,7 +38,14 @@ SHELL = {
     "ccactivity.fleet.engine",
     "ccactivity.fleet.limiter",
     "ccactivity.fleet.link",
+    "ccactivity.fleet",
+    "ccactivity.fleet.member",
+    "ccactivity.fleet.publisher",
     "ccactivity.fleet.redis_engine",
+    "ccactivity.fleet.redis_fleet",
+    "ccactivity.fleet.registry",
+    "ccactivity.fleet.wire",
+    "ccactivity.membership",
     "ccactivity.fleet.scripts",
     "ccactivity.listing",
     "ccactivity.oauth",
@@ -65,7 +72,16 @@ SHELL = {
 # What the sandbox and the command line may import of the library, by the beginning of their contract's name.
 APART = {
     "the sandbox judges the client": {"sandbox", "testing", "_version"},
-    "the command line knows the public API": {"cli", "fleet", "oauth", "sandbox", "testing", "_secret", "_text", "_version"},
+    "the command line knows the public API": {
+        "cli",
+        "fleet",
+        "oauth",
+        "sandbox",
+        "testing",
+        "_secret",
+        "_text",
+        "_version",
+    },
 }
 
 # A module, what it must not import, and the beginning of the name of the contract that says so.

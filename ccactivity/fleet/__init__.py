@@ -1,1 +1,17 @@
-"""The fleet: many processes with one API key spend what one would, over Redis or Valkey."""
+"""The fleet: many processes with one API key spend what one would, over Redis or Valkey.
+
+It needs redis-py: `pip install 'ccactivity[fleet]'`.
+"""
+
+from __future__ import annotations
+
+from ..membership import FleetStats
+
+try:
+    from .redis_fleet import RedisFleet
+except ModuleNotFoundError as error:
+    if error.name != "redis":
+        raise
+    raise ImportError("ccactivity.fleet needs redis-py: pip install 'ccactivity[fleet]'") from None
+
+__all__ = ["FleetStats", "RedisFleet"]

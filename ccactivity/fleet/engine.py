@@ -6,6 +6,7 @@ its memory gets it back, and every answer brings the day's numbers up to date.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Protocol
 
@@ -15,7 +16,17 @@ from ..ratelimit.limiter import PermitResult
 from .lease import BeatReply
 from .ledger import Ledger
 
-__all__ = ["AcquireReply", "AcquireStatus", "Engine", "EngineError", "PermitRequest"]
+__all__ = [
+    "AcquireReply",
+    "AcquireStatus",
+    "Engine",
+    "EngineError",
+    "Look",
+    "NewsItem",
+    "PermitRequest",
+    "Place",
+    "Taken",
+]
 
 
 class EngineError(Exception):
@@ -58,13 +69,55 @@ class AcquireReply:
     granted_at: int
 
 
+@attrs.frozen
+class Place:
+    """A place in the news: the number of the last that was read, and what the engine calls it."""
+
+    number: int
+    mark: str
+
+
+@attrs.frozen
+class NewsItem:
+    """One piece of news. `number`: they are counted by 1. `kind`, `member`, `data`: see `registry`."""
+
+    place: Place
+    kind: str
+    member: str
+    data: str
+
+
+@attrs.frozen
+class Taken:
+    """All that a new poller needs: the `watches` of each member by id, the planner's `memo`, and where to read on."""
+
+    place: Place
+    memo: str
+    watches: dict[str, dict[str, str]]
+
+
+@attrs.frozen
+class Look:
+    """One thing that was seen. `kind`: "a" a snapshot, "t" a terminal one, "l" an error, "r" nobody watches it now."""
+
+    kind: str
+    activity_id: str
+    text: str = ""
+
+
 class Engine(Protocol):
     """Shared memory with rules. Every method raises EngineError; none is called in a task that a user can cancel.
 
-    `ledger`: the key's day, as of the last answer.
+    `ledger`: the key's day, as of the last answer. `member`: the name of this process, made when it is first asked for.
     """
 
     ledger: Ledger
+
+    @property
+    def member(self) -> str:
+        """The name of this process in the fleet."""
+
+    # --- the quota and the lease ------------------------------------------------------------------------------------
 
     async def acquire(self, request: PermitRequest) -> AcquireReply:
         """Ask for one permit."""
@@ -81,8 +134,34 @@ class Engine(Protocol):
     async def beat(self, *, candidate: bool, token: int, lease: float) -> BeatReply:
         """Give a sign of life; become or stay the holder of the lease, in seconds, if a candidate and if it is free."""
 
-    async def release(self, token: int) -> None:
-        """Give up the lease at once."""
+    async def release(self, token: int, *, leave: bool) -> None:
+        """Give up the lease at once, if it is held; leave the fleet, too."""
+
+    # --- what is watched, and what was seen -------------------------------------------------------------------------
+
+    async def watch(self, wanted: Mapping[str, str]) -> tuple[Place, dict[str, str]]:
+        """Register ids. Returns where the news ended before, and the snapshots that there are by id."""
+
+    async def drop(self, ids: Sequence[str], *, ended: bool) -> None:
+        """Watch ids no more. `ended`: the poller knows that already."""
+
+    async def post(self, kind: str, data: str) -> None:
+        """Tell everyone something that need not be kept."""
+
+    async def news(self, after: Place) -> list[NewsItem]:
+        """Wait for a second, or until there is news after a place."""
+
+    async def publish(self, token: int, memo: str, looks: Sequence[Look]) -> bool:
+        """Tell what was seen. False if something was refused, because another process polls now."""
+
+    async def snapshots(self, ids: Sequence[str]) -> dict[str, str]:
+        """Return the snapshots that there are by id."""
+
+    async def take(self, token: int) -> Taken | None:
+        """Return all that a new poller needs; None if another process polls by now."""
+
+    async def reap(self, token: int, gone: Sequence[str]) -> None:
+        """Let go of what dead members watched."""
 
     async def aclose(self) -> None:
         """Free the connections."""

@@ -30,7 +30,8 @@ class BeatReply:
 
     `holder`: the member that polls, empty if none does; `token`: the number of its take-over, which only rises.
     `lease_left`: seconds. `members`: those alive. `registered`: ids that the engine knows this member to watch.
-    `snapshots`: how many it holds. `limits`: those of the holder.
+    `snapshots`: how many it holds. `news`: the number of the last. `limits`: those of the holder. `gone`: members that
+    have given no sign of life for too long; for the holder alone.
     """
 
     holder: str
@@ -39,7 +40,9 @@ class BeatReply:
     members: int
     registered: int
     snapshots: int
+    news: int
     limits: Limits
+    gone: list[str]
 
 
 @attrs.define(eq=False)

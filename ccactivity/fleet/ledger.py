@@ -101,6 +101,10 @@ class Ledger:
         state, full = self.state, Budget(0.0, 0.0).capacity
         return Budget(min(full, state.bank + state.rate * max(0.0, now - self._told_at)), state.rate)
 
+    def engine_time(self, now: float) -> int:
+        """The engine's time at this loop time, in microseconds; 0 before a first answer."""
+        return 0 if self.state is None else self.state.now + round((now - self._told_at) * MICROSECONDS)
+
     def time_in(self, seconds: float) -> datetime:
         """The UTC instant so many seconds after the last answer, by the engine's clock."""
         now = 0 if self.state is None else self.state.now

@@ -49,17 +49,16 @@ class _Waiter:
 
 
 class FleetLimiter(Limiter):
-    """Grants what the engine grants. `member` gives this process' name in the fleet, which makes its tickets unique.
+    """Grants what the engine grants.
 
     `token`: of the lease, for the background. `on_fenced`: called when it is no longer that of the last take-over; what
     waits in the background is then left to whoever stops polling.
     """
 
-    def __init__(self, engine: Engine, link: Link, member: Callable[[], str], on_fenced: Callable[[], None]) -> None:
+    def __init__(self, engine: Engine, link: Link, on_fenced: Callable[[], None]) -> None:
         self.token: int = 0
         self._engine = engine
         self._link = link
-        self._member = member
         self._on_fenced = on_fenced
         self._numbers = itertools.count(1)
         self._queues: dict[bool, deque[_Waiter]] = {False: deque(), True: deque()}
@@ -114,7 +113,7 @@ class FleetLimiter(Limiter):
         while queue:
             await self._link.up.wait()
             if request is None:
-                ticket = f"{'b' if background else 'f'}:{self._member()}:{next(self._numbers)}"
+                ticket = f"{'b' if background else 'f'}:{self._engine.member}:{next(self._numbers)}"
                 request = PermitRequest(ticket, background, self.token)
             asked = loop.time()
             try:

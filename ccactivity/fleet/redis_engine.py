@@ -9,7 +9,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -25,7 +26,7 @@ from redis.exceptions import (
 
 from .._text import escape
 from ..ratelimit.limiter import PermitResult
-from .engine import AcquireReply, AcquireStatus, EngineError, PermitRequest
+from .engine import AcquireReply, AcquireStatus, Engine, EngineError, Look, NewsItem, PermitRequest, Place, Taken
 from .lease import BeatReply
 from .ledger import MICROSECONDS, KeyState, Ledger, Limits
 from .scripts import read_script
@@ -36,6 +37,9 @@ _MIN_VERSION: Final = (6, 0)
 # What stands at the head of each answer of a script of the quota, before the bank and its rate.
 _STATE_FIELDS: Final = [field.name for field in attrs.fields(KeyState)][:-2]
 _STATE_NUMBERS: Final = len(_STATE_FIELDS) + 2
+_PROBLEMS: Final = (RedisError, OSError, TimeoutError, asyncio.IncompleteReadError)
+_NEWS_AT_ONCE: Final = 500
+_NEWS_WAIT_MS: Final = 1_000  # less than the client's time-out of a read
 _VERDICTS: Final = {
     PermitResult.NOT_SENT: "refund",
     PermitResult.ANSWERED: "answered",
@@ -51,41 +55,53 @@ class Names:
 
     key: str
     account: str
-    member: str
 
     @property
     def quota(self) -> list[str]:
         """The four of the API key."""
         return [f"ccactivity:1:{{{self.key}}}:{each}" for each in ("quota", "tickets", "due", "flying")]
 
-    def of_account(self, name: str) -> str:
-        """One of the account."""
-        return f"ccactivity:1:{{{self.key}}}:{self.account}:{name}"
+    def of_account(self, *names: str) -> list[str]:
+        """Those of the account."""
+        return [f"ccactivity:1:{{{self.key}}}:{self.account}:{each}" for each in names]
 
-    def watches_of(self, member: str) -> str:
-        """What a member watches."""
-        return self.of_account(f"w:{member}")
+    def watches_of(self, *members: str) -> list[str]:
+        """What members watch."""
+        return self.of_account(*(f"w:{member}" for member in members))
 
 
-class RedisEngine:
-    """See `Engine`. `server`: closed with the engine only if `own_server`."""
+class RedisEngine(Engine):
+    """See `Engine`. `connect`: gives the client, at first use; it is closed with the engine only if it is `own`."""
 
-    def __init__(self, server: Redis, names: Names, ledger: Ledger, *, own_server: bool = True) -> None:
+    def __init__(self, connect: Callable[[], Redis], names: Names, ledger: Ledger, *, own: bool = True) -> None:
         self.ledger = ledger
-        self._server = server
-        self._own_server = own_server
         self.names = names
+        self._connect = connect
+        self._own = own
+        self._client: Redis | None = None
+        self._member = ""
         self._commands = asyncio.Lock()
         self._known_server = False
         self._scripts: dict[str, Any] = {}
 
+    @property
+    def member(self) -> str:
+        if not self._member:
+            self._member = uuid.uuid4().hex
+        return self._member
+
+    @property
+    def _server(self) -> Redis:
+        if self._client is None:
+            self._client = self._connect()
+        return self._client
+
     # --- the quota --------------------------------------------------------------------------------------------------
 
     async def acquire(self, request: PermitRequest) -> AcquireReply:
-        names = self.names
         status, wait = await self._call_quota(
             "acquire",
-            [names.of_account("lease")],
+            self.names.of_account("lease"),
             [request.ticket, int(request.background), request.token, _microseconds(request.waited)],
         )
         assert self.ledger.state is not None
@@ -99,11 +115,11 @@ class RedisEngine:
         await self._call_quota("settle", [], arguments)
 
     async def beat(self, *, candidate: bool, token: int, lease: float) -> BeatReply:
-        names = self.names
-        keys = [names.of_account("lease"), names.of_account("members"), names.watches_of(names.member)]
-        arguments = [names.member, int(candidate), token, _microseconds(lease)]
-        told = await self._call_quota("beat", [*keys, names.of_account("snap")], arguments)
-        token, left, members, registered, snapshots, per_second, per_day, reserve, holder = told
+        names, member = self.names, self.member
+        keys = [*names.of_account("lease", "members"), *names.watches_of(member), *names.of_account("snap")]
+        arguments = [member, int(candidate), token, _microseconds(lease)]
+        told = await self._call_quota("beat", keys, arguments)
+        token, left, members, registered, snapshots, news, per_second, per_day, reserve, holder, gone = told
         return BeatReply(
             holder=_text(holder),
             token=token,
@@ -111,16 +127,77 @@ class RedisEngine:
             members=members,
             registered=registered,
             snapshots=snapshots,
+            news=news,
             limits=Limits.from_reply(float(per_second), float(per_day), float(reserve)),
+            gone=[_text(each) for each in gone],
         )
 
-    async def release(self, token: int) -> None:
-        names = self.names
-        await self._call("release", [names.of_account("lease"), names.of_account("news")], [names.member, token])
+    async def release(self, token: int, *, leave: bool) -> None:
+        keys = [*self.names.of_account("members"), *self.names.watches_of(self.member)]
+        await self._call_news("release", keys, [self.member, token, int(leave)])
+
+    # --- what is watched, and what was seen -------------------------------------------------------------------------
+
+    async def watch(self, wanted: Mapping[str, str]) -> tuple[Place, dict[str, str]]:
+        keys = [*self.names.watches_of(self.member), *self.names.of_account("snap", "ends")]
+        pairs = [text for pair in wanted.items() for text in pair]
+        number, mark, texts = await self._call_news("watch", keys, [self.member, len(wanted), *pairs])
+        return Place(number, _text(mark)), _by_id(wanted, texts)
+
+    async def drop(self, ids: Sequence[str], *, ended: bool) -> None:
+        await self._call_news("drop", self.names.watches_of(self.member), [self.member, int(ended), len(ids), *ids])
+
+    async def post(self, kind: str, data: str) -> None:
+        await self._call_news("post", [], [self.member, kind, data])
+
+    async def publish(self, token: int, memo: str, looks: Sequence[Look]) -> bool:
+        texts = [text for look in looks for text in (look.kind, look.activity_id, look.text)]
+        keys = self.names.of_account("snap", "ends", "memo")
+        return bool(await self._call_news("publish", keys, [self.member, token, memo, len(looks), *texts]))
+
+    async def snapshots(self, ids: Sequence[str]) -> dict[str, str]:
+        (key,) = self.names.of_account("snap")
+        return _by_id(ids, await self._ask(lambda: self._server.hmget(key, list(ids))))
+
+    async def take(self, token: int) -> Taken | None:
+        members: list[str] = []
+        while True:
+            keys = [*self.names.of_account("members", "memo"), *self.names.watches_of(*members)]
+            reply = await self._call_news("take", keys, [self.member, token, len(members), *members])
+            if reply[0] == 0:
+                members = [_text(each) for each in reply[1]]
+                continue
+            if reply[0] < 0:
+                return None
+            _, number, mark, memo, watches = reply
+            texts = [[_text(each) for each in flat] for flat in watches]
+            by_member = {
+                member: dict(zip(flat[::2], flat[1::2], strict=True))
+                for member, flat in zip(members, texts, strict=True)
+            }
+            return Taken(Place(number, _text(mark)), _text(memo), by_member)
+
+    async def reap(self, token: int, gone: Sequence[str]) -> None:
+        keys = [*self.names.of_account("members"), *self.names.watches_of(*gone)]
+        await self._call_news("reap", keys, [self.member, token, len(gone), *gone])
+
+    async def news(self, after: Place) -> list[NewsItem]:
+        try:
+            reply = await self._read_news(after.mark)
+        except _PROBLEMS as problem:
+            error = _translate(problem)
+        else:
+            streams = reply.items() if isinstance(reply, dict) else reply or []
+            return [_read_item(mark, fields) for _, entries in streams for mark, fields in _flat(entries)]
+        raise error
+
+    async def _read_news(self, mark: str) -> Any:
+        (key,) = self.names.of_account("news")
+        return await self._server.xread({key: mark}, count=_NEWS_AT_ONCE, block=_NEWS_WAIT_MS)
 
     async def aclose(self) -> None:
-        if self._own_server:
-            await self._server.connection_pool.disconnect()
+        if self._own and self._client is not None:
+            await self._client.connection_pool.disconnect()
 
     # --- calls ------------------------------------------------------------------------------------------------------
 
@@ -133,6 +210,9 @@ class RedisEngine:
         state = KeyState(**values, bank=bank / 1_000, rate=rate / 1_000_000)
         self.ledger.learn(state, asyncio.get_running_loop().time())
         return told[_STATE_NUMBERS:]
+
+    async def _call_news(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        return await self._call(name, [*self.names.of_account("lease", "news"), *keys], arguments)
 
     async def _call(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         if name not in self._scripts:
@@ -152,7 +232,7 @@ class RedisEngine:
                 if not self._known_server:
                     await self._meet()
                 return await question()
-            except (RedisError, OSError, TimeoutError, asyncio.IncompleteReadError) as problem:
+            except _PROBLEMS as problem:
                 self._known_server = False
                 error = _translate(problem)
         # Raised out here: what the library had in its frames, a password for one, is not part of it.
@@ -172,6 +252,20 @@ class RedisEngine:
 
 def _microseconds(seconds: float) -> int:
     return round(seconds * MICROSECONDS)
+
+
+def _by_id(ids: Iterable[str], texts: Iterable[Any]) -> dict[str, str]:
+    return {activity_id: _text(text) for activity_id, text in zip(ids, texts, strict=True) if text}
+
+
+def _flat(entries: Any) -> Any:
+    """The entries of one stream: in RESP3 they are in one more list."""
+    return entries[0] if entries and isinstance(entries[0], list) else entries
+
+
+def _read_item(mark: Any, fields: Mapping[Any, Any]) -> NewsItem:
+    texts = {_text(name): _text(value) for name, value in fields.items()}
+    return NewsItem(Place(int(texts["n"]), _text(mark)), texts["k"], texts["m"], texts["d"])
 
 
 def _text(value: bytes | str) -> str:

@@ -178,11 +178,12 @@ class FleetWorld:
         name = f"m{next(self._numbers)}"
         engine = ClockedEngine(
             self._server,
-            Names(self._key, "default", name),
+            Names(self._key, "default"),
             self.limits,
             lambda: (self.now, f"run{self._run}"),
             spoil=self._spoil,
         )
+        engine._member = name  # the same seed gives the same steps
         member = SimulatedMember(name, engine)
         self.members.append(member)
         for what in ("beat", "call", "poll"):

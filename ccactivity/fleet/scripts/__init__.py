@@ -13,5 +13,5 @@ _OF_THE_QUOTA: Final = ("acquire", "settle", "beat")
 def read_script(name: str) -> str:
     """Return the Lua text of a script, with what it shares with others."""
     folder = files(__name__)
-    names = ("quota", name) if name in _OF_THE_QUOTA else (name,)
+    names = ("common", "quota" if name in _OF_THE_QUOTA else "news", name)
     return "\n".join(folder.joinpath(f"{each}.lua").read_text(encoding="utf-8") for each in names)

@@ -1,7 +1,8 @@
 -- A sign of life, and the election of who polls. KEYS 5 lease, 6 members, 7 what this member watches, 8 snapshots.
 -- ARGV 11 member, 12 "1" for a candidate, 13 the highest token that it has seen, 14 its lease in microseconds.
 -- Returns token, what is left of the lease, members, how many ids the server knows to be watched by this one, how
--- many snapshots there are, the three limits, and the holder.
+-- many snapshots there are, the number of the last news, the three limits, the holder, and for that one alone the
+-- members that have given no sign of life for too long.
 local ALIVE = 10 * SECOND
 
 local now = open_quota()
@@ -37,8 +38,9 @@ if holder == member then
   redis.call('HSET', KEYS[5], 'lease', number(lease))
   set_limits()                         -- those of the holder count
 end
+local gone = holder == member and redis.call('ZRANGEBYSCORE', KEYS[6], '-inf', '(' .. number(now)) or {}
 for i = 5, 8 do redis.call('PEXPIRE', KEYS[i], KEPT_MS) end
 return close_quota(
   now, token, math.max(0, till - now), redis.call('ZCOUNT', KEYS[6], number(now), '+inf'), redis.call('HLEN', KEYS[7]),
-  redis.call('HLEN', KEYS[8]), number(q.per_second), number(q.per_day), number(q.reserve), holder
+  redis.call('HLEN', KEYS[8]), tonumber(redis.call('HGET', KEYS[5], 'news')) or 0, number(q.per_second), number(q.per_day), number(q.reserve), holder, gone
 )

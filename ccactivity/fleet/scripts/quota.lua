@@ -1,23 +1,15 @@
 -- The quota of one API key. This text stands before that of each script which reads or changes it.
 --
 -- KEYS 1 quota, 2 tickets, 3 due, 4 flying. ARGV 1-7 what the caller was told last: day, granted, refunded, shut, and
--- another day with its granted and refunded; 8-10 its limits: per_second, per_day, reserve (-1: none). Times are whole
--- microseconds of the server's clock.
-local function clock() local t = redis.call('TIME') return t[1] * 1000000 + t[2] end
-local function server_run() return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or '' end
-
-local SECOND = 1000000
-local DAY = 86400 * SECOND
+-- another day with its granted and refunded; 8-10 its limits: per_second, per_day, reserve (-1: none).
 local WINDOW = 1.1 * SECOND            -- no more than a burst of permits within it
 local CLOSED = 1.5 * SECOND            -- longer than a beat: everyone alive tells what they know meanwhile
 local CLOCK_STANDS = SECOND            -- a clock that goes back by less stands still; by more, the count begins anew
 local FLYING_MAX = 120 * SECOND        -- a permit that nobody has settled by then never will be
 local BANK_CAPACITY = 500
-local KEPT_MS = 3 * 86400 * 1000       -- after the last use of a key
 
 local q, changed = {}, {}
 
-local function number(value) return string.format('%.17g', value) end
 local function put(field, value) q[field], changed[field] = value, value end
 local function limit(field) return q[field] < 0 and math.huge or q[field] end
 local function spent() return q.granted - q.refunded end

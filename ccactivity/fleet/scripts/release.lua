@@ -1,7 +1,11 @@
--- Give up the lease, and say so. KEYS 1 lease, 2 news. ARGV 1 member, 2 token. Returns 1 if it was held.
-local held = redis.call('HMGET', KEYS[1], 'holder', 'token')
-if held[1] ~= ARGV[1] or held[2] ~= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[1], 'until', 0)
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', 10000, '*', 'k', 'vacant')
-redis.call('PEXPIRE', KEYS[2], 3600 * 1000)
+-- Give up the lease, if it is held, and say so. KEYS 3 members, 4 what this member watches. ARGV 1 member, 2 token, 3 "1"
+-- to leave the fleet too.
+if ARGV[3] == '1' then
+  redis.call('ZREM', KEYS[3], ARGV[1])
+  if redis.call('DEL', KEYS[4]) == 1 then post('gone', ARGV[1], '') end
+end
+if holds_lease(ARGV[1], ARGV[2]) then
+  redis.call('HSET', KEYS[1], 'until', 0)
+  post('vacant', ARGV[1], '')
+end
 return 1

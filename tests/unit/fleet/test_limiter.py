@@ -29,6 +29,8 @@ def state(**changes: float) -> KeyState:
 class FakeEngine:
     """Answers with `replies`, then grants; each takes `latency` seconds. `asked`, `settled`: what it was told."""
 
+    member = "m"
+
     def __init__(self, *replies: AcquireReply | EngineError, latency: float = 0.0) -> None:
         self.ledger = Ledger(Limits(4, 10_000, 500))
         self.ledger.learn(state(), 0.0)
@@ -68,7 +70,7 @@ def make(engine: FakeEngine, *, up: bool = True) -> Made:
     link.start()
     if up:
         link.found()
-    limiter = FleetLimiter(engine, link, lambda: "m", lambda: fenced.append(True))  # type: ignore[arg-type]
+    limiter = FleetLimiter(engine, link, lambda: fenced.append(True))  # type: ignore[arg-type]
     return Made(limiter, link, engine, fenced)
 
 

@@ -1,0 +1,183 @@
+"""The publisher: polls for the whole fleet, while this process has the lease, and tells everyone what was seen.
+
+To the poller it is the hub; its subscribers are the processes, each with what it watches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Final
+
+from ..api.decoding import Decoder
+from ..errors import CCActivityError, DecodeError
+from ..models import Activity
+from ..polling.hub import ActivitySource, Hub, ResumePoint
+from ..polling.poller import Poller
+from .engine import Engine, Look, NewsItem, Taken
+from .ledger import MICROSECONDS
+from .wire import Wish, error_to_text, snapshot_from_text, snapshot_to_text
+
+__all__ = ["Publisher"]
+
+_MAX_IDS_AT_ONCE: Final = 500  # read or published in one call; between them others get their turn
+
+
+class Publisher(Hub):
+    """Polls what the processes of a fleet watch. `token`: of the take-over that it belongs to.
+
+    `looks`: what is to be published, the last of each id; `changed`: set when there is more. `on_abort`: called with
+    what ends all polling of this process, such as a dead token.
+    """
+
+    def __init__(
+        self,
+        token: int,
+        engine: Engine,
+        *,
+        decoder: Decoder,
+        make_poller: Callable[[Hub], Poller],
+        changed: asyncio.Event,
+        on_abort: Callable[[Exception], None],
+    ) -> None:
+        super().__init__()
+        self.token = token
+        self.looks: dict[str, Look] = {}
+        self._engine = engine
+        self._decoder = decoder
+        self._changed = changed
+        self._on_abort = on_abort
+        self._wishes: dict[str, dict[str, Wish]] = {}  # by id, then by member
+        self._polled: set[str] = set()
+        self._early: list[NewsItem] | None = []  # that came before all was taken
+        self._stopped = False
+        self.poller = make_poller(self)
+
+    # --- beginning and end ------------------------------------------------------------------------------------------
+
+    async def take_over(self) -> bool:
+        """Begin to poll what is watched. False if another process polls by now; EngineError."""
+        taken = await self._engine.take(self.token)
+        if taken is None:
+            return False
+        ids = list(dict.fromkeys(activity_id for watches in taken.watches.values() for activity_id in watches))
+        for place in range(0, len(ids), _MAX_IDS_AT_ONCE):
+            some = ids[place : place + _MAX_IDS_AT_ONCE]
+            known = await self._engine.snapshots(some)
+            if self._stopped:
+                return True
+            for activity_id in some:
+                self._begin(activity_id, taken, known.get(activity_id, ""))
+            await asyncio.sleep(0)
+        if self._stopped:
+            return True
+        early, self._early = self._early or [], None
+        for item in early:
+            if item.place.number > taken.place.number:
+                self.on_news(item)
+        return True
+
+    def _begin(self, activity_id: str, taken: Taken, known: str) -> None:
+        if known[:1] == "t":
+            return
+        resume_from = ResumePoint()
+        if known:
+            try:
+                seen_at, activity = snapshot_from_text(known[1:], activity_id, self._decoder)
+            except (DecodeError, ValueError):
+                pass  # of a later version of this library: it is looked at again
+            else:
+                resume_from = ResumePoint(activity, self._loop_time(seen_at))
+        for member, watches in taken.watches.items():
+            if activity_id in watches:
+                self._want(member, activity_id, Wish.from_text(watches[activity_id]), resume_from)
+
+    def _loop_time(self, engine_time: int) -> float:
+        now = asyncio.get_running_loop().time()
+        return now - max(0, self._engine.ledger.engine_time(now) - engine_time) / MICROSECONDS
+
+    def stop(self) -> None:
+        """Poll nothing any more."""
+        self._stopped = True
+        for activity_id in tuple(self._polled):
+            self.poller.remove(activity_id)
+        self._polled.clear()
+        self._wishes.clear()
+        self._early = None
+
+    # --- what the processes want ------------------------------------------------------------------------------------
+
+    def on_news(self, item: NewsItem) -> None:
+        """A process watches something, or no longer."""
+        if self._stopped:
+            return
+        if self._early is not None:
+            self._early.append(item)
+        elif item.kind == "watch":
+            for activity_id, text in json.loads(item.data).items():
+                self._want(item.member, activity_id, Wish.from_text(text), ResumePoint())
+        elif item.kind == "drop":
+            for activity_id in json.loads(item.data):
+                self._unwant(item.member, activity_id)
+        elif item.kind == "gone":
+            for activity_id in [each for each, wishes in self._wishes.items() if item.member in wishes]:
+                self._unwant(item.member, activity_id)
+        elif item.kind == "hurry":
+            for activity_id in json.loads(item.data):
+                if activity_id in self._polled:
+                    self.poller.prioritize(activity_id)
+
+    def _want(self, member: str, activity_id: str, wish: Wish, resume_from: ResumePoint) -> None:
+        self._wishes.setdefault(activity_id, {})[member] = wish
+        self._polled.add(activity_id)
+        self.poller.add(activity_id, grace=wish.grace, max_staleness=wish.max_staleness, resume_from=resume_from)
+
+    def _unwant(self, member: str, activity_id: str) -> None:
+        wishes = self._wishes.get(activity_id, {})
+        if wishes.pop(member, None) is not None and not wishes:
+            self._forget(activity_id)
+            self.poller.remove(activity_id)
+            self._tell(Look("r", activity_id))
+
+    def _forget(self, activity_id: str) -> None:
+        self._wishes.pop(activity_id, None)
+        self._polled.discard(activity_id)
+
+    # --- for the poller ---------------------------------------------------------------------------------------------
+
+    def connect(self, source: ActivitySource) -> None:
+        """It is the poller that is kept anyway."""
+
+    def publish(self, activity: Activity, *, changed: bool, final: bool) -> None:
+        activity_id = activity.activity_id
+        each_look = any(wish.every_poll for wish in self._wishes[activity_id].values())
+        if final:
+            self._forget(activity_id)
+        if changed or final or each_look:
+            seen_at = self._engine.ledger.engine_time(asyncio.get_running_loop().time())
+            self._tell(Look("t" if final else "a", activity_id, snapshot_to_text(activity, seen_at)))
+
+    def fail(self, activity_id: str, error: CCActivityError) -> None:
+        self._forget(activity_id)
+        self._tell(Look("l", activity_id, error_to_text(error)))
+
+    def abort(self, error: Exception) -> None:
+        self.stop()
+        self._on_abort(error)
+
+    def _tell(self, look: Look) -> None:
+        self.looks.pop(look.activity_id, None)
+        self.looks[look.activity_id] = look
+        self._changed.set()
+
+    async def tell(self) -> bool:
+        """Publish what was seen. False if something was refused, because another process polls now; EngineError."""
+        accepted = True
+        while self.looks:
+            some = list(self.looks.values())[:_MAX_IDS_AT_ONCE]
+            accepted = await self._engine.publish(self.token, "", some) and accepted
+            for look in some:
+                if self.looks.get(look.activity_id) is look:
+                    del self.looks[look.activity_id]
+        return accepted

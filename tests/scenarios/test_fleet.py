@@ -1,0 +1,268 @@
+"""Many sessions of one key, in one virtual loop, over a real server: they spend what one would, and miss nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import pytest
+from support.fleet_engines import VirtualFleet, VirtualServer
+from support.redis_server import RedisServer
+from support.vendor import UNKNOWN_ID, connect, most_in_a_second
+from support.virtual_time import virtual_loop
+
+from ccactivity import ActivitySession, AuthenticationError, FleetUnavailableError, NotFoundError
+from ccactivity.sandbox import Life, Sandbox, Violations
+
+
+@attrs.define
+class Fleet:
+    """A vendor, and the sessions of one key."""
+
+    sandbox: Sandbox
+    server: VirtualServer
+    sessions: list[ActivitySession]
+    fleets: list[VirtualFleet]
+
+    async def join(self, **options: Any) -> ActivitySession:
+        fleet = VirtualFleet(self.server, **options)
+        session = await connect(self.sandbox, fleet=fleet).__aenter__()
+        self.sessions.append(session)
+        self.fleets.append(fleet)
+        return session
+
+    async def kill(self, session: ActivitySession) -> None:
+        """What `kill -9` leaves of a process: it asks nothing more, and nobody is told."""
+        place = self.sessions.index(session)
+        engine = self.fleets[place].engine
+        assert engine is not None
+        engine.killed = True
+        del self.sessions[place], self.fleets[place]
+        await session.aclose()
+
+    @property
+    def requests(self) -> int:
+        return sum(sum(session.stats.requests.values()) for session in self.sessions)
+
+    def pollers(self) -> list[ActivitySession]:
+        return [session for session in self.sessions if (stats := session.stats.fleet) and stats.polling]
+
+
+@asynccontextmanager
+async def fleet_of(
+    engine: RedisServer, size: int, *, allowed: tuple[str, ...] = (), **options: Any
+) -> AsyncIterator[Fleet]:
+    async with Sandbox(**{"latency": 0.06, **options}) as sandbox:
+        fleet = Fleet(sandbox, VirtualServer(engine.url), [], [])
+        for _ in range(size):
+            await fleet.join()
+        try:
+            yield fleet
+        finally:
+            for session in fleet.sessions:
+                await session.aclose()
+    assert Violations() == attrs.evolve(sandbox.violations, **dict.fromkeys(allowed, 0)), sandbox.violations
+
+
+async def test_one_session_of_a_fleet_does_what_it_does_alone(engine: RedisServer) -> None:
+    async with fleet_of(engine, 1) as fleet:
+        (session,) = fleet.sessions
+        activity_id = fleet.sandbox.submit(Life(duration=20.0))
+        states = [snapshot.state async for snapshot in session.watch(activity_id)]
+
+        assert "completed" == states[-1]
+        assert 1 == session.stats.finished
+
+
+async def test_all_that_watch_one_activity_share_one_poller(engine: RedisServer) -> None:
+    """Each gets each change and the end once; the requests are those of one."""
+    async with fleet_of(engine, 4) as fleet:
+        activity_id = fleet.sandbox.submit(Life(duration=60.0))
+
+        async def follow(session: ActivitySession) -> list[str]:
+            return [str(snapshot.state) async for snapshot in session.watch(activity_id)]
+
+        followed = await asyncio.gather(*map(follow, fleet.sessions))
+
+        assert all(states[-1] == "completed" and states.count("completed") == 1 for states in followed), followed
+        assert 1 == len(fleet.pollers())
+        (alone,) = [session for session in fleet.sessions if session.stats.requests]
+        assert alone in fleet.pollers()
+        assert [1] * 4 == [session.stats.finished for session in fleet.sessions]
+
+
+async def test_single_calls_of_all_share_one_quota(engine: RedisServer) -> None:
+    async with fleet_of(engine, 4) as fleet:
+        activity_id = fleet.sandbox.submit(Life(duration=60.0))
+        calls = [session.get_activity(activity_id) for session in fleet.sessions for _ in range(10)]
+        await asyncio.gather(*calls)
+
+        assert 4 == most_in_a_second(fleet.sandbox)
+        await asyncio.sleep(2.0)
+        assert [40] * 4 == [session.quota.spent for session in fleet.sessions]
+
+
+async def test_what_cannot_be_followed_is_said_to_each(engine: RedisServer) -> None:
+    async with fleet_of(engine, 2) as fleet:
+        for session in fleet.sessions:
+            with pytest.raises(NotFoundError) as caught:
+                await session.wait(UNKNOWN_ID, grace=0.0)
+            assert 404 == caught.value.status
+            assert caught.value.path.endswith(UNKNOWN_ID)
+
+
+async def test_each_look_is_told_to_whoever_wants_each(engine: RedisServer) -> None:
+    async with fleet_of(engine, 2) as fleet:
+        one, other = fleet.sessions
+        activity_id = fleet.sandbox.submit(Life(duration=100, progress="none", update_every=1000))
+        changes = asyncio.create_task(states_of(one, activity_id))
+        looks = [str(snapshot.state) async for snapshot in other.watch(activity_id, every_poll=True)]
+
+        assert ["processing", "completed"] == await changes
+        assert fleet.requests == len(looks) > 3
+
+
+async def states_of(session: ActivitySession, activity_id: str) -> list[str]:
+    return [str(snapshot.state) async for snapshot in session.watch(activity_id)]
+
+
+async def ends_of(session: ActivitySession, ids: list[str]) -> list[str]:
+    """The ids of a batch in the order in which their ends are told."""
+    return [snapshot.activity_id async for snapshot in session.watch_many(ids) if snapshot.done]
+
+
+async def test_a_killed_poller_is_replaced_and_no_end_lost_or_told_twice(engine: RedisServer) -> None:
+    """Within a lease and a little; what the dead process alone watched is let go after ten seconds."""
+    async with fleet_of(engine, 3) as fleet:
+        ids = [fleet.sandbox.submit(Life(duration=20.0 + 2 * number)) for number in range(40)]
+        await asyncio.sleep(3.0)
+        told = [asyncio.create_task(ends_of(session, ids)) for session in fleet.sessions]
+        for _ in range(2):
+            await asyncio.sleep(10.0)
+            (poller,) = fleet.pollers()
+            place = fleet.sessions.index(poller)
+            told.pop(place).cancel()
+            await fleet.kill(poller)
+            began = virtual_loop().time()
+            async with asyncio.timeout_at(began + 3.3):
+                while not fleet.pollers():  # noqa: ASYNC110 -- it is a fact about time
+                    await asyncio.sleep(0.1)
+        (ends,) = [await each for each in told]
+
+        assert sorted(ids) == sorted(ends)
+
+
+async def test_a_poller_that_closes_is_replaced_at_once(engine: RedisServer) -> None:
+    async with fleet_of(engine, 2) as fleet:
+        activity_id = fleet.sandbox.submit(Life(duration=30.0))
+        await asyncio.sleep(3.0)
+        (poller,) = fleet.pollers()
+        (other,) = [session for session in fleet.sessions if session is not poller]
+        told = asyncio.create_task(states_of(other, activity_id))
+        await asyncio.sleep(5.0)
+        fleet.sessions.remove(poller)
+        await poller.aclose()
+        await asyncio.sleep(0.1)
+
+        assert other in fleet.pollers()
+        assert "completed" == (await told)[-1]
+
+
+async def test_nobody_asks_for_what_nobody_watches_any_more(engine: RedisServer) -> None:
+    """Also what a process watched that is gone without a word."""
+    async with fleet_of(engine, 3) as fleet:
+        ids = [fleet.sandbox.submit(Life(duration=5_000.0)) for _ in range(3)]
+        await asyncio.sleep(3.0)
+        tasks = [
+            asyncio.create_task(states_of(session, each)) for session, each in zip(fleet.sessions, ids, strict=True)
+        ]
+        await asyncio.sleep(20.0)
+        (poller,) = fleet.pollers()
+        dies, leaves = [session for session in fleet.sessions if session is not poller]
+        for session in (dies, leaves, poller):
+            tasks[fleet.sessions.index(session)].cancel()
+        await fleet.kill(dies)
+        await asyncio.sleep(15.0)
+        before = len(fleet.sandbox.log)
+        await asyncio.sleep(600.0)
+
+        assert before == len(fleet.sandbox.log)
+
+
+async def test_while_the_engine_is_away_nobody_sends_and_watches_go_on_later(
+    engine: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with fleet_of(engine, 2) as fleet:
+        activity_id = fleet.sandbox.submit(Life(duration=40.0))
+        told = [asyncio.create_task(states_of(session, activity_id)) for session in fleet.sessions]
+        await asyncio.sleep(10.0)
+        fleet.server.away = True
+        await asyncio.sleep(1.0)
+        before = len(fleet.sandbox.log)
+        began = virtual_loop().time()
+        with pytest.raises(FleetUnavailableError, match="the server is away"):
+            await fleet.sessions[0].get_activity(activity_id)
+        assert virtual_loop().time() - began == pytest.approx(10.0, abs=0.1)
+        await asyncio.sleep(120.0)
+        assert before == len(fleet.sandbox.log)
+        assert all(not session.stats.fleet.connected for session in fleet.sessions if session.stats.fleet)
+        fleet.server.away = False
+
+        assert ["completed"] * 2 == [(await each)[-1] for each in told]
+    words = [(record.levelname, record.getMessage()[:20]) for record in caplog.records if "engine at" in record.message]
+    assert 2 * [("WARNING", "the fleet's engine a")] + 2 * [("INFO", "the fleet's engine a")] == words
+
+
+@pytest.mark.parametrize("loss", ["flush", "restart", "watches", "news"])
+async def test_what_the_engine_loses_is_told_it_again(engine: RedisServer, loss: str) -> None:
+    """And nothing is lost: neither the count of the day, nor a watch, nor an end."""
+    async with fleet_of(engine, 3) as fleet:
+        ids = [fleet.sandbox.submit(Life(duration=20.0 + number)) for number in range(30)]
+        told = [asyncio.create_task(ends_of(session, ids)) for session in fleet.sessions]
+        await asyncio.sleep(25.0)
+        with engine.client() as client:
+            if loss == "flush":
+                client.flushall()
+            elif loss == "restart":
+                client.flushall()
+                fleet.server.run += 1
+            else:
+                for key in client.keys("*:w:*" if loss == "watches" else "*:news"):
+                    client.delete(key)
+        ends = [await each for each in told]
+        await asyncio.sleep(2.0)
+
+        assert [sorted(ids)] * 3 == [sorted(each) for each in ends]
+        assert {len(fleet.sandbox.log)} == {session.quota.spent for session in fleet.sessions}
+
+
+async def test_a_dead_token_is_the_business_of_its_process_alone(engine: RedisServer) -> None:
+    """Its watches end with the error; another process polls for the others."""
+    async with fleet_of(engine, 0, allowed=("bad_token",)) as fleet:
+        activity_id = fleet.sandbox.submit(Life(duration=40.0))
+        async with connect(fleet.sandbox, "not-a-token", fleet=VirtualFleet(fleet.server)) as bad:
+            await asyncio.sleep(3.0)
+            assert bad.stats.fleet is not None
+            assert bad.stats.fleet.polling
+            good = await fleet.join()
+            told = asyncio.create_task(states_of(good, activity_id))
+            with pytest.raises(AuthenticationError):
+                await bad.wait(activity_id)
+
+            assert "completed" == (await told)[-1]
+            assert not bad.stats.fleet.polling
+
+
+async def test_a_fleet_leaves_nothing_without_an_end(engine: RedisServer) -> None:
+    async with fleet_of(engine, 2) as fleet:
+        activity_id = fleet.sandbox.submit(Life(duration=20.0))
+        await asyncio.gather(*(states_of(session, activity_id) for session in fleet.sessions))
+        with engine.client() as client:
+            texts = b" ".join(client.dump(key) or b"" for key in client.scan_iter())
+            assert all(client.pttl(key) > 0 for key in client.scan_iter())
+        assert fleet.sandbox.token.encode() not in texts
+    with engine.client() as client:
+        assert all(client.pttl(key) > 0 for key in client.scan_iter())
