@@ -6,6 +6,7 @@ import importlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -59,15 +60,18 @@ class RedisServer:
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen([*command, *options], stdout=log, stderr=log)
         give_up = time.monotonic() + _START_TIMEOUT_S
-        while True:
+        while not self._answers():
+            assert time.monotonic() < give_up, (self._folder / "log").read_text()
+            time.sleep(0.01)
+
+    def _answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as connection:
             try:
-                with self.client() as client:
-                    client.ping()
-            except redis.ConnectionError:
-                assert time.monotonic() < give_up, (self._folder / "log").read_text()
-                time.sleep(0.01)
-            else:
-                return
+                connection.connect(str(self.path))
+            except OSError:
+                return False
+            connection.sendall(b"PING\r\n")
+            return connection.recv(5) == b"+PONG"
 
     def client(self) -> redis.Redis:
         """Return a client for looking into it."""
