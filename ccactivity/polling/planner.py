@@ -49,9 +49,9 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -128,6 +128,21 @@ class Planner:
         self._fetch_started_at = -math.inf
         self._stale: set[str] = set()  # shown by the page under way, but as they were before the last look
         self._pages_in_use = 1
+
+    # --- going on elsewhere -----------------------------------------------------------------------------------------
+
+    def to_memo(self, now: float) -> dict[str, Any]:
+        """Return what was learned of the account, as data of JSON: for whoever goes on when this process is gone."""
+        learned = {"lists": self._lists_enabled, "states": self._states_enabled, "false": self._false_suspicions}
+        return {**learned, "statistics": self._statistics.to_memo(now)}
+
+    def resume(self, memo: Mapping[str, Any], now: float) -> None:
+        """Go on from what somebody else has learned, before anything is watched."""
+        self._lists_enabled, self._states_enabled = memo["lists"], memo["states"]
+        self._false_suspicions = memo["false"]
+        self._statistics.resume(memo["statistics"], now)
+        if not self._lists_enabled:
+            self._placement.disable_lists()
 
     # --- what is watched --------------------------------------------------------------------------------------------
 

@@ -16,9 +16,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -174,6 +174,14 @@ class Poller:
         if polled.last is None and polled.retry is None and FetchOne(activity_id) not in self._in_flight:
             self._urgent[activity_id] = None
             self._changed.set()
+
+    def to_memo(self) -> dict[str, Any]:
+        """Return what was learned of the account, for whoever polls next."""
+        return self._planner.to_memo(asyncio.get_running_loop().time())
+
+    def resume(self, memo: Mapping[str, Any]) -> None:
+        """Go on from what somebody else has learned, before anything is polled."""
+        self._planner.resume(memo, asyncio.get_running_loop().time())
 
     @property
     def price(self) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from .tuning import Tuning
 
@@ -62,3 +64,23 @@ class AccountStatistics:
         if len(self._ends) > 1:
             rate = max(rate, (len(self._ends) - 1) / max(now - self._ends[0], tuning.min_rate_window_s))
         return rate * self.unseen_share
+
+    def to_memo(self, now: float) -> dict[str, Any]:
+        """Return what was learned as data of JSON, with ages in place of times, for whoever goes on."""
+        return {
+            "last_change": now - self.last_change if self.last_change > -math.inf else None,
+            "typical_duration": self.typical_duration,
+            "unseen_share": self.unseen_share,
+            "ends": [round(now - end, 3) for end in self._ends],
+            "durations": self._durations,
+            "stalls": [self._stalls, self._stall_mean, self._stall_deviation],
+        }
+
+    def resume(self, memo: Mapping[str, Any], now: float) -> None:
+        """Go on from what somebody else has learned."""
+        if memo["last_change"] is not None:
+            self.last_change = max(self.last_change, now - memo["last_change"])
+        self.typical_duration, self.unseen_share = memo["typical_duration"], memo["unseen_share"]
+        self._ends = [now - age for age in memo["ends"]]
+        self._durations = memo["durations"]
+        self._stalls, self._stall_mean, self._stall_deviation = memo["stalls"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -580,3 +581,32 @@ def test_an_action_is_described() -> None:
         "page with 2 watched (0 queued), expected lag 0.25 s",
         "unknown",
     ] == [planner.describe(action, 2.0) for action in actions]
+
+
+# --- going on elsewhere ---------------------------------------------------------------------------------------------
+
+
+def test_a_memo_spares_the_next_planner_what_this_one_has_found_out() -> None:
+    """Lists that cannot be used are not tried again, and durations are known; in less than 4 KB of JSON."""
+    world = World(f"a{i}" for i in range(50))
+    world.watch(*world.listed)
+    world.run(0.0, 600.0)
+    world.planner.disable_lists()
+    memo = json.dumps(world.planner.to_memo(600.0))
+    other = Planner(Pacing())
+    other.resume(json.loads(memo), 10_000.0)
+    for each in world.listed:
+        other.watch(each, 10_000.0)
+
+    assert isinstance(other.next(10_060.0, FULL), FetchOne)
+    assert json.loads(memo) == other.to_memo(10_000.0) | {"statistics": json.loads(memo)["statistics"]}
+    assert len(memo) < 4_096
+
+
+def test_a_memo_of_lists_that_work_leaves_them_in_use() -> None:
+    planner, other = Planner(Pacing()), Planner(Pacing())
+    other.resume(planner.to_memo(0.0), 0.0)
+    for each in ("a", "b", "c"):
+        other.watch(each, 0.0)
+
+    assert isinstance(other.next(0.0, FULL), FetchPage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
 
@@ -104,3 +105,29 @@ def test_unseen_share_follows_the_ends(seen_at_work: bool, share: float) -> None
     statistics.on_end(0.0, seen_at_work=seen_at_work)
 
     assert pytest.approx(share) == statistics.unseen_share
+
+
+def test_a_memo_is_what_another_process_goes_on_from() -> None:
+    """With ages in place of times, for its clock is another one; and as JSON."""
+    one = AccountStatistics(Tuning())
+    one.last_change = 90.0
+    for now in (50.0, 60.0, 80.0):
+        one.on_end(now, seen_at_work=True)
+    for seconds in (30.0, 40.0):
+        one.learn_duration(seconds)
+        one.learn_stall(seconds)
+    other = AccountStatistics(Tuning())
+    other.resume(json.loads(json.dumps(one.to_memo(100.0))), 1_100.0)
+
+    assert one.completion_rate(100.0) == pytest.approx(other.completion_rate(1_100.0))
+    assert one.typical_duration == other.typical_duration
+    assert one.unseen_share == other.unseen_share
+    assert one.to_memo(100.0) == other.to_memo(1_100.0)
+
+
+def test_a_memo_of_nothing_changes_nothing() -> None:
+    other = AccountStatistics(Tuning())
+    other.resume(AccountStatistics(Tuning()).to_memo(5.0), 7.0)
+
+    assert -math.inf == other.last_change
+    assert other.to_memo(9.0) == AccountStatistics(Tuning()).to_memo(9.0)
