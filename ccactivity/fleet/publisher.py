@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable
 from typing import Final
 
@@ -21,6 +22,8 @@ from .wire import Wish, error_to_text, snapshot_from_text, snapshot_to_text
 
 __all__ = ["Publisher"]
 
+_log: Final = logging.getLogger("ccactivity")
+_MEMO_INTERVAL_S: Final = 5.0
 _MAX_IDS_AT_ONCE: Final = 500  # read or published in one call; between them others get their turn
 
 
@@ -52,6 +55,7 @@ class Publisher(Hub):
         self._polled: set[str] = set()
         self._early: list[NewsItem] | None = []  # that came before all was taken
         self._stopped = False
+        self._memo_at = -_MEMO_INTERVAL_S
         self.poller = make_poller(self)
 
     # --- beginning and end ------------------------------------------------------------------------------------------
@@ -61,6 +65,7 @@ class Publisher(Hub):
         taken = await self._engine.take(self.token)
         if taken is None:
             return False
+        self._read_memo(taken.memo)
         ids = list(dict.fromkeys(activity_id for watches in taken.watches.values() for activity_id in watches))
         for place in range(0, len(ids), _MAX_IDS_AT_ONCE):
             some = ids[place : place + _MAX_IDS_AT_ONCE]
@@ -171,12 +176,28 @@ class Publisher(Hub):
         self.looks[look.activity_id] = look
         self._changed.set()
 
+    def _next_memo(self) -> str:
+        """What was learned of the account; empty if it was told a moment ago."""
+        now = asyncio.get_running_loop().time()
+        if now - self._memo_at < _MEMO_INTERVAL_S:
+            return ""
+        self._memo_at = now
+        return json.dumps(self.poller.to_memo())
+
+    def _read_memo(self, text: str) -> None:
+        """Go on from what the last poller had learned; not from what another version of this library wrote."""
+        if text:
+            try:
+                self.poller.resume(json.loads(text))
+            except (ValueError, TypeError, KeyError):
+                _log.debug("a memo that cannot be read")
+
     async def tell(self) -> bool:
         """Publish what was seen. False if something was refused, because another process polls now; EngineError."""
         accepted = True
         while self.looks:
             some = list(self.looks.values())[:_MAX_IDS_AT_ONCE]
-            accepted = await self._engine.publish(self.token, "", some) and accepted
+            accepted = await self._engine.publish(self.token, self._next_memo(), some) and accepted
             for look in some:
                 if self.looks.get(look.activity_id) is look:
                     del self.looks[look.activity_id]
