@@ -310,8 +310,8 @@ async def endless_list(seed: int, *, watches: int, hidden: int, endless: bool = 
 
 
 def _pages_held(session: ActivitySession) -> int:
-    planner: Any = session._poller._planner
-    return len(planner._placement.pages)
+    poller: Any = session._poller
+    return len(poller._planner._placement.pages)
 
 
 async def read_endless_list(seed: int, *, endless: bool = False) -> Run:

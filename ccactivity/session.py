@@ -132,7 +132,7 @@ class ActivitySession:
         self._limiter: Limiter = self._membership.limiter if self._membership else QuotaLimiter(self._quota, now)
         self._client = ApiClient(transport=transport, auth=auth, limiter=self._limiter, retry=retry or Retry())
         self._hub = self._membership.hub if self._membership else Hub()
-        self._polling: Poller | Membership = self._membership or make_poller(self._hub)
+        self._poller: Poller | Membership = self._membership or make_poller(self._hub)
         self._loop = LoopBound("this session belongs", "make one session for each loop")
 
     @classmethod
@@ -164,14 +164,14 @@ class ActivitySession:
     def stats(self) -> Stats:
         """What the session is doing. For use while its event loop runs."""
         self._enter()
-        sent, finished = dict(self._client.sent), self._polling.finished
+        sent, finished = dict(self._client.sent), self._poller.finished
         asked = sent.get("list", 0) + sent.get("get", 0)
         return Stats(
             watching=self._hub.watching,
             finished=finished,
             requests=sent,
             requests_per_finished=asked / finished if finished else None,
-            price=self._polling.price,
+            price=self._poller.price,
             credit=self._limiter.budget().available,
             fleet=self._membership.stats if self._membership else None,
         )
