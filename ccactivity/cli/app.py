@@ -79,11 +79,16 @@ class ApiOptions(LoginOptions):
         str | None, Parameter(metavar="URL", help="URL of the API; else CCACTIVITY_BASE_URL, else the vendor's.")
     ] = None
 
+    fleet: Annotated[
+        str | None,
+        Parameter(metavar="URL", help="Redis or Valkey that shares the quota; else CCACTIVITY_FLEET_URL, else none."),
+    ] = None
+
     def session(self) -> SessionOpening:
         """Return the session that the options ask for, to be entered."""
         from .session import open_session
 
-        return open_session(token_file=self.token_file, store=self.store, base_url=self.base_url)
+        return open_session(token_file=self.token_file, store=self.store, base_url=self.base_url, fleet_url=self.fleet)
 
 
 JsonLines = Annotated[bool, Parameter(name="--json", show_default=False, help="One JSON object per line.")]
@@ -247,6 +252,23 @@ async def demo(
     from .demo import demo as command
 
     return await command(imports)
+
+
+fleet: App = App(name="fleet", help="Processes that share one API key.")
+app.command(fleet)
+
+
+@fleet.command(name="status")
+async def fleet_status(
+    url: Annotated[str | None, Parameter(help="Of Redis or Valkey; else CCACTIVITY_FLEET_URL.")] = None,
+    /,
+    *,
+    json: JsonObject = False,
+) -> int:
+    """Show who is part of a fleet, who polls, and what is spent."""
+    from .fleet import status
+
+    return await status(url, as_json=json)
 
 
 @app.command

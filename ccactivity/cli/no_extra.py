@@ -11,7 +11,7 @@ from ccactivity import __version__
 
 __all__ = ["INSTALL_OAUTH", "run"]
 
-_CLI_COMMANDS: Final = ("list", "get", "watch", "history", "sandbox", "completion", "--install-completion")
+_CLI_COMMANDS: Final = ("list", "get", "watch", "history", "fleet", "sandbox", "completion", "--install-completion")
 _LOGIN_COMMANDS: Final = ("login", "logout", "whoami")
 _INSTALL: Final = 'pip install "ccactivity[cli]"'
 INSTALL_OAUTH: Final = 'pip install "ccactivity[cli,oauth]"'
@@ -26,7 +26,7 @@ def run(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="ccactivity",
         description="Bulk activities and send histories of the Constant Contact V3 API.",
-        epilog=f"list, get, watch, history, sandbox and completion need more packages: {_INSTALL};"
+        epilog=f"list, get, watch, history, fleet, sandbox and completion need more packages: {_INSTALL};"
         f" login, logout and whoami need {INSTALL_OAUTH}",
     )
     parser.add_argument("--version", action="version", version=__version__)

@@ -15,6 +15,7 @@ from ccactivity import ActivitySession, AuthenticationError, CCActivityError, Pe
 from ccactivity._secret import Secret
 
 from .exit_codes import UsageError, read_problem, usage_errors
+from .fleet import find_fleet
 from .login_store import RUN_LOGIN, check_client, load_login, open_store, secret_hint, tokens_of, variable
 
 if TYPE_CHECKING:
@@ -34,18 +35,23 @@ _OTHER_WAYS: Final = "set CCACTIVITY_ACCESS_TOKEN, or name a file with --token-f
 
 @asynccontextmanager
 async def open_session(
-    *, token_file: Path | None = None, store: Path | None = None, base_url: str | None = None
+    *,
+    token_file: Path | None = None,
+    store: Path | None = None,
+    base_url: str | None = None,
+    fleet_url: str | None = None,
 ) -> AsyncIterator[tuple[ActivitySession, Advice]]:
     """Open a session. It comes together with the advice on its errors; an error that leaves the block has it as a note.
 
     The token is that in `token_file`, or that of the login in `store`; with neither it is CCACTIVITY_ACCESS_TOKEN, else
-    that of the user's own login. `base_url` of the API; else CCACTIVITY_BASE_URL, else the vendor's.
+    that of the user's own login. `base_url` of the API; else CCACTIVITY_BASE_URL, else the vendor's. `fleet_url`: of
+    the server that shares the quota; else CCACTIVITY_FLEET_URL, else the session is on its own.
 
     Entering raises UsageError without a token or for one that cannot be sent, TokenStoreError for a login that cannot
     be read. Leaving waits for a refresh under way, whose refresh token would be lost otherwise.
     """
     base_url = base_url or variable("BASE_URL")
-    options: dict[str, Any] = {"base_url": base_url} if base_url else {}
+    options: dict[str, Any] = {"fleet": find_fleet(fleet_url), **({"base_url": base_url} if base_url else {})}
     async with AsyncExitStack() as stack:
         token, login = await _find_token(token_file, store, stack)
         advice = partial(_advice, login)

@@ -6,6 +6,7 @@ It needs redis-py: `pip install 'ccactivity[fleet]'`.
 from __future__ import annotations
 
 from ..membership import FleetStats
+from .engine import FleetStatus
 
 try:
     from .redis_fleet import RedisFleet
@@ -14,4 +15,4 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("ccactivity.fleet needs redis-py: pip install 'ccactivity[fleet]'") from None
 
-__all__ = ["FleetStats", "RedisFleet"]
+__all__ = ["FleetStats", "FleetStatus", "RedisFleet"]

@@ -21,6 +21,7 @@ __all__ = [
     "AcquireStatus",
     "Engine",
     "EngineError",
+    "FleetStatus",
     "Look",
     "NewsItem",
     "PermitRequest",
@@ -103,6 +104,22 @@ class Look:
     kind: str
     activity_id: str
     text: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class FleetStatus:
+    """A fleet as its server knows it."""
+
+    members: Mapping[str, int]
+    """The processes that are alive, and how many activities each of them watches."""
+    poller: str
+    """The name of the process that asks for them; empty if none does at the moment."""
+    spent: float
+    """Requests of this UTC day, of all that use the key."""
+    per_day: float
+    """Requests that the vendor allows a day, as the process that polls was told; 0 if none ever did."""
+    shut: bool
+    """Whether the vendor has called the day spent."""
 
 
 class Engine(Protocol):

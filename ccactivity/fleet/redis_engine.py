@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -26,7 +27,18 @@ from redis.exceptions import (
 
 from .._text import escape
 from ..ratelimit.limiter import PermitResult
-from .engine import AcquireReply, AcquireStatus, Engine, EngineError, Look, NewsItem, PermitRequest, Place, Taken
+from .engine import (
+    AcquireReply,
+    AcquireStatus,
+    Engine,
+    EngineError,
+    FleetStatus,
+    Look,
+    NewsItem,
+    PermitRequest,
+    Place,
+    Taken,
+)
 from .lease import BeatReply
 from .ledger import MICROSECONDS, KeyState, Ledger, Limits
 from .scripts import read_script
@@ -194,6 +206,27 @@ class RedisEngine(Engine):
     async def _read_news(self, mark: str) -> Any:
         (key,) = self.names.of_account("news")
         return await self._server.xread({key: mark}, count=_NEWS_AT_ONCE, block=_NEWS_WAIT_MS)
+
+    async def status(self) -> FleetStatus:
+        """Return what the server knows, and change nothing; EngineError."""
+        status: FleetStatus = await self._ask(self._read_status)
+        return status
+
+    async def _read_status(self) -> FleetStatus:
+        server, (lease, members) = self._server, self.names.of_account("lease", "members")
+        seconds, micro = await server.time()
+        now = int(seconds) * MICROSECONDS + int(micro)
+        quota = await server.hmget(self.names.quota[0], ["day", "granted", "refunded", "per_day", "shut"])
+        day, granted, refunded, per_day, shut = (float(each or 0) for each in quota)
+        holder, until = await server.hmget(lease, ["holder", "until"])
+        alive: list[Any] = list(await server.zrangebyscore(members, now, "+inf"))
+        return FleetStatus(
+            members={each: await server.hlen(*self.names.watches_of(each)) for each in map(_text, alive)},
+            poller=_text(holder or "") if float(until or 0) > now else "",
+            spent=granted - refunded if day == now // (86_400 * MICROSECONDS) else 0.0,
+            per_day=math.inf if per_day < 0 else per_day,
+            shut=shut > now,
+        )
 
     async def aclose(self) -> None:
         if self._own and self._client is not None:

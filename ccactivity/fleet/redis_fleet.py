@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from typing import Any, Final
@@ -11,13 +12,14 @@ from redis.asyncio.retry import Retry as RedisRetry
 from redis.backoff import NoBackoff
 
 from .._secret import Secret, hide
+from .._tasks import spawn
 from .._validation import check_number
 from ..api.decoding import Decoder
 from ..membership import Fleet, Membership
 from ..polling.hub import Hub
 from ..polling.poller import Poller
 from ..ratelimit.quota import Quota
-from .engine import Engine
+from .engine import EngineError, FleetStatus
 from .lease import Lease
 from .ledger import Ledger, Limits
 from .link import Link
@@ -85,6 +87,18 @@ class RedisFleet(Fleet):
     def __repr__(self) -> str:
         return f"<RedisFleet at {self._where}, key {self._names.key!r}, account {self._names.account!r}>"
 
+    async def status(self) -> FleetStatus:
+        """Return what the server knows of the fleet, without being part of it; FleetUnavailableError."""
+        engine, link = self._make_engine(Ledger(Limits.of(Quota()))), Link(self._where, self._patience)
+        try:
+            return await asyncio.shield(spawn(engine.status()))
+        except EngineError as error:
+            problem = error
+        finally:
+            await engine.aclose()
+        link.error = problem
+        raise link.unavailable_error()
+
     def join(self, quota: Quota, decoder: Decoder, make_poller: Callable[[Hub], Poller]) -> Membership:
         ledger = Ledger(Limits.of(quota), spent=quota.spent)
         quota.follow(lambda: ledger.spent)
@@ -95,7 +109,7 @@ class RedisFleet(Fleet):
     def _connect(self) -> Redis:
         return Redis(connection_pool=_make_pool(self._url)) if self._client is None else self._client
 
-    def _make_engine(self, ledger: Ledger) -> Engine:
+    def _make_engine(self, ledger: Ledger) -> RedisEngine:
         return RedisEngine(self._connect, self._names, ledger, own=self._client is None)
 
 
