@@ -307,11 +307,11 @@ def _text(value: bytes | str) -> str:
 
 def _translate(problem: BaseException) -> EngineError:
     text = escape(str(problem), 120)
-    if isinstance(problem, AuthenticationError | AuthorizationError | NoPermissionError):
+    behind = (problem, problem.__cause__, problem.__context__)  # a failed login comes as a ConnectionError
+    if any(isinstance(each, AuthenticationError | AuthorizationError | NoPermissionError) for each in behind):
         return EngineError(f"it refuses the login: {text}", lasting=True)
     if isinstance(problem, ReadOnlyError):
         return EngineError("it is a replica, and only the primary will do", lasting=True)
     if isinstance(problem, ResponseError):
-        lasting = text.startswith(("NOAUTH", "NOPERM", "WRONGPASS"))
-        return EngineError(f"it refuses the command: {text}", lasting=lasting)
+        return EngineError(f"it refuses the command: {text}")
     return EngineError(text or type(problem).__name__)

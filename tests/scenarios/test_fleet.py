@@ -11,11 +11,11 @@ import attrs
 import pytest
 from support.fleet_engines import VirtualFleet, VirtualServer
 from support.redis_server import RedisServer
-from support.vendor import UNKNOWN_ID, connect, most_in_a_second
+from support.vendor import UNKNOWN_ID, connect, most_in_a_second, seconds_since_end
 from support.virtual_time import virtual_loop
 
 from ccactivity import ActivitySession, AuthenticationError, FleetUnavailableError, NotFoundError
-from ccactivity.sandbox import Life, Sandbox, Violations
+from ccactivity.sandbox import Life, Sandbox, Violations, Workload
 
 
 @attrs.define
@@ -266,3 +266,39 @@ async def test_a_fleet_leaves_nothing_without_an_end(engine: RedisServer) -> Non
         assert fleet.sandbox.token.encode() not in texts
     with engine.client() as client:
         assert all(client.pttl(key) > 0 for key in client.scan_iter())
+
+
+async def test_two_accounts_on_one_key_share_the_quota_and_have_a_poller_each(engine: RedisServer) -> None:
+    """An account with few watches beside one with many learns of its ends at most twice as late as alone."""
+    few = Workload(lanes=50)
+
+    async def lag_of_few(*, others: int) -> float:
+        with engine.client() as client:
+            client.flushall()
+        async with (
+            Sandbox(latency=0.06, workload=few) as small,
+            Sandbox(latency=0.06, workload=few, seed=1) as large,
+        ):
+            server = VirtualServer(engine.url)
+            many = [large.submit(Life(duration=30.0 + number / 5)) for number in range(others)]
+            ids = [small.submit(Life(duration=40.0 + 20 * number)) for number in range(10)]
+            lags: list[float] = []
+            async with (
+                connect(small, fleet=VirtualFleet(server, account="small")) as one,
+                connect(large, fleet=VirtualFleet(server, account="large")) as other,
+            ):
+                busy = asyncio.create_task(ends_of(other, many))
+                async for snapshot in one.watch_many(ids):
+                    if snapshot.done:
+                        lags.append(seconds_since_end(small, snapshot.activity_id))
+                busy.cancel()
+                await asyncio.wait([busy])
+                times = sorted(line.time for line in (*small.log, *large.log))
+                polled = [bool(session.stats.requests) for session in (one, other)]
+            assert all(later - earlier >= 1.0 for earlier, later in zip(times, times[4:], strict=False))
+            assert [True, bool(others)] == polled
+            return max(lags)
+
+    alone, beside = await lag_of_few(others=0), await lag_of_few(others=1_000)
+
+    assert beside <= 2 * alone, (alone, beside)
