@@ -92,7 +92,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types of everything, and those of the public API as users see them."""
-    session.install(".[cli,oauth]", *group("types"))
+    session.install(".[cli,fleet,oauth]", *group("types"))
     session.run("mypy")
     session.run("pyright", "tests/typing")
     session.run("pyright", "--verifytypes", "ccactivity", "--ignoreexternal")
@@ -146,14 +146,14 @@ def build(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Run every Python block of README.md as a program; the suite does that too."""
-    session.install("-e", ".[cli,oauth]", *group("test"))
+    session.install("-e", ".[cli,fleet,oauth]", *group("test"))
     session.run("pytest", "tests/test_readme.py", *session.posargs)
 
 
 @nox.session(python=PYTHON)
 def tests(session: nox.Session) -> None:
     """Run the suite with the coverage of branches; without it when told which tests: `-- -k NAME`."""
-    session.install("-e", ".[cli,oauth]", *group("test"))
+    session.install("-e", ".[cli,fleet,oauth]", *group("test"))
     if session.posargs:
         run_suite(session, "pytest")
         return
@@ -168,14 +168,14 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=[python for python in PYTHONS if python != PYTHON], tags=LONG)
 def other_pythons(session: nox.Session) -> None:
     """Run the suite on each of the other Pythons, in asyncio's debug mode."""
-    session.install("-e", ".[cli,oauth]", *group("test"))
+    session.install("-e", ".[cli,fleet,oauth]", *group("test"))
     run_suite(session, "pytest")
 
 
 @nox.session(python=[python for python in PYTHONS if python != "3.11"], tags=LONG)
 def eager(session: nox.Session) -> None:
     """Run the suite with tasks that start eagerly (`asyncio.eager_task_factory`), which Python has since 3.12."""
-    session.install("-e", ".[cli,oauth]", *group("test"))
+    session.install("-e", ".[cli,fleet,oauth]", *group("test"))
     session.env["CCACTIVITY_TEST_EAGER"] = "1"
     run_suite(session, "pytest")
 
@@ -243,6 +243,14 @@ def token_soak(session: nox.Session) -> None:
     session.install("-e", ".[oauth]")
     session.run("python", "benchmarks/token_processes.py", *session.posargs)
     session.run("python", "benchmarks/token_processes.py", "--kill", *session.posargs)
+
+
+@nox.session
+def fleet(session: nox.Session) -> None:
+    """Measure a fleet of processes against its targets, with a server of Redis; six minutes. `-- --quick` for two."""
+    session.install("-e", ".[cli,fleet,oauth]", *group("test"))
+    session.run("python", "benchmarks/fleet.py", *session.posargs)
+    session.run("python", "-m", "simulation.test_fleet_scripts", env={"PYTHONPATH": "tests"})
 
 
 @nox.session

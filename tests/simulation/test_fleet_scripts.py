@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import Counter
 
 import pytest
 from redis.asyncio import Redis
-from support.redis_server import RedisServer
+from support.redis_server import RedisServer, find_server, run_server
 
 from .fleet_world import FAULTS, BrokenRuleError, FleetWorld
 
@@ -86,3 +87,19 @@ def test_a_planted_bug_is_caught(engine: RedisServer, name: str) -> None:
 
     with pytest.raises(BrokenRuleError):
         asyncio.run(run_world(engine, seed, calm=calm, members=members, spoil=spoil))
+
+
+def main() -> None:
+    """Go on for 200,000 steps, or as many as the command line says, and report what happened in them."""
+    steps = int(sys.argv[1]) if len(sys.argv) > 1 else 200_000
+    program = find_server()
+    assert program is not None, "no server for the fleet was found"
+    counts: Counter[str] = Counter()
+    with run_server(program) as server:
+        for seed in range(steps // STEPS):
+            counts += asyncio.run(run_world(server, 1_000 + seed))
+    print(f"{steps} steps, no rule broken: {dict(counts.most_common())}")
+
+
+if __name__ == "__main__":
+    main()
