@@ -61,7 +61,7 @@ class Registry(ActivitySource):
         self._engine = engine
         self._decoder = decoder
         self._watched: dict[str, _Watched] = {}
-        self._registered: dict[str, Wish] = {}
+        self._registered: dict[str, Wish | None] = {}  # None: perhaps, or otherwise
         self._unsettled: dict[str, None] = {}  # ids that may be registered otherwise than they are watched
         self._ended: dict[str, None] = {}  # ids that the engine need not tell to whoever polls
         self._urgent: dict[str, None] = {}
@@ -122,49 +122,51 @@ class Registry(ActivitySource):
 
     def begin_again(self) -> None:
         """The engine may have forgotten, or news may have been missed: register everything, and read what there is."""
-        self._registered.clear()
-        self._ended.clear()
-        self._unsettled = dict.fromkeys(self._watched)
+        self._registered = dict.fromkeys(self._registered)
+        self._unsettled = dict.fromkeys((*self._watched, *self._registered))
         self.changed.set()
 
     async def tell(self) -> None:
         """Tell the engine what has changed, until nothing has; EngineError."""
         while self._unsettled or self._ended:
-            await self._drop([each for each in self._ended if each not in self._watched], ended=True)
+            await self._drop_ended(list(self._ended)[:_MAX_IDS_AT_ONCE])
             some = list(self._unsettled)[:_MAX_IDS_AT_ONCE]
-            await self._register(
-                {
-                    each: watched.wish
-                    for each in some
-                    if (watched := self._watched.get(each)) and self._registered.get(each) != watched.wish
-                }
-            )
+            await self._register(some)
             await self._drop([each for each in some if each not in self._watched and each in self._registered])
             for each in some:
-                if each in self._watched or each not in self._registered:
+                watched = self._watched.get(each)
+                if self._registered.get(each) == (watched and watched.wish) and (
+                    watched or each not in self._registered
+                ):
                     self._unsettled.pop(each, None)
-            urgent = [each for each in self._urgent if each in self._registered]
-            if urgent:
+            if urgent := [each for each in self._urgent if each in self._registered]:
                 await self._engine.post("hurry", json.dumps(urgent))
                 for each in urgent:
                     self._urgent.pop(each, None)
 
-    async def _register(self, wishes: dict[str, Wish]) -> None:
+    async def _register(self, ids: list[str]) -> None:
+        watched = {each: self._watched[each].wish for each in ids if each in self._watched}
+        wishes = {each: wish for each, wish in watched.items() if self._registered.get(each) != wish}
         if not wishes:
             return
+        self._registered.update(dict.fromkeys(wishes))  # an engine that does not answer may have done it
         _, snapshots = await self._engine.watch({each: wish.to_text() for each, wish in wishes.items()})
         self._registered.update(wishes)
         for activity_id, text in snapshots.items():
             self.on_snapshot(activity_id, text[1:])
 
-    async def _drop(self, ids: list[str], *, ended: bool = False) -> None:
-        while ids:
-            some, ids = ids[:_MAX_IDS_AT_ONCE], ids[_MAX_IDS_AT_ONCE:]
-            await self._engine.drop(some, ended=ended)
-            for each in some:
-                (self._ended if ended else self._registered).pop(each, None)
+    async def _drop(self, ids: list[str]) -> None:
+        if ids:
+            await self._engine.drop(ids, ended=False)
+            for each in ids:
+                self._registered.pop(each, None)
+
+    async def _drop_ended(self, ids: list[str]) -> None:
+        ended = [each for each in ids if each not in self._watched]  # else it is registered once more
         if ended:
-            self._ended.clear()
+            await self._engine.drop(ended, ended=True)
+        for each in ids:
+            self._ended.pop(each, None)
 
     # --- what comes back --------------------------------------------------------------------------------------------
 
@@ -198,6 +200,7 @@ class Registry(ActivitySource):
     def _forget(self, activity_id: str) -> None:
         del self._watched[activity_id]
         self._urgent.pop(activity_id, None)
-        if self._registered.pop(activity_id, None) is not None:
+        if activity_id in self._registered:
+            del self._registered[activity_id]
             self._ended[activity_id] = None
         self.changed.set()

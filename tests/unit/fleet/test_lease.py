@@ -30,13 +30,12 @@ def reply(holder: str = "me", token: int = 7, left: float = 3.0) -> BeatReply:
 
 def test_only_an_answered_beat_that_names_this_member_lets_it_poll() -> None:
     lease = Lease("me", 3.0)
-    assert not lease.polling
+    polled = [lease.polling]
+    for now, holder in enumerate(("another", "me")):
+        lease.answered(reply(holder), float(now), float(now))
+        polled.append(lease.polling)
 
-    lease.answered(reply("another"), 0.0, 0.0)
-    assert not lease.polling
-
-    lease.answered(reply(), 1.0, 1.0)
-    assert lease.polling
+    assert [False, False, True] == polled
     assert 7 == lease.token
 
 
@@ -46,10 +45,12 @@ def test_the_holder_gives_up_two_thirds_of_a_lease_after_its_last_good_beat_was_
     lease.answered(reply(), 10.0, 10.5)
     assert 12.0 == lease.gives_up_at()
 
-    lease.failed(11.9, 0.5)
-    assert lease.polling
-    lease.expire(12.0)
-    assert not lease.polling
+    polled = []
+    for now in (11.9, 12.0):
+        lease.failed(now, 0.5)
+        polled.append(lease.polling)
+
+    assert [True, False] == polled
     assert math.inf == lease.gives_up_at()
 
 
