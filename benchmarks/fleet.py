@@ -284,8 +284,7 @@ async def measure_replacement(server: RedisServer, *, rounds: int) -> list[Row]:
             process.kill()
             await process.wait()
         await asyncio.gather(*listeners)
-    # After its close there may be no look due for a second.
-    limits = {"kill -9": 5.0, "close": 1.3, "SIGSTOP": 5.0}
+    limits = {"kill -9": 5.0, "close": 0.3, "SIGSTOP": 5.0}
     return [
         Row(
             f"next request after {how} of the poller ({rounds} times)",

@@ -206,6 +206,7 @@ def test_a_planted_import_is_caught(copy: Path, module: str, imported: str, begi
     ("name", "module"),
     [
         ("cc", "ccactivity"),
+        ("fleet", "ccactivity.fleet"),
         ("oauth", "ccactivity.oauth"),
         ("sb", "ccactivity.sandbox"),
         ("testing", "ccactivity.testing"),

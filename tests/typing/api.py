@@ -18,7 +18,7 @@ from typing import Any, assert_type
 import aiohttp
 
 import ccactivity as cc
-from ccactivity import oauth, testing
+from ccactivity import fleet, oauth, testing
 from ccactivity import sandbox as sb
 
 # --- ccactivity: a session and its settings -------------------------------------------------------------------------
@@ -595,6 +595,21 @@ def effects() -> list[sb.Answer | sb.Effect]:
         sb.Reset(after=0.5, hard=False, chunked=True),
     ]
     return [*answers, *effects]
+
+
+# --- ccactivity.fleet -----------------------------------------------------------------------------------------------
+
+
+async def one_key_for_many_processes() -> None:
+    shared = fleet.RedisFleet("redis://cache", key="k", account="a", lease=3.0, patience=10.0, candidate=True)
+    session = cc.ActivitySession("token", fleet=shared)
+    assert_type(session.stats.fleet, fleet.FleetStats | None)
+    status = await shared.status()
+    assert_type(status, fleet.FleetStatus)
+    assert_type(status.poller, str)
+    assert_type(status.members, Mapping[str, int])
+
+    fleet.RedisFleet(["redis://cache"])  # type: ignore[arg-type]
 
 
 # --- ccactivity.testing ---------------------------------------------------------------------------------------------
