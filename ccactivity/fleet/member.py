@@ -130,7 +130,7 @@ class Member(Membership):
     async def _say_goodbye(self, publisher: Publisher | None, token: int) -> None:
         try:
             if publisher is not None:
-                await publisher.tell()
+                await publisher.tell(last=True)
             await self._engine.release(token, leave=True)
         except EngineError as error:
             _log.debug("the fleet was left without a word: %s", error)

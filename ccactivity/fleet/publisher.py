@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -55,7 +56,7 @@ class Publisher(Hub):
         self._polled: set[str] = set()
         self._early: list[NewsItem] | None = []  # that came before all was taken
         self._stopped = False
-        self._memo_at = -_MEMO_INTERVAL_S
+        self._memo_at = -math.inf
         self.poller = make_poller(self)
 
     # --- beginning and end ------------------------------------------------------------------------------------------
@@ -192,12 +193,18 @@ class Publisher(Hub):
             except (ValueError, TypeError, KeyError):
                 _log.debug("a memo that cannot be read")
 
-    async def tell(self) -> bool:
-        """Publish what was seen. False if something was refused, because another process polls now; EngineError."""
-        accepted = True
-        while self.looks:
+    async def tell(self, *, last: bool = False) -> bool:
+        """Publish what was seen. False if something was refused, because another process polls now; EngineError.
+
+        `last`: this process polls no more, so what it has learned is told in any case.
+        """
+        accepted, due = True, last
+        if last:
+            self._memo_at = -math.inf
+        while self.looks or due:
             some = list(self.looks.values())[:_MAX_IDS_AT_ONCE]
             accepted = await self._engine.publish(self.token, self._next_memo(), some) and accepted
+            due = False
             for look in some:
                 if self.looks.get(look.activity_id) is look:
                     del self.looks[look.activity_id]

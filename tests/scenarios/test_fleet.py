@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,8 +15,9 @@ from support.redis_server import RedisServer
 from support.vendor import UNKNOWN_ID, connect, most_in_a_second, seconds_since_end
 from support.virtual_time import virtual_loop
 
-from ccactivity import ActivitySession, AuthenticationError, FleetUnavailableError, NotFoundError
-from ccactivity.sandbox import Life, Sandbox, Violations, Workload
+from ccactivity import ActivityExpiredError, ActivitySession, AuthenticationError, FleetUnavailableError, NotFoundError
+from ccactivity.polling.tuning import Tuning
+from ccactivity.sandbox import Life, Sandbox, Violations, Workload, not_found
 
 
 @attrs.define
@@ -302,3 +304,84 @@ async def test_two_accounts_on_one_key_share_the_quota_and_have_a_poller_each(en
     alone, beside = await lag_of_few(others=0), await lag_of_few(others=1_000)
 
     assert beside <= 2 * alone, (alone, beside)
+
+
+async def test_a_first_look_is_made_at_once_by_whoever_polls(engine: RedisServer) -> None:
+    """`await watch` of any process, also while hundreds of others wait for theirs."""
+    async with fleet_of(engine, 2) as fleet:
+        jobs = [fleet.sandbox.submit(Life(duration=4_000.0)) for _ in range(50)]
+        await asyncio.sleep(3.0)
+        (poller,) = fleet.pollers()
+        (other,) = [session for session in fleet.sessions if session is not poller]
+        many = asyncio.create_task(ends_of(poller, jobs[:-1]))
+        await asyncio.sleep(5.0)
+        began = virtual_loop().time()
+        watch = await other.watch(jobs[-1])
+
+        assert virtual_loop().time() - began <= 1.0
+        assert {"queued", "initialized", "processing"} & {str((await anext(watch)).state)}
+        await watch.aclose()
+        many.cancel()
+        await asyncio.wait([many])
+
+
+async def test_news_that_was_missed_is_read_from_what_is_true(engine: RedisServer) -> None:
+    """A member whose place in the news is wrong notices, and gets each state."""
+    async with fleet_of(engine, 3) as fleet:
+        jobs = [fleet.sandbox.submit(Life(duration=10.0 + number)) for number in range(8)]
+        told = [asyncio.create_task(ends_of(session, jobs)) for session in fleet.sessions]
+        await asyncio.sleep(6.0)
+        with engine.client() as client:
+            for _ in range(3):
+                client.xtrim("ccactivity:1:{default}:default:news", maxlen=0)
+                client.hincrby("ccactivity:1:{default}:default:lease", "news", 5)
+                await asyncio.sleep(3.0)
+
+        assert [sorted(jobs)] * 3 == [sorted(await each) for each in told]
+
+
+async def test_what_cannot_be_polled_here_is_polled_elsewhere(engine: RedisServer) -> None:
+    """A process that is no candidate watches as any other, and says so once if there is nobody who polls."""
+    async with fleet_of(engine, 0) as fleet:
+        watcher = await fleet.join(candidate=False)
+        job = fleet.sandbox.submit(Life(duration=30.0))
+        told = asyncio.create_task(states_of(watcher, job))
+        await asyncio.sleep(20.0)
+        assert [] == fleet.pollers()
+        assert [] == fleet.sandbox.log
+        poller = await fleet.join()
+
+        assert "completed" == (await told)[-1]
+        assert [poller] == fleet.pollers()
+
+
+async def test_what_is_seen_longer_than_it_is_kept_is_expired_for_each(engine: RedisServer) -> None:
+    async with fleet_of(engine, 2) as fleet:
+        job = fleet.sandbox.submit(Life(duration=100_000.0))
+        told = [asyncio.create_task(states_of(session, job)) for session in fleet.sessions]
+        await asyncio.sleep(30.0)
+        fleet.sandbox.faults.add(not_found(), where="get", activity_id=job)
+        results = await asyncio.gather(*told, return_exceptions=True)
+
+        assert [ActivityExpiredError] * 2 == [type(each) for each in results], results
+
+
+async def test_what_was_learned_is_handed_over(engine: RedisServer) -> None:
+    async with fleet_of(engine, 2) as fleet:
+        jobs = [fleet.sandbox.submit(Life(duration=15.0)) for _ in range(8)]
+        await asyncio.sleep(3.0)
+        (poller,) = fleet.pollers()
+        (other,) = [session for session in fleet.sessions if session is not poller]
+        await ends_of(other, jobs)
+        fleet.sessions.remove(poller)
+        await poller.aclose()
+        await asyncio.sleep(1.0)
+        with engine.client() as client:
+            memo = client.get("ccactivity:1:{default}:default:memo")
+        assert memo is not None
+        assert len(memo) < 4_096
+        learned = json.loads(memo)["statistics"]["typical_duration"]
+        publisher = other._membership._publisher  # type: ignore[union-attr]
+
+        assert learned != Tuning().first_duration_s
+        assert learned == publisher.poller.to_memo()["statistics"]["typical_duration"]
