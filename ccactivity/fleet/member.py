@@ -34,6 +34,8 @@ __all__ = ["Member"]
 _log: Final = logging.getLogger("ccactivity")
 _CLOSE_TIMEOUT_S: Final = 1.0  # to tell an engine that this process leaves
 _NOBODY_POLLS_S: Final = 10.0  # then somebody should know
+_SLOW_ANSWER_S: Final = 0.1  # after which a permit is of no use
+_SLOW_FOR_S: Final = 10.0  # then somebody should know
 
 
 class Member(Membership):
@@ -65,6 +67,7 @@ class Member(Membership):
         self._epoch = 0
         self._behind_at = -1  # the place at the last beat, if there was more news than that
         self._nobody_since: float | None = None
+        self._slow_since: float | None = None
         self._warned_of: set[str] = set()
         self._closed = False
         self._over = False  # a cancellation may be lost in a library that waits for an answer
@@ -155,6 +158,7 @@ class Member(Membership):
             self._link.lost(error)
             self._check_lease()
             return delay
+        self._check_latency(sent_at, loop.time())
         delay = lease.answered(reply, sent_at, loop.time())
         self._link.found()
         self._check_lease()
@@ -190,6 +194,15 @@ class Member(Membership):
         self._nobody_since = None if reply.holder else now if self._nobody_since is None else self._nobody_since
         if self._nobody_since is not None and now - self._nobody_since >= _NOBODY_POLLS_S and len(self._registry):
             self._warn("no process of the fleet may poll, so its watches learn nothing")
+
+    def _check_latency(self, sent_at: float, now: float) -> None:
+        if now - sent_at <= _SLOW_ANSWER_S:
+            self._slow_since = None
+        elif self._slow_since is None:
+            self._slow_since = sent_at
+        elif now - self._slow_since >= _SLOW_FOR_S:
+            text = "the fleet's engine at %s takes %.2f s for an answer; what comes after %.1f s is of no use"
+            self._warn(text, self._link.name, now - sent_at, _SLOW_ANSWER_S)
 
     def _warn(self, text: str, *values: object) -> None:
         if text not in self._warned_of:

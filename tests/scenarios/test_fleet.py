@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import attrs
@@ -15,7 +16,15 @@ from support.redis_server import RedisServer
 from support.vendor import UNKNOWN_ID, connect, most_in_a_second, seconds_since_end
 from support.virtual_time import virtual_loop
 
-from ccactivity import ActivityExpiredError, ActivitySession, AuthenticationError, FleetUnavailableError, NotFoundError
+from ccactivity import (
+    ActivityExpiredError,
+    ActivitySession,
+    AuthenticationError,
+    FleetUnavailableError,
+    NotFoundError,
+    Quota,
+    QuotaExceededError,
+)
 from ccactivity.polling.tuning import Tuning
 from ccactivity.sandbox import Life, Sandbox, Violations, Workload, not_found
 
@@ -385,3 +394,73 @@ async def test_what_was_learned_is_handed_over(engine: RedisServer) -> None:
 
         assert learned != Tuning().first_duration_s
         assert learned == publisher.poller.to_memo()["statistics"]["typical_duration"]
+
+
+async def test_an_engine_that_is_too_slow_is_named_once_and_nothing_is_sent_late(
+    engine: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A permit is good for a tenth of a second: what comes later goes back, and the day's count with it."""
+    async with fleet_of(engine, 1) as fleet:
+        (session,) = fleet.sessions
+        job = fleet.sandbox.submit(Life(duration=500.0))
+        await session.get_activity(job)
+        fleet.server.latency = 0.2
+        call = asyncio.create_task(session.get_activity(job))
+        await asyncio.sleep(30.0)
+        assert 1 == len(fleet.sandbox.log)
+        fleet.server.latency = 0.05
+        await call
+        fleet.server.latency = 0.0
+        await asyncio.sleep(3.0)
+
+        assert 2 == len(fleet.sandbox.log) == session.quota.spent
+    assert 1 == sum("takes 0.20 s for an answer" in record.getMessage() for record in caplog.records)
+
+
+async def test_the_limits_of_who_polls_count_and_others_say_that_theirs_differ_once(
+    engine: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Sandbox(latency=0.06, per_second=10) as sandbox:
+        server = VirtualServer(engine.url)
+        job = sandbox.submit(Life(duration=500.0))
+        partner, usual = Quota(10, 250_000), Quota()
+        async with connect(sandbox, fleet=VirtualFleet(server), quota=partner) as one:
+            await asyncio.sleep(3.0)
+            async with connect(sandbox, fleet=VirtualFleet(server), quota=usual) as other:
+                await asyncio.sleep(5.0)
+                await asyncio.gather(*(session.get_activity(job) for session in (one, other) for _ in range(10)))
+
+        assert 8 <= most_in_a_second(sandbox) <= 10
+        assert Violations() == sandbox.violations
+    assert 1 == sum("not to the limits of this process" in record.getMessage() for record in caplog.records)
+
+
+async def test_what_a_former_fleet_has_spent_is_taken_from_whoever_knows(engine: RedisServer) -> None:
+    """A day that is spent is an error for single calls, with the instant at which it is over."""
+    async with Sandbox(latency=0.06, spent_today=9_998) as sandbox:
+        job = sandbox.submit(Life(duration=500.0))
+        server = VirtualServer(engine.url)
+        async with (
+            connect(sandbox, fleet=VirtualFleet(server)) as one,
+            connect(sandbox, fleet=VirtualFleet(server), quota=Quota(spent=9_998)) as other,
+        ):
+            await asyncio.sleep(4.0)
+            for session in (one, other):
+                await session.get_activity(job)
+            for session in (one, other):
+                with pytest.raises(QuotaExceededError) as caught:
+                    await session.get_activity(job)
+                assert datetime(2026, 1, 2, tzinfo=UTC) == caught.value.resets_at
+        assert Violations() == sandbox.violations
+
+
+async def test_without_limits_nobody_waits(engine: RedisServer) -> None:
+    async with Sandbox(per_second=None, per_day=None) as sandbox:
+        job = sandbox.submit(Life(duration=20.0))
+        fleet = VirtualFleet(VirtualServer(engine.url))
+        async with connect(sandbox, fleet=fleet, quota=Quota.unlimited()) as session:
+            await asyncio.sleep(3.0)
+            began = virtual_loop().time()
+            await asyncio.gather(*(session.get_activity(job) for _ in range(50)))
+            assert virtual_loop().time() - began < 0.1
+            assert "completed" == (await states_of(session, job))[-1]

@@ -76,11 +76,16 @@ class VirtualFleet(RedisFleet):
 
 @attrs.define(eq=False)
 class VirtualServer:
-    """What the engines of one virtual loop share. `away`: it gives no answer. `commands`: how many it has answered."""
+    """What the engines of one virtual loop share.
+
+    `away`: it gives no answer. `latency`: seconds to one. `run`: to be changed as by a restart. `commands`: how many it
+    has answered.
+    """
 
     url: str
     away: bool = False
     run: int = 0
+    latency: float = 0.0
     commands: int = 0
     written: asyncio.Event = attrs.field(factory=asyncio.Event)
 
@@ -101,6 +106,7 @@ class VirtualEngine(RedisEngine):
 
     async def _ask(self, question: Callable[[], Awaitable[Any]]) -> Any:
         await self._reach()
+        await asyncio.sleep(self._world.latency)
         with virtual_loop().hold():
             answer = await super()._ask(question)
         self._world.commands += 1
