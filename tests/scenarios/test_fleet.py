@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from random import Random
 from typing import Any
 
 import attrs
@@ -17,6 +18,7 @@ from support.vendor import UNKNOWN_ID, connect, most_in_a_second, seconds_since_
 from support.virtual_time import virtual_loop
 
 from ccactivity import (
+    Activity,
     ActivityExpiredError,
     ActivitySession,
     AuthenticationError,
@@ -464,3 +466,27 @@ async def test_without_limits_nobody_waits(engine: RedisServer) -> None:
             await asyncio.gather(*(session.get_activity(job) for _ in range(50)))
             assert virtual_loop().time() - began < 0.1
             assert "completed" == (await states_of(session, job))[-1]
+
+
+async def test_calls_that_are_cancelled_cost_what_was_sent(engine: RedisServer) -> None:
+    """At any moment: while they wait, in the moment of the grant, or under way. No permit is lost or used twice."""
+    async with fleet_of(engine, 3, latency=0.05) as fleet:
+        chance = Random(7)
+        job = fleet.sandbox.submit(Life(duration=5_000.0))
+        fleet.server.latency = 0.01
+        await asyncio.sleep(3.0)
+        calls = []
+        for _ in range(300):
+            call = asyncio.create_task(chance.choice(fleet.sessions).get_activity(job))
+            asyncio.get_running_loop().call_later(
+                chance.choice((0.01, 0.02, 0.03, 0.5, 2.0)) + chance.random() / 50, call.cancel
+            )
+            calls.append(call)
+            await asyncio.sleep(chance.expovariate(4.0))
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        await asyncio.sleep(5.0)
+
+        assert {asyncio.CancelledError, Activity} == {type(each) for each in results}
+        assert 4 >= most_in_a_second(fleet.sandbox)
+        assert [len(fleet.sandbox.log)] * 3 == [session.quota.spent for session in fleet.sessions]
+        assert sum(isinstance(each, Activity) for each in results) < len(fleet.sandbox.log) < 300
