@@ -184,8 +184,11 @@ class Member(Membership):
             _log.debug("everything is registered again: epoch %d, %d registered", state.epoch, reply.registered)
             self._epoch, self._place, self._behind_at = state.epoch, None, -1
             self._registry.begin_again()
-        if reply.gone and self._publisher is not None:
-            self._reap(reply.gone)
+        if self._publisher is not None:
+            if reply.gone:
+                self._reap(reply.gone)
+            if not reply.snapshots:
+                self._publisher.tell_again()
         self._warn_of_others(reply, now)
 
     def _warn_of_others(self, reply: BeatReply, now: float) -> None:

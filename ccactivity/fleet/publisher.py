@@ -161,8 +161,7 @@ class Publisher(Hub):
         if final:
             self._forget(activity_id)
         if changed or final or each_look:
-            seen_at = self._engine.ledger.engine_time(asyncio.get_running_loop().time())
-            self._tell(Look("t" if final else "a", activity_id, snapshot_to_text(activity, seen_at)))
+            self._tell(self._look_at(activity, asyncio.get_running_loop().time()))
 
     def fail(self, activity_id: str, error: CCActivityError) -> None:
         self._forget(activity_id)
@@ -171,6 +170,17 @@ class Publisher(Hub):
     def abort(self, error: Exception) -> None:
         self.stop()
         self._on_abort(error)
+
+    def tell_again(self) -> None:
+        """The engine has lost the snapshots: tell the last one of each activity."""
+        for activity_id in self._polled:
+            known = self.poller.resume_point(activity_id)
+            if known.activity is not None:
+                self._tell(self._look_at(known.activity, known.looked_at))
+
+    def _look_at(self, activity: Activity, looked_at: float) -> Look:
+        text = snapshot_to_text(activity, self._engine.ledger.engine_time(looked_at))
+        return Look("t" if activity.done else "a", activity.activity_id, text)
 
     def _tell(self, look: Look) -> None:
         self.looks.pop(look.activity_id, None)

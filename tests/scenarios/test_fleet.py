@@ -490,3 +490,22 @@ async def test_calls_that_are_cancelled_cost_what_was_sent(engine: RedisServer) 
         assert 4 >= most_in_a_second(fleet.sandbox)
         assert [len(fleet.sandbox.log)] * 3 == [session.quota.spent for session in fleet.sessions]
         assert sum(isinstance(each, Activity) for each in results) < len(fleet.sandbox.log) < 300
+
+
+async def test_snapshots_that_the_engine_has_lost_are_there_for_who_comes_later(engine: RedisServer) -> None:
+    """An eviction takes one key: who polls has seen what was in it, and nobody is asked again."""
+    async with fleet_of(engine, 1) as fleet:
+        (session,) = fleet.sessions
+        job = fleet.sandbox.submit(Life(duration=2_000.0, progress="none", update_every=1_000))
+        told = asyncio.create_task(states_of(session, job))
+        await asyncio.sleep(10.0)
+        with engine.client() as client:
+            client.delete("ccactivity:1:{default}:default:snap")
+        await asyncio.sleep(2.0)
+        asked = len(fleet.sandbox.log)
+        watch = await (await fleet.join()).watch(job)
+        assert "processing" == (await anext(watch)).state
+        assert asked == len(fleet.sandbox.log)
+        await watch.aclose()
+        told.cancel()
+        await asyncio.wait([told])
