@@ -30,16 +30,8 @@ from .._secret import Secret
 from ..errors import CCActivityError, DecodeError, SessionClosedError, TransportError
 from ..ratelimit.limiter import Limiter, Permit, PermitResult
 from .auth import Authenticator
-from .messages import Reply, Request
-from .outcome import (
-    BodyTooLargeError,
-    NotSentError,
-    Outcome,
-    OutcomeKind,
-    UntrustedServerError,
-    classify,
-    error_from,
-)
+from .messages import Request
+from .outcome import BodyTooLargeError, NotSentError, Outcome, OutcomeKind, UntrustedServerError, classify, error_from
 from .retry import Retry, RetryableError, RetryState
 from .transport import Transport
 
@@ -61,50 +53,31 @@ class _Operation(Generic[T]):
     token: Secret = attrs.field(default=Secret(), repr=False)
     reported_token: bool = False
 
-    def may_repeat(self, failure: RetryableError) -> bool:
-        """Whether sending it again is safe: it is idempotent, or the vendor has certainly done nothing.
-
-        A background request that failed is not repeated here: whoever polls knows when it is worth another.
-        """
-        if self.background and failure.reason in (OutcomeKind.TRANSIENT, OutcomeKind.UNREADABLE):
-            return False
-        if self.request.idempotent or isinstance(failure.error, NotSentError):
-            return True
-        return failure.reason not in (OutcomeKind.TRANSIENT, OutcomeKind.UNREADABLE)
-
     async def before_each_send(self) -> str:
         """Return the value of the Authorization header for a request that is about to leave."""
         auth, permit = self.client.auth, self.permit
         assert permit is not None
         ask_again = permit.waited
-        if permit.sent:
-            # The HTTP library sends again by itself, on a connection that turned out to be dead.
-            permit, ask_again = await self._replace_permit(permit), True
-        while auth.refresh.running:
-            # Not with a token that is on its way out, and not with a permit that gets old meanwhile.
-            permit, ask_again = await self._replace_permit(permit), True
+        # Sent: the HTTP library sends again by itself, on a connection that turned out to be dead. During a refresh:
+        # not with a token that is on its way out, and not with a permit that gets old meanwhile.
+        while permit.sent or auth.refresh.running:
+            permit.close()
+            await auth.refresh.wait()
+            self.permit = permit = await self.client.limiter.acquire(background=self.background)
+            ask_again = True
         if ask_again:
             self.token = await auth.token()
         permit.sent = True
         self.client.sent[self.request.kind] += 1
         return Secret(f"Bearer {self.token}")
 
-    async def _replace_permit(self, permit: Permit) -> Permit:
-        permit.close()
-        await self.client.auth.refresh.wait()
-        self.permit = await self.client.limiter.acquire(background=self.background)
-        return self.permit
+    def failed(self, reason: OutcomeKind, error: CCActivityError, retry_after: float = 0.0) -> Exception:
+        """What to raise when no usable answer came: sending it again is safe if it is idempotent, or was never sent.
 
-    def without_token(self, reply: Reply) -> Reply:
-        """Take the token out of a body that quotes it, before anyone reads or shows it."""
-        token = self.token.encode()
-        return attrs.evolve(reply, body=reply.body.replace(token, b"(token)")) if token in reply.body else reply
-
-    def unreadable(self, error: DecodeError) -> DecodeError:
-        """The error with the request that it is about."""
-        request = self.request
-        where = {"method": request.method, "path": request.path}
-        return DecodeError(error.problem, status=error.status, excerpt=error.excerpt, **where)
+        A background request is not repeated here: whoever polls knows when it is worth another.
+        """
+        safe = self.request.idempotent or isinstance(error, NotSentError)
+        return RetryableError(reason, error, retry_after) if safe and not self.background else error
 
 
 class ApiClient:
@@ -149,7 +122,6 @@ class ApiClient:
         operation = _Operation(self, request, decode, background, permit)
         scope = asyncio.timeout(None)
         self._scopes.add(scope)
-        error: CCActivityError
         try:
             async with scope:
                 return await self._with_retries(operation)
@@ -177,7 +149,10 @@ class ApiClient:
         try:
             reply = await self._transport.send(request, operation.before_each_send)
             _log.debug("%s: HTTP %d in %.3f s", request, reply.status, loop.time() - began)
-            outcome = classify(operation.without_token(reply))
+            # A body that quotes the token loses it before anyone reads or shows it. No variable holds it in plain.
+            if operation.token.encode() in reply.body:
+                reply = attrs.evolve(reply, body=reply.body.replace(operation.token.encode(), b"(token)"))
+            outcome = classify(reply)
             if outcome.kind is OutcomeKind.ANSWER:
                 self._retry_state.answered()
                 operation.permit.settle(PermitResult.ANSWERED)
@@ -187,23 +162,23 @@ class ApiClient:
         except TransportError as error:
             reason, failed = OutcomeKind.TRANSIENT, error
         except DecodeError as error:
-            reason, failed = OutcomeKind.UNREADABLE, operation.unreadable(error)
+            where = {"method": request.method, "path": request.path}
+            failed = DecodeError(error.problem, status=error.status, excerpt=error.excerpt, **where)
+            reason = OutcomeKind.UNREADABLE
         else:
             raise await self._error_of(operation, outcome)
         finally:
             if not operation.permit.settled:
                 operation.permit.close()
         _log.debug("%s", failed)
-        failure = RetryableError(reason, failed)
-        raise failure if operation.may_repeat(failure) else failed
+        raise operation.failed(reason, failed)
 
     async def _error_of(self, operation: _Operation[Any], outcome: Outcome) -> Exception:
         """Settle the permit, and return what to raise for a reply that is not an answer."""
         assert operation.permit is not None
         kind, error = outcome.kind, error_from(operation.request, outcome)
         if kind is OutcomeKind.TRANSIENT:
-            failure = RetryableError(kind, error, outcome.retry_after)
-            return failure if operation.may_repeat(failure) else error
+            return operation.failed(kind, error, outcome.retry_after)
         if kind in (OutcomeKind.THROTTLED, OutcomeKind.TOO_MANY_REQUESTS):
             now, chance = asyncio.get_running_loop().time(), random.random()
             pause = self._retry_state.pause(kind, now=now, retry_after=outcome.retry_after, chance=chance)
@@ -217,8 +192,8 @@ class ApiClient:
         if kind is OutcomeKind.UNAUTHORIZED and await self._replace_token(operation):
             return RetryableError(kind, error)
         if kind is OutcomeKind.UNEXPECTED:
-            problem = DecodeError("a redirect, which the API has none of", status=outcome.reply.status)
-            return operation.unreadable(problem)
+            problem, status = "a redirect, which the API has none of", outcome.reply.status
+            return DecodeError(problem, status=status, method=error.method, path=error.path)
         return error
 
     async def _replace_token(self, operation: _Operation[Any]) -> bool:

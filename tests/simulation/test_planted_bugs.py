@@ -126,13 +126,13 @@ def an_unknown_state_is_an_end(patch: Patch) -> None:
 
 @caught_by(48)
 def the_token_is_logged(patch: Patch) -> None:
-    real = client._Operation.may_repeat
+    real = client._Operation.failed
 
-    def may_repeat(self: Any, failure: Any) -> bool:
+    def failed(self: Any, *failure: Any) -> Exception:
         logging.getLogger("ccactivity").debug("failed with %s", self.token)
-        return real(self, failure)
+        return real(self, *failure)
 
-    patch.setattr(client._Operation, "may_repeat", may_repeat)
+    patch.setattr(client._Operation, "failed", failed)
 
 
 @caught_by(partial(test_retries.test_an_hour_without_answers_costs_few_requests, vendor))
