@@ -38,13 +38,11 @@ _MAX_CACHED_TIMESTAMP_LENGTH: Final = 32
 class ActivityPage:
     """One page of the list.
 
-    `next`: the next link as it came, unchecked. `rows`: how many rows the page held. `reach`: which of them, from 1,
-    was the last one wanted; 0 if none was.
+    `next`: the next link as it came, unchecked. `reach`: which row, from 1, was the last one wanted; 0 if none was.
     """
 
     activities: tuple[Activity, ...]
     next: object
-    rows: int
     reach: int
 
 
@@ -121,27 +119,23 @@ class Decoder:
         # What cannot be understood is no last page, and is left to who judges links.
         following = links.get("next") if isinstance(links, dict) else links or None
         href = following.get("href") if isinstance(following, dict) else following
-        understood = self._good_rows(rows, _is_activity, "activities", body)
-        if wanted is None:
-            return ActivityPage(tuple(map(self._activity, understood)), href, len(rows), len(rows))
         chosen, reach = [], 0
-        for place, row in enumerate(understood, 1):
+        for place, row in enumerate(self._good_rows(rows, _is_activity, "activities", body), 1):
             key = row["activity_id"]
-            if key not in wanted and (not spellings or (key := spellings.get(canonical_id(key))) is None):
-                continue
-            chosen.append(self._decode_unless_same(row, None if known is None else known(key), key))
-            reach = place
-        return ActivityPage(tuple(chosen), href, len(rows), reach)
+            if wanted is not None and key not in wanted:
+                key = spellings.get(canonical_id(key)) if spellings else None
+            if key is not None:
+                chosen.append(self._decode_unless_same(row, None if known is None else known(key), key))
+                reach = place
+        return ActivityPage(tuple(chosen), href, reach)
 
     def decode_send_history(self, body: bytes) -> list[SendRecord]:
         """Read a send history. The vendor's page shows it without its brackets, and a single send as bare object."""
-        match decode_json(body, bracketed=True):
-            case [list(rows)]:
-                pass
-            case [{"send_id": _}, *_] as rows if all(map(_is_object, rows)):
-                pass
-            case _:
-                raise DecodeError("no send history", excerpt=_excerpt(body))
+        rows = decode_json(body, bracketed=True)
+        if len(rows) == 1 and isinstance(rows[0], list):
+            rows = rows[0]
+        elif not (rows and all(map(_is_object, rows)) and "send_id" in rows[0]):
+            raise DecodeError("no send history", excerpt=_excerpt(body))
         return [self._decode_record(row) for row in self._good_rows(rows, _is_object, "send_history", body)]
 
     def _good_rows(self, rows: list[Any], is_one: Callable[[Any], bool], what: str, body: bytes) -> list[Any]:
@@ -181,10 +175,8 @@ class Decoder:
         stamps = self._timestamps
 
         def read(value: Any, _: Any) -> datetime | None:
-            if value is None:
-                return None
             try:
-                return stamps[value]
+                return None if value is None else stamps[value]
             except (TypeError, ValueError, OverflowError):
                 self._notice(name, value)
                 return None
@@ -236,8 +228,6 @@ class Decoder:
         if not value:
             return ()
         items = value if isinstance(value, list) else [value]
-        if {*map(type, items)} == {str}:
-            return tuple(items)
         return tuple(_to_message(item) for item in items if item is not None)
 
 
