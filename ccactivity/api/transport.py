@@ -157,37 +157,36 @@ async def _read_capped(content: aiohttp.StreamReader, encoding: str) -> bytes:
     encoding = encoding.strip().lower()
     if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
         raise DecodeError(f"an unknown content encoding {escape(encoding, 40)!r}")
-    inflater = None if encoding in ("", "identity") else _Inflater()
+    stream: Any = None if encoding in ("", "identity") else zlib.decompressobj(_GZIP_OR_ZLIB)
     parts: list[bytes] = []
     received = size = 0
     while chunk := await content.readany():
         received += len(chunk)
-        part = chunk if inflater is None else inflater.feed(chunk, MAX_BODY_BYTES + 1 - size)
+        part = chunk
+        if stream is not None:
+            part, stream = _inflate(stream, chunk, MAX_BODY_BYTES + 1 - size)
         parts.append(part)
         size += len(part)
         # What arrives counts too: without an end, it may inflate to nothing.
         if max(received, size) > MAX_BODY_BYTES:
             raise BodyTooLargeError(f"a body of more than {MAX_BODY_BYTES // 2**20} MiB")
-    if inflater is not None and received and not inflater.stream.eof:
+    if stream is not None and received and not stream.eof:
         raise DecodeError("a compressed body that ends too early")
     return b"".join(parts)
 
 
-class _Inflater:
-    """Decompresses a zlib stream, or gzip members one after the other (RFC 1952); padding behind them is ignored."""
+def _inflate(stream: Any, chunk: bytes, most: int) -> tuple[bytes, Any]:
+    """Return what comes out of a chunk, `most` bytes of it at most, and the stream that goes on; zlib.error.
 
-    def __init__(self) -> None:
-        self.stream: Any = zlib.decompressobj(_GZIP_OR_ZLIB)
-
-    def feed(self, chunk: bytes, most: int) -> bytes:
-        """Return what comes out of a chunk, `most` bytes of it at most; zlib.error."""
-        parts: list[bytes] = []
-        while chunk and most > 0:
-            if self.stream.eof:
-                if not chunk.startswith(_GZIP_MAGIC):
-                    break
-                self.stream = zlib.decompressobj(_GZIP_OR_ZLIB)
-            parts.append(self.stream.decompress(chunk, most))
-            most -= len(parts[-1])
-            chunk = self.stream.unused_data
-        return b"".join(parts)
+    Gzip members may come one after the other (RFC 1952), each a stream of its own; padding behind them is ignored.
+    """
+    parts: list[bytes] = []
+    while chunk and most > 0:
+        if stream.eof:
+            if not chunk.startswith(_GZIP_MAGIC):
+                break
+            stream = zlib.decompressobj(_GZIP_OR_ZLIB)
+        parts.append(stream.decompress(chunk, most))
+        most -= len(parts[-1])
+        chunk = stream.unused_data
+    return b"".join(parts), stream

@@ -125,12 +125,10 @@ class QuotaLimiter(Limiter):
         )
 
     def _settle(self, grant: Grant, result: PermitResult, pause: float, server_time: datetime | None) -> None:
-        quota = self._quota
+        quota, now, wall = self._quota, asyncio.get_running_loop().time(), self._now()
         if result is PermitResult.NOT_SENT:
             quota.refund(grant)
-            return
-        now, wall = asyncio.get_running_loop().time(), self._now()
-        if result is PermitResult.ANSWERED:
+        elif result is PermitResult.ANSWERED:
             quota.answered(grant, wall)
         elif result is PermitResult.NO_ANSWER:
             quota.unanswered(grant, wall)
