@@ -259,7 +259,8 @@ class Quota:
 
         Whose 00:00? The vendor's, by the Date of its answer, as long as it is within 15 minutes of ours. If not, one of
         the two clocks is wrong, and to believe it could cost a day: the earlier 00:00 counts, and a probe finds out. A
-        refused probe is repeated after ten minutes.
+        refused probe is repeated after ten minutes. So one wrong clock keeps nobody waiting for more than 15 minutes
+        beyond the real 00:00, whatever it said before.
         """
         self.unanswered(grant, wall)
         clock = server or wall
