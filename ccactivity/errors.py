@@ -4,7 +4,9 @@ Wrong arguments are not in it: they are `ValueError` and `TypeError`, raised at 
 activity are defined beside it, in `models`.
 
     CCActivityError
-    ├── TransportError                  no usable answer came: refused, reset, timed out, bad certificate
+    ├── TransportError                  no usable answer came: reset, timed out
+    │   ├── NotSentError                there was no connection, so the vendor knows nothing of the request
+    │   └── UntrustedServerError        bad certificate, or an HTTP session that sends to another host
     ├── ResponseError                   the vendor answered, and it was a refusal
     │   ├── BadRequestError             400
     │   ├── AuthenticationError         401, after the token source was told
@@ -14,6 +16,7 @@ activity are defined beside it, in `models`.
     │   └── ServerError                 5xx that outlived its retries
     ├── QuotaExceededError              the day's requests are spent, by the vendor's word or by our own ledger
     ├── DecodeError                     a 2xx that is not what the API documents, or any 3xx
+    │   └── BodyTooLargeError           a body of more than 8 MiB
     ├── UnsafeLinkError                 a next link that leads away from the collection; nothing was sent
     ├── PagingError                     next links that lead in a circle, or never end
     ├── ActivityFailedError             the activity ended in another state than completed
@@ -46,10 +49,12 @@ __all__ = [
     "AuthenticationError",
     "BadRequestError",
     "BatchError",
+    "BodyTooLargeError",
     "CCActivityError",
     "DecodeError",
     "LoginFailedError",
     "NotFoundError",
+    "NotSentError",
     "PagingError",
     "PermissionDeniedError",
     "QuotaExceededError",
@@ -62,6 +67,7 @@ __all__ = [
     "TokenStoreError",
     "TransportError",
     "UnsafeLinkError",
+    "UntrustedServerError",
     "WatchTimeoutError",
 ]
 
@@ -74,6 +80,14 @@ class TransportError(CCActivityError):
         self.reason = reason
         self.method = method
         self.path = path
+
+
+class NotSentError(TransportError):
+    """No connection could be made, so nothing was sent: sending again is safe whatever the request does."""
+
+
+class UntrustedServerError(TransportError):
+    """The server is not who it says it is, or not where it should be: sending again changes nothing."""
 
 
 class ResponseError(CCActivityError):
@@ -172,6 +186,10 @@ class DecodeError(CCActivityError):
         self.excerpt = excerpt
         self.method = method
         self.path = path
+
+
+class BodyTooLargeError(DecodeError):
+    """A body of more than 8 MiB, which is not read to its end and not asked for again."""
 
 
 class UnsafeLinkError(CCActivityError):

@@ -11,16 +11,19 @@ from typing import Final, TypeGuard
 import attrs
 
 from .._text import escape
-from ..errors import (
+from ..errors import (  # three of them also for errors pickled by earlier versions, which name them here
     AuthenticationError,
     BadRequestError,
+    BodyTooLargeError,
     DecodeError,
     NotFoundError,
+    NotSentError,
     PermissionDeniedError,
     ResponseError,
     ServerError,
     ThrottledError,
     TransportError,
+    UntrustedServerError,
 )
 from .decoding import decode_json
 from .messages import SUCCESSES, Reply, Request
@@ -48,18 +51,6 @@ _ERRORS: Final[Mapping[int, type[ResponseError]]] = {
     404: NotFoundError,
     429: ThrottledError,
 }
-
-
-class UntrustedServerError(TransportError):
-    """A failure that trying again does not change: the server is not who it says it is, or not where it should be."""
-
-
-class NotSentError(TransportError):
-    """A failure before there was a connection: the server knows nothing of the request."""
-
-
-class BodyTooLargeError(DecodeError):
-    """A body over the cap, which is not worth three downloads."""
 
 
 class OutcomeKind(Enum):

@@ -174,7 +174,7 @@ async def test_a_certificate_is_not_tried_twice(tmp_path: Path) -> None:
 
 
 async def test_a_name_that_is_not_found_is_retried() -> None:
-    """A failing DNS is a failure that may pass: five attempts, with waits between them, then a TransportError."""
+    """A failing DNS is a failure that may pass: five attempts, with waits between them, then a NotSentError."""
     loop = asyncio.get_running_loop()
     asked: list[float] = []
 
@@ -184,7 +184,7 @@ async def test_a_name_that_is_not_found_is_retried() -> None:
 
     loop.getaddrinfo = getaddrinfo  # type: ignore[method-assign]
     async with cc.ActivitySession(TOKEN, base_url="https://api.invalid/v3", now=utc_now) as session:
-        with pytest.raises(cc.TransportError):
+        with pytest.raises(cc.NotSentError):
             await session.get_activity(UNKNOWN_ID)
 
         # What never reached a server was not sent, but whether it was is not ours to know.

@@ -281,7 +281,7 @@ def test_a_session_that_cannot_work_is_refused(name: str, values: list[Any]) -> 
 
 
 async def test_nothing_that_is_shown_or_pickled_holds_a_token(vendor: VendorFactory) -> None:
-    """Errors can be pickled with their data; neither they, nor what is behind them, nor a session show a token."""
+    """Errors are public and can be pickled with their data; neither they, nor what is behind them, show a token."""
     effects: list[Any] = [
         *[sb.unauthorized(), sb.forbidden(), sb.not_found(), sb.server_error(), sb.empty(429), sb.message(301, "x")],
         *[sb.html(), sb.Reset(), sb.Hang(), sb.Raw(b"x"), sb.Bomb(1 << 25)],
@@ -293,6 +293,7 @@ async def test_nothing_that_is_shown_or_pickled_holds_a_token(vendor: VendorFact
             sandbox.faults.add(effect)
             with pytest.raises(cc.CCActivityError) as caught:
                 await session.get_activity(UNKNOWN_ID)
+            assert getattr(cc, type(caught.value).__name__) is type(caught.value)
             again = pickle.loads(pickle.dumps(caught.value))
             assert (type(caught.value), str(caught.value)) == (type(again), str(again))
             assert vars(caught.value) == vars(again)

@@ -256,6 +256,14 @@ def others() -> list[type[cc.CCActivityError]]:
     return [cc.PagingError, cc.SessionClosedError, cc.TokenError]
 
 
+def unanswered() -> list[type[cc.TransportError]]:
+    return [cc.NotSentError, cc.UntrustedServerError]
+
+
+def unread() -> type[cc.DecodeError]:
+    return cc.BodyTooLargeError
+
+
 def token_errors() -> list[type[cc.TokenError]]:
     return [cc.LoginFailedError, cc.ReauthorizationRequiredError, cc.TokenStoreError]
 

@@ -169,7 +169,7 @@ async def test_the_api_cannot_be_reached(offline: Sandbox, capsys: Printed) -> N
         await list_(open_session(base_url=offline.base_url), OutputFormat.TABLE, state=None, limit=None)
 
     assert 3 == print_error(caught.value)
-    assert complaint(capsys).startswith("TransportError: GET /v3/activities: ")
+    assert complaint(capsys).startswith("NotSentError: GET /v3/activities: ")
 
 
 # --- watch, in virtual time -------------------------------------------------------------------------------------------
