@@ -132,6 +132,7 @@ class AuthenticationError(ResponseError):
 class PermissionDeniedError(ResponseError):
     """HTTP 403: the token lacks a scope, its user a privilege, or the application is deactivated.
 
+    The vendor also answers this to a path that it does not know: `hint` says so if `base_url` does not end in /v3.
     `scope`, `privilege`: what the call needs of the token, and of the user who granted it; None if that is unknown.
     """
 

@@ -26,7 +26,7 @@ from ..errors import (  # three of them also for errors pickled by earlier versi
     UntrustedServerError,
 )
 from .decoding import decode_json
-from .messages import SUCCESSES, Reply, Request
+from .messages import API_PREFIX, SUCCESSES, Reply, Request
 
 __all__ = [
     "BodyTooLargeError",
@@ -119,8 +119,11 @@ def error_from(request: Request, outcome: Outcome) -> ResponseError:
     hint, more = None, {}
     if reply.status == 401:
         hint = "the access token is expired or invalid"
+    elif reply.status == 404 and request.kind == "list":
+        hint = _hint_at_path(request)
     elif reply.status == 403 and scope is not None:
-        hint = f"this call needs the scope {scope.name} and the privilege {scope.privilege}"
+        needs = f"this call needs the scope {scope.name} and the privilege {scope.privilege}"
+        hint = _hint_at_path(request) or needs
         more = {"scope": scope.name, "privilege": scope.privilege}
     return kind(
         status=reply.status,
@@ -132,6 +135,12 @@ def error_from(request: Request, outcome: Outcome) -> ResponseError:
         hint=hint,
         **more,
     )
+
+
+def _hint_at_path(request: Request) -> str | None:
+    """The vendor's gateway refuses a path that it does not know as it refuses a call for want of a scope."""
+    right = request.prefix.endswith(API_PREFIX)
+    return None if right else f"base_url does not end in {API_PREFIX}, which is the likely cause"
 
 
 def is_transient(error: Exception) -> bool:

@@ -280,6 +280,18 @@ def test_a_session_that_cannot_work_is_refused(name: str, values: list[Any]) -> 
         assert "x-token" not in repr(cc.ActivitySession("x-token", base_url=url))
 
 
+async def test_a_base_url_that_lacks_its_path_is_named(vendor: VendorFactory) -> None:
+    """What the vendor denies because the path is wrong is not put down to scopes; watches say so too."""
+    async with (
+        vendor(allowed_violations=["unknown_path"]) as (sandbox, _),
+        connect(sandbox, base_url=sandbox.base_url.removesuffix("/v3")) as session,
+    ):
+        for call in (session.get_activity, session.get_send_history, session.wait):
+            with pytest.raises(cc.PermissionDeniedError, match="base_url does not end in /v3") as caught:
+                await call(UNKNOWN_ID)
+            assert "scope" not in str(caught.value)
+
+
 async def test_nothing_that_is_shown_or_pickled_holds_a_token(vendor: VendorFactory) -> None:
     """Errors are public and can be pickled with their data; neither they, nor what is behind them, show a token."""
     effects: list[Any] = [
