@@ -39,6 +39,7 @@ __all__ = ["ApiClient"]
 
 T = TypeVar("T")
 _log: Final = logging.getLogger("ccactivity")
+_connection_log: Final = logging.getLogger("ccactivity.connection")
 
 
 @attrs.define(eq=False)
@@ -89,6 +90,7 @@ class ApiClient:
         self.closed: bool = False
         self.sent: Counter[str] = Counter()
         self._transport = transport
+        self._connects = True  # as far as the last attempt has shown
         self._retry_state = RetryState(retry)
         self._scopes: set[asyncio.Timeout] = set()
         # backoff's annotation does not know that a generator of delays is sent the exception.
@@ -148,6 +150,7 @@ class ApiClient:
         began = loop.time()
         try:
             reply = await self._transport.send(request, operation.before_each_send)
+            self._connects = True
             _log.debug("%s: HTTP %d in %.3f s", request, reply.status, loop.time() - began)
             # A body that quotes the token loses it before anyone reads or shows it. No variable holds it in plain.
             if operation.token.encode() in reply.body:
@@ -171,6 +174,8 @@ class ApiClient:
             if not operation.permit.settled:
                 operation.permit.close()
         _log.debug("%s", failed)
+        if operation.background:
+            self._on_retry(failed)  # by whoever polls
         raise operation.failed(reason, failed)
 
     async def _error_of(self, operation: _Operation[Any], outcome: Outcome) -> Exception:
@@ -215,3 +220,11 @@ class ApiClient:
             failures[failure.reason] += 1
             count, now, chance = failures[failure.reason], loop.time(), random.random()
             delay = self._retry_state.delay(failure, count, started_at=started_at, now=now, chance=chance)
+            if delay is not None:
+                self._on_retry(failure.error)
+
+    def _on_retry(self, error: CCActivityError) -> None:
+        """Say once an outage that there is no connection: until the retries end, nothing else would be heard of it."""
+        if self._connects and isinstance(error, NotSentError):
+            self._connects = False
+            _connection_log.warning("cannot connect to %s, trying again", self._transport.host)

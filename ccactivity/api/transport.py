@@ -40,13 +40,14 @@ _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 class Transport:
-    """Sends requests to one origin.
+    """Sends requests to one origin. `host`: that of the origin, with its port if it is not the usual one.
 
     `http`: a borrowed session, whose cookies, proxies, pool and traces are its owner's and which is never closed; or
     None for an own one that keeps no cookies and ignores the environment.
     """
 
     def __init__(self, origin: str, http: aiohttp.ClientSession | None, timeout: float | None, agent: str) -> None:
+        self.host: str = origin.partition("://")[2]
         self._origin = origin
         self._http = http
         self._borrowed = http is not None

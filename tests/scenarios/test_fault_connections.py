@@ -193,16 +193,20 @@ async def test_a_name_that_is_not_found_is_retried() -> None:
         assert session.quota.spent <= 10
 
 
-async def test_a_server_that_comes_back_is_found() -> None:
-    """A refused connection is retried as any failure that may pass: nobody hears of a restart of three seconds."""
+@pytest.mark.parametrize("watched", [False, True])
+async def test_a_server_that_comes_back_is_found(watched: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """A refused connection is retried as any failure that may pass: the restart of a server is one line in the log."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
 
     async with session_at(port) as session:
-        call = asyncio.create_task(session.get_activity(UNKNOWN_ID))
+        call = asyncio.create_task(session.wait(UNKNOWN_ID) if watched else session.get_activity(UNKNOWN_ID))
         await asyncio.sleep(3)
         async with server(says(HEAD + b"Content-Length: 75\r\n\r\n" + BODY), port):
             assert (await call).succeeded
+
+    warnings = [(record.name, record.getMessage()) for record in caplog.records if record.levelname == "WARNING"]
+    assert [("ccactivity.connection", f"cannot connect to localhost:{port}, trying again")] == warnings
 
 
 @asynccontextmanager
