@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
@@ -284,21 +285,34 @@ class ActivitySession:
         timeout: float | None = None,
         grace: float = 10.0,
         max_staleness: float | None = None,
+        on_change: Callable[[Activity], object] | None = None,
     ) -> BatchResult:
         """Wait until each of many activities has ended or cannot be followed; see `watch_many`.
 
+        `on_change`: called with each snapshot as it is learnt, for instance to show progress: the first of each
+        activity, one for each change, and the terminal one. It is an ordinary function, not an async one, and what it
+        raises ends the call. None: nothing is called.
+
         Raises nothing for single ids: they are in the result. What concerns the session is raised.
         """
+        if inspect.iscoroutinefunction(on_change):
+            raise TypeError("on_change must be an ordinary function; to await something at each change, use watch_many")
         completed: dict[str, Activity] = {}
         failed: dict[str, Activity] = {}
         errors: Mapping[str, CCActivityError] = {}
         async with self.watch_many(ids, timeout=timeout, grace=grace, max_staleness=max_staleness) as watch:
-            try:
-                async for snapshot in watch:
-                    if snapshot.done:
-                        (completed if snapshot.succeeded else failed)[snapshot.activity_id] = snapshot
-            except BatchError as error:
-                errors = error.errors
+            while True:
+                try:
+                    snapshot = await anext(watch)
+                except StopAsyncIteration:
+                    break
+                except BatchError as error:
+                    errors = error.errors
+                    break
+                if snapshot.done:
+                    (completed if snapshot.succeeded else failed)[snapshot.activity_id] = snapshot
+                if on_change is not None:
+                    on_change(snapshot)
         return BatchResult(completed=completed, failed=failed, errors=errors)
 
     def _enter(self) -> Hub:

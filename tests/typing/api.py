@@ -157,6 +157,10 @@ async def ids_to_come() -> AsyncIterator[str]:
     yield "id"
 
 
+def print_line(line: str) -> None:
+    print(line)
+
+
 async def many_watches(session: cc.ActivitySession) -> None:
     watch = session.watch_many(["id"], timeout=60, grace=0, max_staleness=5)
     assert_type(watch, cc.BatchWatch)
@@ -177,8 +181,13 @@ async def many_watches(session: cc.ActivitySession) -> None:
     assert_type(result.failed, Mapping[str, cc.Activity])
     assert_type(result.errors, Mapping[str, cc.CCActivityError])
     assert_type(await session.wait_many(ids_to_come()), cc.BatchResult)
+    seen: list[cc.Activity] = []
+    assert_type(await session.wait_many(["id"], on_change=seen.append), cc.BatchResult)
+    assert_type(await session.wait_many(["id"], on_change=lambda activity: activity.progress), cc.BatchResult)
+    assert_type(await session.wait_many(["id"], on_change=None), cc.BatchResult)
 
     session.watch_many([7])  # type: ignore[list-item]
+    await session.wait_many(["id"], on_change=print_line)  # type: ignore[arg-type]
 
 
 # --- ccactivity: its models -----------------------------------------------------------------------------------------
