@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from .models import TERMINAL_STATES, Activity, ActivityState, ActivityStatus, SendRecord, SendStatus
     from .polling.pacing import Pacing
     from .ratelimit.quota import Quota
-    from .session import ActivitySession, Stats
+    from .session import ActivitySession, RequestPermit, Stats
     from .tokens import TokenSource
     from .watch import BatchResult, BatchWatch, Watch
 
@@ -72,6 +72,7 @@ __all__ = [
     "Quota",
     "QuotaExceededError",
     "ReauthorizationRequiredError",
+    "RequestPermit",
     "ResponseError",
     "Retry",
     "SendRecord",

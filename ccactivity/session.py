@@ -6,7 +6,8 @@ import asyncio
 import inspect
 import logging
 import os
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -24,8 +25,9 @@ from .api.auth import Authenticator
 from .api.client import ApiClient
 from .api.decoding import Decoder
 from .api.endpoint import Endpoint, check_id
-from .api.messages import Request
+from .api.messages import Reply, Request
 from .api.operations import MAX_PAGE_SIZE, get_activity, get_send_history, list_activities
+from .api.outcome import classify
 from .api.retry import Retry
 from .api.transport import Transport
 from .errors import BatchError, CCActivityError, SessionClosedError
@@ -36,12 +38,12 @@ from .polling.pacing import Pacing
 from .polling.planner import Planner
 from .polling.poller import Poller
 from .polling.tuning import Tuning
-from .ratelimit.limiter import QuotaLimiter
+from .ratelimit.limiter import Permit, QuotaLimiter
 from .ratelimit.quota import Quota
 from .tokens import TokenSource, source_of
 from .watch import BatchResult, BatchWatch, Watch
 
-__all__ = ["ActivitySession", "Stats"]
+__all__ = ["ActivitySession", "RequestPermit", "Stats"]
 
 T = TypeVar("T")
 
@@ -66,6 +68,29 @@ class Stats:
     """Seconds of lag that a request is worth now: `Pacing.price`, or more while the day's credit is low."""
     credit: float
     """Requests that watching may spend at once; what the day has left flows in."""
+
+
+class RequestPermit:
+    """Permission for one request that the program sends itself; made by `ActivitySession.request_permit`."""
+
+    def __init__(self, permit: Permit, client: ApiClient) -> None:
+        self._permit = permit
+        self._client = client
+
+    def answered(self, status: int, headers: Mapping[str, str] | None = None, body: bytes = b"") -> None:
+        """Say what the vendor answered, so that a 429 is heeded; at most once, and inside the block.
+
+        `status`: the HTTP status. `headers`: of the answer, for the Retry-After and the Date of a 429. `body`: of the
+        answer; that of a 429 says whether the second or the day is spent, and without it only a pause follows.
+
+        After a 429 nobody who shares the limit sends for a while: 1 s or more, 5 s if it does not say why, longer from
+        one to the next; or until 00:00 UTC if the day is spent. No status is an error here. Raises RuntimeError if it
+        is called twice, or after the block.
+        """
+        if self._permit.settled:
+            raise RuntimeError("answered() is called once, inside the block of its permit")
+        lower_case = {name.lower(): value for name, value in (headers or {}).items()}
+        self._client.settle(self._permit, classify(Reply(status, lower_case, body)))
 
 
 class ActivitySession:
@@ -213,6 +238,35 @@ class ActivitySession:
     async def _ask(self, request: Request, decode: Callable[[bytes], T]) -> T:
         self._enter()
         return await self._client.ask(request, lambda outcome: decode(outcome.reply.body))
+
+    # --- requests of the caller's own -------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def request_permit(self) -> AsyncGenerator[RequestPermit, None]:
+        """Wait until one more request may be sent with the key, for a request that the program sends itself.
+
+        Requests of this library and those sent in such blocks keep the key's limits together. Entering the block waits
+        for a turn, as a single call does; the request should leave at once then. One block is for one request, of any
+        method; a redirect or a retry needs a block of its own. It is charged when the block is left, in whatever way:
+        whether a request was sent that failed or was cancelled, nobody knows.
+
+            async def submit(body: dict[str, Any]) -> str:
+                for _ in range(10):
+                    async with session.request_permit() as permit, http.post(url, json=body, headers=headers) as answer:
+                        permit.answered(answer.status, answer.headers, await answer.read())
+                        if answer.status != 429:  # else again: the next block waits for as long as the vendor wants
+                            answer.raise_for_status()
+                            return (await answer.json())["activity_id"]
+                raise RuntimeError("the vendor answered 429 ten times in a row")
+
+        Raises QuotaExceededError at once if the day's requests are spent, and SessionClosedError.
+        """
+        self._enter()
+        permit = await self._client.acquire()
+        try:
+            yield RequestPermit(permit, self._client)
+        finally:
+            permit.close()
 
     # --- watches ----------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Final, Generic, TypeVar
 
 import attrs
@@ -122,21 +122,47 @@ class ApiClient:
         if self.closed:
             raise SessionClosedError("the session is closed")
         operation = _Operation(self, request, decode, background, permit)
+        try:
+            return await self._until_closed(self._with_retries(operation))
+        except RetryableError as last:
+            error = last.error
+        # Raised out here, so that it carries no trace of the retries.
+        raise error
+
+    async def acquire(self) -> Permit:
+        """Wait for permission for a request of somebody else's, as a single call does; it counts as sent."""
+        permit = await self._until_closed(self.limiter.acquire(background=False))
+        permit.sent = True
+        return permit
+
+    def settle(self, permit: Permit, outcome: Outcome) -> None:
+        """Tell the limiter what a reply says of the key, and pause everyone if it was throttled."""
+        kind = outcome.kind
+        if kind is OutcomeKind.TRANSIENT:
+            permit.settle(PermitResult.NO_ANSWER)
+        elif kind in (OutcomeKind.THROTTLED, OutcomeKind.TOO_MANY_REQUESTS):
+            now, chance = asyncio.get_running_loop().time(), random.random()
+            pause = self._retry_state.pause(kind, now=now, retry_after=outcome.retry_after, chance=chance)
+            permit.settle(PermitResult.THROTTLED, pause=pause)
+        elif kind is OutcomeKind.QUOTA_EXCEEDED:
+            permit.settle(PermitResult.QUOTA_EXCEEDED, server_time=outcome.server_time)
+        else:
+            self._retry_state.answered()
+            permit.settle(PermitResult.ANSWERED)
+
+    async def _until_closed(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await something, unless the client is closed meanwhile: SessionClosedError."""
         scope = asyncio.timeout(None)
         self._scopes.add(scope)
         try:
             async with scope:
-                return await self._with_retries(operation)
-        except RetryableError as last:
-            error = last.error
+                return await work
         except TimeoutError:
             if not scope.expired():
                 raise  # of a user's token source
-            error = SessionClosedError("the session was closed meanwhile")
         finally:
             self._scopes.discard(scope)
-        # Raised out here, so that it carries no trace of the retries.
-        raise error
+        raise SessionClosedError("the session was closed meanwhile")
 
     async def _attempt(self, operation: _Operation[T]) -> T:
         loop, request = asyncio.get_running_loop(), operation.request
@@ -156,9 +182,8 @@ class ApiClient:
             if operation.token.encode() in reply.body:
                 reply = attrs.evolve(reply, body=reply.body.replace(operation.token.encode(), b"(token)"))
             outcome = classify(reply)
+            self.settle(operation.permit, outcome)
             if outcome.kind is OutcomeKind.ANSWER:
-                self._retry_state.answered()
-                operation.permit.settle(PermitResult.ANSWERED)
                 return operation.decode(outcome)
         except (UntrustedServerError, BodyTooLargeError):
             raise
@@ -179,21 +204,14 @@ class ApiClient:
         raise operation.failed(reason, failed)
 
     async def _error_of(self, operation: _Operation[Any], outcome: Outcome) -> Exception:
-        """Settle the permit, and return what to raise for a reply that is not an answer."""
-        assert operation.permit is not None
+        """Return what to raise for a reply that is not an answer."""
         kind, error = outcome.kind, error_from(operation.request, outcome)
         if kind is OutcomeKind.TRANSIENT:
             return operation.failed(kind, error, outcome.retry_after)
         if kind in (OutcomeKind.THROTTLED, OutcomeKind.TOO_MANY_REQUESTS):
-            now, chance = asyncio.get_running_loop().time(), random.random()
-            pause = self._retry_state.pause(kind, now=now, retry_after=outcome.retry_after, chance=chance)
-            operation.permit.settle(PermitResult.THROTTLED, pause=pause)
             return RetryableError(kind, error)
         if kind is OutcomeKind.QUOTA_EXCEEDED:
-            operation.permit.settle(PermitResult.QUOTA_EXCEEDED, server_time=outcome.server_time)
             return self.limiter.quota_exceeded_error()
-        self._retry_state.answered()
-        operation.permit.settle(PermitResult.ANSWERED)
         if kind is OutcomeKind.UNAUTHORIZED and await self._replace_token(operation):
             return RetryableError(kind, error)
         if kind is OutcomeKind.UNEXPECTED:

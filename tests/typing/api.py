@@ -134,6 +134,16 @@ async def single_calls() -> None:
     await session.aclose()
 
 
+async def own_requests(session: cc.ActivitySession, http: aiohttp.ClientSession) -> None:
+    async with session.request_permit() as permit, http.post("https://api.cc.email/v3/activities") as response:
+        assert_type(permit, cc.RequestPermit)
+        permit.answered(response.status, response.headers, await response.read())
+    async with session.request_permit() as permit:
+        permit.answered(204)
+
+    permit.answered("204")  # type: ignore[arg-type]
+
+
 async def one_watch(session: cc.ActivitySession) -> None:
     watch = session.watch("id", timeout=60, grace=0, max_staleness=5, every_poll=True)
     assert_type(watch, cc.Watch)
