@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 import os
+import warnings
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -164,6 +165,12 @@ class ActivitySession:
 
     def __repr__(self) -> str:
         return f"<ActivitySession for {self._endpoint.origin}{self._endpoint.prefix}>"
+
+    def __del__(self) -> None:
+        bound = getattr(self, "_loop", None)  # set last: an `__init__` that raised has nothing to close
+        if bound is not None and bound.loop is not None and not self._client.closed:
+            problem = f"{self!r} was never closed, it was used on {bound.loop!r}: use `async with`, or await aclose()"
+            warnings.warn(problem, ResourceWarning, stacklevel=1, source=self)
 
     @property
     def quota(self) -> Quota:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import pickle
 import re
 import traceback
+import warnings
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -260,8 +262,52 @@ def test_a_session_belongs_to_the_loop_of_its_first_use() -> None:
         with pytest.raises(RuntimeError, match="loop"):
             await session.get_activity(UNKNOWN_ID)
 
+    async def last() -> None:
+        assert session is not None
+        await session.aclose()
+
     run(first())
     run(second())
+    run(last())
+
+
+def test_a_session_that_nobody_closed_is_named() -> None:
+    """A forgotten `async with` is a ResourceWarning that names the session and its loop, when the session is freed."""
+
+    async def forget() -> str:
+        async with sb.Sandbox() as sandbox, aiohttp.ClientSession() as http:
+            session = connect(sandbox, http=http)
+            assert [] == await session.list_activities()
+            return sandbox.base_url
+
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        url = run(forget())
+        gc.collect()
+
+    (warning,) = caught
+    problem = f"<ActivitySession for {url}> was never closed, it was used on <VirtualTimeLoop "
+    assert ResourceWarning is warning.category
+    assert str(warning.message).startswith(problem)
+    assert str(warning.message).endswith(">: use `async with`, or await aclose()")
+
+
+def test_a_session_that_has_nothing_to_close_is_not_named() -> None:
+    """No warning comes of one that was closed, one that was never used, or arguments that were refused."""
+
+    async def close() -> None:
+        async with sb.Sandbox() as sandbox, connect(sandbox) as session:
+            assert [] == await session.list_activities()
+
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        run(close())
+        cc.ActivitySession("a-token")
+        with pytest.raises(TypeError):
+            cc.ActivitySession()  # type: ignore[call-arg]
+        with pytest.raises(ValueError, match="base_url"):
+            cc.ActivitySession("a-token", base_url="")
+        gc.collect()
+
+    assert [] == caught
 
 
 GOOD_URLS = ["http://127.0.0.1:1/v3", "http://localhost:1/v3/", "http://[::1]:1/v3", "https://x.example/v3/"]
