@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -48,6 +49,7 @@ from .planner import Action, FetchOne, FetchPage, Planner, SleepUntil
 __all__ = ["Poller"]
 
 _log: Final = logging.getLogger("ccactivity")
+_loop_log: Final = logging.getLogger("ccactivity.loop")
 _MAX_IN_FLIGHT: Final = 8
 # So many different activities denied, before anything was answered, means that the token may not read any.
 _MAX_DENIED: Final = 3
@@ -55,6 +57,10 @@ _MAX_DENIED: Final = 3
 _WARN_AFTER_S: Final = 600.0
 # A remembered link may have aged, and a walk brings a new one; refused so often in a row, its list cannot be walked.
 _MAX_REFUSED_LINKS: Final = 3
+# A loop that did not run for longer than this is worth a warning: for as long, nothing that is watched was looked at.
+_MAX_LOOP_PAUSE_S: Final = 5.0
+_LOOP_CHECK_INTERVAL_S: Final = 0.5  # by as much may the pause be longer than what the warning says
+_MAX_REAL_TIME_OFFSET_S: Final = 60.0  # between the clock of the loop and the real one; more, and it is a test's
 
 
 @attrs.define(eq=False)
@@ -100,6 +106,7 @@ class Poller:
     _answered: bool = False  # anything, ever
     _refused_links: int = 0  # in a row
     _runner: asyncio.Task[None] | None = None
+    _loop_check: asyncio.TimerHandle | None = None
     _changed: asyncio.Event = attrs.field(factory=asyncio.Event)
     # Actions until the planner knows what became of them, and tasks that were cancelled until they have ended.
     _in_flight: dict[Action, asyncio.Task[None]] = attrs.field(factory=dict)
@@ -134,6 +141,7 @@ class Poller:
         self._changed.set()
         if self._runner is None:
             self._runner = spawn(self._run())
+            self._check_loop(now)
         return polled.last
 
     def remove(self, activity_id: str) -> None:
@@ -157,6 +165,8 @@ class Poller:
         if not self._polled and self._runner is not None:
             self._cancel(self._runner)
             self._runner = None
+            if self._loop_check is not None:
+                self._loop_check.cancel()
         for action, task in tuple(self._in_flight.items()):
             if not self._polled or action == FetchOne(activity_id):
                 # The planner is told at once: when the task has ended, the same may be on its way again.
@@ -202,6 +212,26 @@ class Poller:
         except Exception as error:  # noqa: BLE001 -- a fault of ours, or of a user's clock, ends each watch
             _log.exception("the poller of watches failed")
             self._hub.abort(error)
+
+    def _check_loop(self, due: float) -> None:
+        """Say so if the loop ran nothing for long, and check again soon. `due`: when it should have run this.
+
+        The clock of a test is left alone: it stands still while code runs, and jumps from timer to timer.
+        """
+        loop = asyncio.get_running_loop()
+        now, count = loop.time(), len(self._polled)
+        if abs(now - time.monotonic()) > _MAX_REAL_TIME_OFFSET_S:
+            return
+        if now - due > _MAX_LOOP_PAUSE_S:
+            _loop_log.warning(
+                "the event loop did not run for at least %.1f s while %d %s watched; blocking calls belong in "
+                "asyncio.to_thread (a process or machine that was suspended looks the same)",
+                now - due,
+                count,
+                "activity was" if count == 1 else "activities were",
+            )
+        due = now + _LOOP_CHECK_INTERVAL_S
+        self._loop_check = loop.call_at(due, self._check_loop, due)
 
     def _choose(self, acquired: int = 0) -> Action | SleepUntil:
         """What to do next, with so many permits in hand that the budget was charged for."""
