@@ -18,7 +18,7 @@ activity are defined beside it, in `models`.
     ├── DecodeError                     a 2xx that is not what the API documents, or any 3xx
     │   └── BodyTooLargeError           a body of more than 8 MiB
     ├── UnsafeLinkError                 a next link that leads away from the collection; nothing was sent
-    ├── PagingError                     next links that lead in a circle, or never end
+    ├── PagingError                     next links that form a loop, or never end
     ├── ActivityFailedError             the activity ended in another state than completed
     ├── ActivityExpiredError            404 for an activity that had been seen: older than the 10 days it is kept
     ├── WatchTimeoutError               the caller's time for a watch is over (also a TimeoutError)
@@ -109,7 +109,9 @@ class ResponseError(CCActivityError):
         request_id: str | None = None,
         hint: str | None = None,
     ) -> None:
-        said = " ".join(part for part in (error_key, error_message) if part)
+        said = ": ".join(part for part in (error_key, error_message) if part)
+        if error_key and error_message and _plain(error_key) == _plain(error_message):
+            said = error_message
         message = f"{method} {path}: HTTP {status}" + (f", {said}" if said else "")
         super().__init__(message + (f" ({hint})" if hint else ""))
         self.status = status
@@ -119,6 +121,11 @@ class ResponseError(CCActivityError):
         self.error_message = error_message
         self.request_id = request_id
         self.hint = hint
+
+
+def _plain(words: str) -> str:
+    """The letters and digits alone: the vendor's key often says what its message says."""
+    return "".join(filter(str.isalnum, words)).casefold()
 
 
 class BadRequestError(ResponseError):
@@ -197,13 +204,13 @@ class UnsafeLinkError(CCActivityError):
     """A next link that leads away from the collection it belongs to. `link`: the link, escaped and cut."""
 
     def __init__(self, problem: str, *, link: str) -> None:
-        super().__init__(f"next link refused, {problem}: {link}")
+        super().__init__(f"unsafe next link, not followed: {problem} ({link})")
         self.problem = problem
         self.link = link
 
 
 class PagingError(CCActivityError):
-    """Next links that lead in a circle, or still go on after 10,000 pages. What was good has been delivered before."""
+    """Next links that form a loop, or do not end within 10,000 pages. What was good has been delivered before."""
 
 
 class BatchError(CCActivityError, ExceptionGroup[CCActivityError]):

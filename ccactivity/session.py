@@ -169,7 +169,7 @@ class ActivitySession:
     def __del__(self) -> None:
         bound = getattr(self, "_loop", None)  # set last: an `__init__` that raised has nothing to close
         if bound is not None and bound.loop is not None and not self._client.closed:
-            problem = f"{self!r} was never closed, it was used on {bound.loop!r}: use `async with`, or await aclose()"
+            problem = f"unclosed {self!r}, used on {bound.loop!r}: use `async with`, or await its aclose()"
             warnings.warn(problem, ResourceWarning, stacklevel=1, source=self)
 
     @property
@@ -389,4 +389,4 @@ class ActivitySession:
         key = (field, value if isinstance(value, str) and field in ("state", "send_status") else type(value).__name__)
         if key not in self._noticed and len(self._noticed) < 100:
             self._noticed.add(key)
-            _log.warning("the vendor sent an undocumented value of %s: %s", field, describe_json(value, 80))
+            _log.warning("the API sent an undocumented value of %s: %s", field, describe_json(value, 80))

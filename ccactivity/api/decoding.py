@@ -52,7 +52,7 @@ def decode_json(body: bytes, *, bracketed: bool = False) -> Any:
         return json.loads(b"[%b]" % body if bracketed else body)
     except (ValueError, RecursionError) as error:
         extra = isinstance(error, json.JSONDecodeError) and error.msg == "Extra data"
-        problem = "more than one JSON value" if extra else "no JSON" if body.strip() else "an empty body"
+        problem = "more than one JSON value" if extra else "not JSON" if body.strip() else "an empty answer"
     raise DecodeError(problem, excerpt=_excerpt(body))
 
 
@@ -92,10 +92,10 @@ class Decoder:
         """Read one activity; `DecodeError` unless it is the wanted one. Its id is as it is written there."""
         row = decode_json(body)
         if not _is_activity(row):
-            raise DecodeError("no activity", excerpt=_excerpt(body))
+            raise DecodeError("not an activity", excerpt=_excerpt(body))
         activity = self._activity(row)
         if activity.activity_id != wanted and canonical_id(activity.activity_id) != canonical_id(wanted):
-            raise DecodeError("another activity than the one asked for", excerpt=_excerpt(body))
+            raise DecodeError("not the activity that was asked for", excerpt=_excerpt(body))
         return _rename(activity, wanted)
 
     def decode_page(
@@ -114,7 +114,7 @@ class Decoder:
         data = decode_json(body)
         rows = data.get("activities") if isinstance(data, dict) else None
         if not isinstance(rows, list):
-            raise DecodeError("a page without activities", excerpt=_excerpt(body))
+            raise DecodeError("not a page of activities", excerpt=_excerpt(body))
         links = data.get("_links")
         # What cannot be understood is no last page, and is left to who judges links.
         following = links.get("next") if isinstance(links, dict) else links or None
@@ -135,7 +135,7 @@ class Decoder:
         if len(rows) == 1 and isinstance(rows[0], list):
             rows = rows[0]
         elif not (rows and all(map(_is_object, rows)) and "send_id" in rows[0]):
-            raise DecodeError("no send history", excerpt=_excerpt(body))
+            raise DecodeError("not a send history", excerpt=_excerpt(body))
         return [self._decode_record(row) for row in self._good_rows(rows, _is_object, "send_history", body)]
 
     def _good_rows(self, rows: list[Any], is_one: Callable[[Any], bool], what: str, body: bytes) -> list[Any]:
@@ -143,7 +143,7 @@ class Decoder:
         good = [row for row in rows if is_one(row)]
         if len(good) < len(rows):
             if not good:
-                raise DecodeError(f"none of its rows is one of {what}", excerpt=_excerpt(body))
+                raise DecodeError(f"not one of its rows is understood as {what}", excerpt=_excerpt(body))
             self._notice(what, next(row for row in rows if not is_one(row)))
         return good
 

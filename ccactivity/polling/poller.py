@@ -210,7 +210,7 @@ class Poller:
                 else:
                     await self._act(action)
         except Exception as error:  # noqa: BLE001 -- a fault of ours, or of a user's clock, ends each watch
-            _log.exception("the poller of watches failed")
+            _log.exception("polling failed unexpectedly, every watch ends with this error")
             self._hub.abort(error)
 
     def _check_loop(self, due: float) -> None:
@@ -342,7 +342,7 @@ class Poller:
         elif isinstance(error, UnsafeLinkError | BodyTooLargeError) or is_rejection(error):
             self._give_up_list(action, error)
         elif is_transient(error):
-            _log.debug("a page of the list was not had, the watches go on: %s", error)
+            _log.debug("a page of the list could not be read, watching goes on: %s", error)
         else:
             self._hub.abort(error)
         self._planner.on_page(action, shown, now, failed=error is not None)
@@ -350,10 +350,10 @@ class Poller:
     def _give_up_list(self, action: FetchPage, error: Exception) -> None:
         self._refused_links += action.start is not None
         if self._refused_links >= _MAX_REFUSED_LINKS or (action.start is None and action.state is None):
-            _log.warning("the list of activities cannot be used, single activities are asked for instead: %s", error)
+            _log.warning("the list of activities cannot be used, asking for each activity instead: %s", error)
             self._planner.disable_lists()
         else:
-            _log.debug("a page of the list, or one of its states, cannot be had any more: %s", error)
+            _log.debug("a page of the list, or the list of one state, is no longer used: %s", error)
             self._planner.disable_lists(action)
 
     def _on_activities(self, seen: _Seen, now: float) -> None:
@@ -373,7 +373,7 @@ class Poller:
                 server_time = server_time or seen.outcome.server_time
                 as_before = listed and activity is polled.last and activity.state == ActivityState.INITIALIZED
                 if not (as_before or self._planner.on_activity(activity, now, server_time, listed=listed)):
-                    _log.debug("a snapshot of %s is older than what was seen before, and left out", polled.activity_id)
+                    _log.debug("ignored a snapshot of %s that is older than the last one", polled.activity_id)
                     continue
             changed = polled.last is None or (activity is not polled.last and activity.changed_from(polled.last))
             polled.last = activity
@@ -387,7 +387,8 @@ class Poller:
             if now - polled.failing_since >= _WARN_AFTER_S and not polled.warned:
                 polled.warned = True
                 minutes = (now - polled.failing_since) / 60
-                _log.warning("%s could not be looked at for %.0f minutes: %s", polled.activity_id, minutes, error)
+                problem = "no usable answer about %s for %.0f minutes, still trying: %s"
+                _log.warning(problem, polled.activity_id, minutes, error)
             self._planner.on_failure(action, now)
         elif isinstance(error, NotFoundError):
             self._on_not_found(polled, error, now)

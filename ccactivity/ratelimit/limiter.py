@@ -120,7 +120,7 @@ class QuotaLimiter(Limiter):
     def quota_exceeded_error(self) -> QuotaExceededError:
         resets_at = self._quota.reopens_at(asyncio.get_running_loop().time(), self._now())
         return QuotaExceededError(
-            f"the API key's requests for this day are spent; they come back at {resets_at:%Y-%m-%d %H:%M} UTC",
+            f"the API key has no requests left today; it can be used again at {resets_at:%Y-%m-%d %H:%M} UTC",
             resets_at=resets_at,
         )
 

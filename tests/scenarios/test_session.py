@@ -285,10 +285,10 @@ def test_a_session_that_nobody_closed_is_named() -> None:
         gc.collect()
 
     (warning,) = caught
-    problem = f"<ActivitySession for {url}> was never closed, it was used on <VirtualTimeLoop "
+    problem = f"unclosed <ActivitySession for {url}>, used on <VirtualTimeLoop "
     assert ResourceWarning is warning.category
     assert str(warning.message).startswith(problem)
-    assert str(warning.message).endswith(">: use `async with`, or await aclose()")
+    assert str(warning.message).endswith(">: use `async with`, or await its aclose()")
 
 
 def test_a_session_that_has_nothing_to_close_is_not_named() -> None:

@@ -224,17 +224,29 @@ def test_copied_batch(duplicate: Callable[[BatchError], BatchError]) -> None:
             "GET /v3/activities: connection refused",
         ),
         (missing(), "GET /v3/activities/04fe9a: HTTP 404"),
-        (response(BadRequestError, 400), "GET /v3/activities: HTTP 400, some.key Some words (do this)"),
+        (response(BadRequestError, 400), "GET /v3/activities: HTTP 400, some.key: Some words (do this)"),
         (
             ResponseError(status=405, method="GET", path="/x", error_message="Not allowed"),
             "GET /x: HTTP 405, Not allowed",
+        ),
+        (
+            AuthenticationError(
+                status=401, method="GET", path="/x", error_key="unauthorized", error_message="Unauthorized", hint="why"
+            ),
+            "GET /x: HTTP 401, Unauthorized (why)",
+        ),
+        (
+            ThrottledError(
+                status=429, method="GET", path="/x", error_key="too_many", error_message="Too many requests"
+            ),
+            "GET /x: HTTP 429, too_many: Too many requests",
         ),
         (DecodeError("no JSON"), "no JSON"),
         (
             DecodeError("no JSON", excerpt="'<html>'", method="GET", path="/x"),
             "GET /x: no JSON; it begins '<html>'",
         ),
-        (UnsafeLinkError("it leads away", link="//evil"), "next link refused, it leads away: //evil"),
+        (UnsafeLinkError("it leads away", link="//evil"), "unsafe next link, not followed: it leads away (//evil)"),
         (
             ActivityFailedError(FAILED),
             "activity '04fe9a' ended as 'failed': 'Line 2: Invalid birthday; Line 9: No email'",
@@ -245,7 +257,7 @@ def test_copied_batch(duplicate: Callable[[BatchError], BatchError]) -> None:
         ),
         (
             ActivityExpiredError(FAILED),
-            "activity '04fe9a' is gone (the vendor keeps one for 10 days); last seen as 'failed'",
+            "activity '04fe9a' no longer exists (the API keeps one for 10 days); last seen as 'failed'",
         ),
         (WatchTimeoutError("a", None, 60), "activity 'a' did not end within 60 s, never seen"),
         (WatchTimeoutError("a", FAILED, 0.5), "activity 'a' did not end within 0.5 s, last seen as 'failed'"),

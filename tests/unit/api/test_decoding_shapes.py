@@ -93,12 +93,12 @@ def test_no_send_history(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("body", "problem"),
     [
-        (b"", "an empty body"),
-        (b"  ", "an empty body"),
-        (b"<html>", "no JSON"),
+        (b"", "an empty answer"),
+        (b"  ", "an empty answer"),
+        (b"<html>", "not JSON"),
         (b"{} {}", "more than one JSON value"),
-        (b"[]", "no activity"),
-        (b'{"activity_id": "b"}', "another activity than the one asked for"),
+        (b"[]", "not an activity"),
+        (b'{"activity_id": "b"}', "not the activity that was asked for"),
     ],
 )
 def test_problem(body: bytes, problem: str) -> None:
@@ -241,7 +241,7 @@ def test_a_uuid_has_no_case() -> None:
 
 def test_other_ids_have_a_case() -> None:
     """What is no UUID is compared as it is."""
-    with pytest.raises(DecodeError, match="another activity"):
+    with pytest.raises(DecodeError, match="not the activity that was asked for"):
         QUIET.decode_activity(packed({"activity_id": "abc"}), "ABC")
 
 

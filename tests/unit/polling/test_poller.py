@@ -321,7 +321,7 @@ async def test_a_fault_of_ours_ends_all_watches(caplog: pytest.LogCaptureFixture
 
     assert ZeroDivisionError is type(queue.aborted)
     assert 0 == hub.watching
-    assert "the poller of watches failed" in caplog.text
+    assert "polling failed unexpectedly" in caplog.text
 
 
 async def test_a_look_that_nobody_waits_for_is_cancelled() -> None:
