@@ -110,6 +110,10 @@ class ActivitySession:
     `now`: gives the aware UTC time, for the day of the quota and nothing else; delays use the event loop's clock.
 
     Raises ValueError or TypeError for arguments that cannot work. Nothing is sent before the first await.
+
+    Warnings are logged by the name `ccactivity`, and those that a person who waits should see by two names below it:
+    `ccactivity.connection`, once in each outage, if the host cannot be reached; `ccactivity.loop` if the event loop did
+    not run for over 5 seconds while something was watched. No log record holds a token.
     """
 
     def __init__(
