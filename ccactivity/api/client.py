@@ -27,11 +27,19 @@ import attrs
 import backoff
 
 from .._secret import Secret
-from ..errors import CCActivityError, DecodeError, SessionClosedError, TransportError
+from ..errors import (
+    BodyTooLargeError,
+    CCActivityError,
+    DecodeError,
+    NotSentError,
+    SessionClosedError,
+    TransportError,
+    UntrustedServerError,
+)
 from ..ratelimit.limiter import Limiter, Permit, PermitResult
 from .auth import Authenticator
 from .messages import Request
-from .outcome import BodyTooLargeError, NotSentError, Outcome, OutcomeKind, UntrustedServerError, classify, error_from
+from .outcome import Outcome, OutcomeKind, classify, error_from
 from .retry import Retry, RetryableError, RetryState
 from .transport import Transport
 

@@ -25,9 +25,16 @@ import attrs
 from yarl import URL
 
 from .._text import escape
-from ..errors import CCActivityError, DecodeError, SessionClosedError, TransportError
+from ..errors import (
+    BodyTooLargeError,
+    CCActivityError,
+    DecodeError,
+    NotSentError,
+    SessionClosedError,
+    TransportError,
+    UntrustedServerError,
+)
 from .messages import SUCCESSES, Reply, Request
-from .outcome import BodyTooLargeError, NotSentError, UntrustedServerError
 
 __all__ = ["MAX_BODY_BYTES", "Transport"]
 

@@ -29,9 +29,10 @@ from ..api.decoding import Decoder, canonical_id
 from ..api.endpoint import Endpoint
 from ..api.messages import Request
 from ..api.operations import get_activity, list_activities
-from ..api.outcome import BodyTooLargeError, Outcome, is_rejection, is_transient
+from ..api.outcome import Outcome, is_rejection, is_transient
 from ..errors import (
     ActivityExpiredError,
+    BodyTooLargeError,
     CCActivityError,
     NotFoundError,
     PermissionDeniedError,

@@ -13,19 +13,22 @@ from support.limiters import RecordingLimiter
 from ccactivity.api.auth import Authenticator
 from ccactivity.api.client import ApiClient
 from ccactivity.api.messages import Reply, Request
-from ccactivity.api.outcome import BodyTooLargeError, NotSentError, Outcome, UntrustedServerError
+from ccactivity.api.outcome import Outcome
 from ccactivity.api.retry import Retry
 from ccactivity.api.transport import Transport
 from ccactivity.errors import (
     AuthenticationError,
+    BodyTooLargeError,
     CCActivityError,
     DecodeError,
     NotFoundError,
+    NotSentError,
     QuotaExceededError,
     ServerError,
     SessionClosedError,
     ThrottledError,
     TransportError,
+    UntrustedServerError,
 )
 from ccactivity.ratelimit.limiter import PermitResult
 from ccactivity.tokens import TokenSource, source_of

@@ -13,10 +13,7 @@ from ccactivity.api.endpoint import Endpoint
 from ccactivity.api.messages import Reply, Request
 from ccactivity.api.operations import get_activity, get_send_history, list_activities
 from ccactivity.api.outcome import (
-    BodyTooLargeError,
-    NotSentError,
     OutcomeKind,
-    UntrustedServerError,
     classify,
     error_from,
     is_rejection,
@@ -26,10 +23,12 @@ from ccactivity.errors import (
     AuthenticationError,
     BadRequestError,
     BatchError,
+    BodyTooLargeError,
     CCActivityError,
     DecodeError,
     LoginFailedError,
     NotFoundError,
+    NotSentError,
     PagingError,
     PermissionDeniedError,
     QuotaExceededError,
@@ -42,6 +41,7 @@ from ccactivity.errors import (
     TokenStoreError,
     TransportError,
     UnsafeLinkError,
+    UntrustedServerError,
 )
 from ccactivity.models import Activity, ActivityExpiredError, ActivityFailedError, WatchTimeoutError
 
