@@ -170,7 +170,7 @@ class ApiClient:
                 raise  # of a user's token source
         finally:
             self._scopes.discard(scope)
-        raise SessionClosedError("the session was closed meanwhile")
+        raise SessionClosedError("the session was closed during the call")
 
     async def _attempt(self, operation: _Operation[T]) -> T:
         loop, request = asyncio.get_running_loop(), operation.request
@@ -223,7 +223,7 @@ class ApiClient:
         if kind is OutcomeKind.UNAUTHORIZED and await self._replace_token(operation):
             return RetryableError(kind, error)
         if kind is OutcomeKind.UNEXPECTED:
-            problem, status = "a redirect, which the API has none of", outcome.reply.status
+            problem, status = "a redirect, which this API never answers", outcome.reply.status
             return DecodeError(problem, status=status, method=error.method, path=error.path)
         return error
 

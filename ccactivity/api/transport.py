@@ -81,7 +81,7 @@ class Transport:
                     outgoing: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
                 ) -> aiohttp.ClientResponse:
                     if outgoing.url.origin() != URL(self._origin):
-                        reason = f"the HTTP session sends what is meant for {self._origin} elsewhere"
+                        reason = f"the aiohttp session sends requests for {self._origin} to another host"
                         raise _PassthroughError(UntrustedServerError(reason, method=request.method, path=request.path))
                     clock.reschedule(None)
                     try:
@@ -139,7 +139,7 @@ class Transport:
     def _translate(self, problem: Exception, request: Request) -> Exception:
         """Our error for one of the HTTP library's."""
         if isinstance(problem, zlib.error):
-            return DecodeError("a body that is not compressed as its header says")
+            return DecodeError("a body that is not compressed as its Content-Encoding says")
         kind = TransportError
         if isinstance(problem, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
             kind = UntrustedServerError
@@ -149,9 +149,11 @@ class Transport:
             # With its session closed before or under it, the library fails in any way, by an AssertionError for one.
             closed = self._http is not None and self._http.closed
             return SessionClosedError("the aiohttp session was closed") if closed else problem
-        # The name alone where the text may hold headers.
+        # The name alone where the text may hold headers; the text alone where it says enough.
         text = "" if isinstance(problem, aiohttp.ClientResponseError) else escape(str(problem), 160)
-        return kind(type(problem).__name__ + (f": {text}" if text else ""), method=request.method, path=request.path)
+        if not text or isinstance(problem, ValueError):
+            text = f"{type(problem).__name__}: {text}".removesuffix(": ")
+        return kind(text, method=request.method, path=request.path)
 
 
 @attrs.define
