@@ -258,17 +258,18 @@ class ActivitySession:
 
         Requests of this library and those sent in such blocks keep the key's limits together. Entering the block waits
         for a turn, as a single call does; the request should leave at once then. One block is for one request, of any
-        method; a redirect or a retry needs a block of its own. It is charged when the block is left, in whatever way:
-        whether a request was sent that failed or was cancelled, nobody knows.
+        method; a redirect or a retry needs a block of its own. Nothing else belongs in it: after a spent day, everyone
+        waits for the answer to the first request. It is charged in whatever way the block is left, as nobody knows
+        whether a request that failed was sent. `Stats.requests` does not count it, `Quota.spent` does.
 
-            async def submit(body: dict[str, Any]) -> str:
+            async def submit(body: dict[str, Any]) -> tuple[int, bytes]:
                 for _ in range(10):
                     async with session.request_permit() as permit, http.post(url, json=body, headers=headers) as answer:
-                        permit.answered(answer.status, answer.headers, await answer.read())
-                        if answer.status != 429:  # else again: the next block waits for as long as the vendor wants
-                            answer.raise_for_status()
-                            return (await answer.json())["activity_id"]
-                raise RuntimeError("the vendor answered 429 ten times in a row")
+                        content = await answer.read()
+                        permit.answered(answer.status, answer.headers, content)
+                    if answer.status != 429:  # else once more: the next block waits for as long as the vendor wants
+                        return answer.status, content
+                raise RuntimeError("429 ten times in a row")
 
         Raises QuotaExceededError at once if the day's requests are spent, and SessionClosedError.
         """

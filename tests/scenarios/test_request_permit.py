@@ -28,10 +28,11 @@ async def submit(sandbox: sb.Sandbox, session: cc.ActivitySession, http: aiohttp
     """Submit an import as the docstring of `request_permit` says, and return its id."""
     for _ in range(10):
         async with session.request_permit() as permit, await post(sandbox, http) as answer:
-            permit.answered(answer.status, answer.headers, await answer.read())
-            if answer.status != 429:
-                created: dict[str, Any] = json.loads(await answer.read())
-                return str(created["activity_id"])
+            content = await answer.read()
+            permit.answered(answer.status, answer.headers, content)
+        if answer.status != 429:
+            created: dict[str, Any] = json.loads(content)
+            return str(created["activity_id"])
     raise AssertionError("429 ten times in a row")
 
 
