@@ -10,7 +10,7 @@
 | 1         | some have not, or not in time: see the report     |
 | 2         | wrong usage: a malformed id, no token             |
 | 3         | the API refused, or could not be reached          |
-| 130       | interrupted; the report has what was known        |
+| 130       | interrupted; no report is written                 |
 """
 
 from __future__ import annotations
@@ -21,50 +21,47 @@ import csv
 import os
 import signal
 import sys
-from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TextIO
 
-from ccactivity import Activity, ActivitySession, BatchError, CCActivityError
+from ccactivity import Activity, ActivitySession, BatchResult, CCActivityError
 from ccactivity.sandbox import Sandbox, Workload
 
 TIMEOUT_S = 4 * 3600.0  # for each import
 
 
-async def monitor(ids: Sequence[str], report: TextIO) -> bool:
-    """Wait for all imports, write the failures to a report, and tell whether there was none."""
-    rows = csv.writer(report)
-    rows.writerow(("activity_id", "state", "refused_rows", "reasons"))
-    ended: Counter[str] = Counter()
-    failures = 0
-    async with (
-        ActivitySession.from_env() as session,
-        session.watch_many(ids, timeout=TIMEOUT_S) as watch,
-    ):
-        with suppress(BatchError):  # `watch.errors` has what it says
-            async for activity in watch:
-                if not activity.done:
-                    continue
-                ended[str(activity.state)] += 1
-                if activity.partial or not activity.succeeded:
-                    failures += 1
-                    rows.writerow(as_row(activity))
-                if ended.total() % 100 == 0:
-                    print(f"{ended.total()} of {len(ids)} have ended", flush=True)
-    for activity_id, error in watch.errors.items():
-        failures += 1
-        rows.writerow((activity_id, "unknown", "", str(error)))
-    counts = [f"{count} {state}" for state, count in ended.most_common()]
-    print(", ".join([*counts, f"{len(watch.errors)} could not be followed"]))
-    print(f"{failures} in {report.name}; {session.quota.spent:.0f} requests were sent")
-    return failures == 0
+async def wait_for(ids: Sequence[str]) -> BatchResult:
+    """Wait until each import has ended or cannot be followed, and show how far it is."""
+    ended = 0
+
+    def show_progress(activity: Activity) -> None:
+        nonlocal ended
+        ended += activity.done
+        if activity.done and ended % 100 == 0:
+            print(f"{ended} of {len(ids)} have ended", flush=True)
+
+    async with ActivitySession.from_env() as session:
+        result = await session.wait_many(ids, timeout=TIMEOUT_S, on_change=show_progress)
+    print(f"{session.quota.spent:.0f} requests were sent")
+    return result
 
 
-def as_row(activity: Activity) -> tuple[object, ...]:
-    refused, reasons = activity.status.refused_count, "; ".join(activity.activity_errors)
-    return activity.activity_id, activity.state, refused, reasons
+def write_report(result: BatchResult, path: Path) -> int:
+    """Write a line for each import that did not complete, or lost rows; return how many those are."""
+    partial = [activity for activity in result.completed.values() if activity.partial]
+    failures = [*result.failed.values(), *partial]
+    # For you alone, and not printed: what the vendor says of a row may quote the row.
+    path.touch(mode=0o600)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(("activity_id", "state", "refused_rows", "reasons"))
+        for activity in failures:
+            refused, reasons = activity.status.refused_count, "; ".join(activity.activity_errors)
+            rows.writerow((activity.activity_id, activity.state, refused, reasons))
+        for activity_id, error in result.errors.items():
+            rows.writerow((activity_id, "unknown", "", error))
+    return len(failures) + len(result.errors)
 
 
 def main() -> int:
@@ -75,7 +72,7 @@ def main() -> int:
     options = parser.parse_args()
     with ExitStack() as stack:
         if options.sandbox:
-            quick = Workload(median=2, sigma=0.5, lanes=500, delay=(0, 1), partial_share=0.05)
+            quick = Workload(median=1, sigma=0.5, lanes=500, delay=(0, 1), partial_share=0.05)
             vendor = stack.enter_context(Sandbox(workload=quick))
             os.environ.update(vendor.env)
             ids = [vendor.submit() for _ in range(500)]
@@ -83,11 +80,8 @@ def main() -> int:
             parser.error("give a file of ids, or --sandbox")
         else:
             ids = options.ids.read_text().split()
-        # For you alone, and not printed: what the vendor says of a row may quote the row.
-        options.report.touch(mode=0o600)
-        report = stack.enter_context(options.report.open("w", newline="", encoding="utf-8"))
         try:
-            return 0 if asyncio.run(monitor(ids, report)) else 1
+            result = asyncio.run(wait_for(ids))
         except ValueError as error:
             parser.error(str(error))
         except CCActivityError as error:
@@ -95,6 +89,11 @@ def main() -> int:
             return 3
         except KeyboardInterrupt:
             return 130
+    failures = write_report(result, options.report)
+    counts = (len(result.completed), len(result.failed), len(result.errors))
+    print("{} completed, {} failed, {} could not be followed".format(*counts))
+    print(f"{failures} to look at, in {options.report}")
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

@@ -37,7 +37,6 @@ from ccactivity.sandbox import Sandbox
 
 log = logging.getLogger(__name__)
 
-# docs: start store
 SCHEMA = """
     CREATE TABLE IF NOT EXISTS logins
     (customer TEXT PRIMARY KEY, version INT, record TEXT, holder TEXT, held_until REAL)
@@ -102,9 +101,6 @@ def create_database(path: str) -> None:
     Path(path).touch(mode=0o600)  # it holds tokens: nobody else may read it
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(SCHEMA)
-
-
-# docs: end store
 
 
 class Customers:
