@@ -150,6 +150,15 @@ def docs(session: nox.Session) -> None:
     session.run("pytest", "tests/test_readme.py", *session.posargs)
 
 
+@nox.session(tags=LONG)
+def examples(session: nox.Session) -> None:
+    """Check the types of docs/examples, and run those that need a framework; the suite runs the others."""
+    session.install("-e", ".[oauth]", *group("examples"))
+    files = [*sorted(Path("docs/examples").glob("*.py")), "tests/frameworks/test_framework_examples.py"]
+    session.run("mypy", *map(str, files), env={"MYPYPATH": "tests"})
+    run_suite(session, "pytest", "tests/frameworks")
+
+
 @nox.session(python=PYTHON)
 def tests(session: nox.Session) -> None:
     """Run the suite with the coverage of branches; without it when told which tests: `-- -k NAME`."""

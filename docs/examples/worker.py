@@ -58,8 +58,9 @@ async def startup(ctx: dict[str, Any]) -> None:
 
 
 async def shutdown(ctx: dict[str, Any]) -> None:
-    await ctx["session"].aclose()
-    await ctx["http"].close()
+    if "http" in ctx:  # else Redis was not there, and nothing was opened
+        await ctx["session"].aclose()
+        await ctx["http"].close()
 
 
 class WorkerSettings:

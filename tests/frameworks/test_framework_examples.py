@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import json
 import re
-import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import aiohttp
+import arq
+import arq.worker
+import fakeredis
 import pytest
+import uvicorn
+from arq.connections import ArqRedis
 from support.examples import EXAMPLES, Example, Viewer, free_port, get, started
 
-from ccactivity.sandbox import Life, Sandbox, Workload
+from ccactivity import ActivitySession
+from ccactivity.sandbox import Life, Sandbox, Workload, quota_exceeded
 
 UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
@@ -30,6 +33,12 @@ def vendor() -> Iterator[Sandbox]:
     with Sandbox(workload=Workload(median=0.2, sigma=0.1, shortest=0.1, delay=(0, 0.1))) as sandbox:
         yield sandbox
         assert sandbox.violations.total == 0, sandbox.violations
+
+
+@pytest.fixture
+def example(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    return importlib.import_module(request.param)
 
 
 @pytest.mark.parametrize("name", ["django_celery.py", "taskiq_worker.py", "worker.py"])
@@ -101,20 +110,12 @@ def wait_until_served(port: int) -> None:
     raise AssertionError("nobody listens")
 
 
-@pytest.fixture
-def example(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    return importlib.import_module(request.param)
-
-
 @asynccontextmanager
 async def served(module: Any) -> AsyncIterator[str]:
-    import uvicorn
-
     port = free_port()
     server = module.Server(uvicorn.Config(module.app, host="127.0.0.1", port=port, log_config=None))
     serving = asyncio.create_task(server._serve())
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110 -- it tells nobody
         await asyncio.sleep(0.1)
     try:
         yield f"http://127.0.0.1:{port}"
@@ -144,7 +145,94 @@ async def test_the_watch_of_a_viewer_who_leaves(example: Any, monkeypatch: pytes
 
             assert 0 == session.stats.watching
             asked = vendor.requests.total()
-            await asyncio.sleep(3600)
+            await asyncio.sleep(120)
 
             assert asked == vendor.requests.total()
     assert 0 == vendor.violations.total
+
+
+# --- workers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def redis(monkeypatch: pytest.MonkeyPatch) -> ArqRedis:
+    async def no_info(*_: object) -> None:
+        """The Redis in memory has no command INFO, from which arq has the first line of its log."""
+
+    monkeypatch.setattr(arq.worker, "log_redis_info", no_info)
+    return ArqRedis(pool_or_conn=fakeredis.FakeAsyncRedis().connection_pool)
+
+
+@pytest.mark.parametrize("example", ["worker"], indirect=True)
+@pytest.mark.filterwarnings("ignore:Call to deprecated close:DeprecationWarning")  # arq's own
+@pytest.mark.real_time
+async def test_arq_runs_the_jobs(
+    example: Any, vendor: Sandbox, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arq itself reads the settings, and runs both jobs of each import; no address comes into Redis."""
+    for name, value in vendor.env.items():
+        monkeypatch.setenv(name, value)
+    for batch in range(3):
+        await redis.enqueue_job("import_batch", batch)
+    worker = arq.worker.create_worker(
+        example.WorkerSettings, redis_pool=redis, burst=True, handle_signals=False, poll_delay=0.05
+    )
+    try:
+        await worker.main()
+        results = await redis.all_job_results()
+        everything = [await redis.dump(key) for key in await redis.keys()]
+    finally:
+        await worker.close()
+
+    assert all(result.success for result in results)
+    assert 3 == sum(result.function == "import_batch" for result in results)
+    followed = [result for result in results if result.function == "follow_import"]
+    assert 3 == len({result.args[0] for result in followed})
+    assert all({"state", "refused_rows"} == set(result.result) for result in followed)
+    assert b"example.com" not in b"".join(everything)
+
+
+@pytest.mark.parametrize("example", ["worker"], indirect=True)
+async def test_a_job_waits_for_the_next_day(example: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that finds the day's requests spent runs again when they come back."""
+    async with Sandbox() as vendor, aiohttp.ClientSession() as http:
+        for name, value in vendor.env.items():
+            monkeypatch.setenv(name, value)
+        vendor.faults.add(quota_exceeded(), where="post", times=1)
+        async with ActivitySession.from_env() as session:
+            with pytest.raises(arq.Retry) as retry:
+                await example.import_batch({"session": session, "http": http}, 0)
+
+        assert retry.value.defer_score
+        assert 3600 * 1000 < retry.value.defer_score
+        assert {"post": 1} == vendor.requests
+
+
+def test_celery_finds_the_app() -> None:
+    """The command of the example finds the task, and its schedule."""
+    with started("-m", "celery", "-A", "django_celery", "report") as example:
+        assert 0 == example.end()
+
+    assert "django_celery.follow_imports" in "\n".join(example.lines)
+
+
+def test_the_view_of_django() -> None:
+    """The view tells what the database has, and 404 for what it has not."""
+    program = """
+import django_celery
+from django.db import connection
+from django.test import Client
+from django.conf import settings
+settings.ALLOWED_HOSTS = ["testserver"]
+with connection.schema_editor() as editor:
+    editor.create_model(django_celery.Import)
+django_celery.Import.objects.create(activity_id="a1", state="processing", percent_done=40)
+for path in ("/imports/a1", "/imports/a2"):
+    answer = Client().get(path)
+    print(answer.status_code, answer.content.decode()[:80])
+"""
+    with started("-c", program) as example:
+        assert 0 == example.end()
+
+    assert '200 {"state": "processing", "percent": 40, "ended": false}' == example.lines[0]
+    assert example.lines[1].startswith("404 ")
