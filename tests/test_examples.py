@@ -104,16 +104,16 @@ def test_batch_monitor_that_cannot_begin(
     assert words in example.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_program(vendor: Sandbox, number: signal.Signals, tmp_path: Path) -> None:
-    """Ctrl-C and SIGTERM end a program with 130, and nothing is said of it."""
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_program(vendor: Sandbox, number: signal.Signals, code: int, tmp_path: Path) -> None:
+    """Ctrl-C and SIGTERM end a program with a code of their own, and nothing is said of it."""
     (tmp_path / "ids").write_text("".join(f"{vendor.submit(Life(duration=0.001))}\n" for _ in range(100)))
     with (tmp_path / "ids").open("a") as file:
         file.write(vendor.submit(Life(duration=3600)))
     with started("batch_monitor.py", f"{tmp_path}/ids", env=vendor.env, cwd=tmp_path) as example:
         example.read_until("100 of 101")
 
-        assert (130, "") == (example.stop(number), example.stderr)
+        assert (code, "") == (example.stop(number), example.stderr)
 
 
 # --- requests of a program's own --------------------------------------------------------------------------------------
@@ -163,6 +163,15 @@ def test_device_login() -> None:
         assert (0, "") == (example.end(), example.stderr)
 
     assert ["Logged in; the login is kept in memory.", "   20 completed"] == example.lines[-2:]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_device_login_that_is_interrupted(number: signal.Signals, code: int) -> None:
+    """Ctrl-C and SIGTERM end the waiting for a person, and nothing is said of it."""
+    with started("device_login.py", "--sandbox") as example:
+        example.read_until("the code")
+
+        assert (code, "") == (example.stop(number), example.stderr)
 
 
 def test_web_login() -> None:

@@ -10,7 +10,7 @@
 | 1         | some have not, or not in time: see the report     |
 | 2         | wrong usage: a malformed id, no token             |
 | 3         | the API refused, or could not be reached          |
-| 130       | interrupted; no report is written                 |
+| 130, 143  | interrupted or told to stop; there is no report   |
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ TIMEOUT_S = 4 * 3600.0  # for each import
 
 async def wait_for(ids: Sequence[str]) -> BatchResult:
     """Wait until each import has ended or cannot be followed, and show how far it is."""
+    stop_on_sigterm()
     ended = 0
 
     def show_progress(activity: Activity) -> None:
@@ -64,6 +65,14 @@ def write_report(result: BatchResult, path: Path) -> int:
     return len(failures) + len(result.errors)
 
 
+def stop_on_sigterm() -> None:
+    """Let SIGTERM cancel the running task, as Ctrl-C does: what is open is closed."""
+    task = asyncio.current_task()
+    assert task is not None
+    if sys.platform != "win32":
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Wait for imports, and report those that fail.")
     parser.add_argument("ids", nargs="?", type=Path, help="a file with one id per line")
@@ -89,6 +98,8 @@ def main() -> int:
             return 3
         except KeyboardInterrupt:
             return 130
+        except asyncio.CancelledError:
+            return 143
     failures = write_report(result, options.report)
     counts = (len(result.completed), len(result.failed), len(result.errors))
     print("{} completed, {} failed, {} could not be followed".format(*counts))
@@ -97,5 +108,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is open is closed
     sys.exit(main())

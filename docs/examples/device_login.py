@@ -24,6 +24,7 @@ from ccactivity.sandbox import OAuthRules, Sandbox
 
 async def report(store: TokenStore) -> None:
     """Count the activities of the last ten days; have somebody log in before, if need be."""
+    stop_on_sigterm()
     async with OAuthTokens(OAuthClient.from_env(), store) as tokens:
         account = await tokens.account()
         if account is None or account.problem:
@@ -40,6 +41,14 @@ async def log_in(tokens: OAuthTokens) -> None:
     print(f"on any device, and approve if it shows the code {login.user_code}.", flush=True)
     account = await login  # until they have
     print(f"Logged in; the login is kept in {account.stored_in}.")
+
+
+def stop_on_sigterm() -> None:
+    """Let SIGTERM cancel the running task, as Ctrl-C does: what is open is closed."""
+    task = asyncio.current_task()
+    assert task is not None
+    if sys.platform != "win32":
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 def main() -> int:
@@ -65,9 +74,10 @@ def main() -> int:
             return 3
         except KeyboardInterrupt:
             return 130
+        except asyncio.CancelledError:
+            return 143
     return 0
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is open is closed
     sys.exit(main())

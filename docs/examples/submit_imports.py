@@ -60,6 +60,7 @@ async def start_import(
 
 async def submit(batches: Iterable[Sequence[dict[str, str]]], list_id: str) -> BatchResult:
     """Start an import for each batch, and watch each from its start to its end."""
+    stop_on_sigterm()
     async with (
         ActivitySession.from_env() as session,
         aiohttp.ClientSession(timeout=TIMEOUT) as http,
@@ -74,6 +75,14 @@ async def submit(batches: Iterable[Sequence[dict[str, str]]], list_id: str) -> B
 
 def made_up_contacts(batch: int) -> list[dict[str, str]]:
     return [{"email": f"reader-{batch}-{number}@example.com"} for number in range(100)]
+
+
+def stop_on_sigterm() -> None:
+    """Let SIGTERM cancel the running task, as Ctrl-C does: what is open is closed."""
+    task = asyncio.current_task()
+    assert task is not None
+    if sys.platform != "win32":
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 def main() -> int:
@@ -98,11 +107,12 @@ def main() -> int:
             return 3
         except KeyboardInterrupt:
             return 130
+        except asyncio.CancelledError:
+            return 143
     counts = (len(result.completed), len(result.failed), len(result.errors))
     print("{} completed, {} failed, {} could not be followed".format(*counts))
     return 1 if result.failed or result.errors else 0
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is open is closed
     sys.exit(main())
