@@ -81,7 +81,7 @@ def main() -> int:
     options = parser.parse_args()
     with ExitStack() as stack:
         if options.sandbox:
-            quick = Workload(median=1, sigma=0.5, lanes=500, delay=(0, 1), partial_share=0.05)
+            quick = Workload(median=0.5, sigma=0.4, lanes=500, delay=(0, 1), partial_share=0.05)
             vendor = stack.enter_context(Sandbox(workload=quick))
             os.environ.update(vendor.env)
             ids = [vendor.submit() for _ in range(500)]

@@ -47,7 +47,8 @@ async def watch_import(request: Request, activity_id: str) -> AsyncIterator[Watc
         watch = await session.watch(activity_id, grace=2, max_staleness=5)
     except (NotFoundError, ValueError):
         raise HTTPException(404, "there is no such import") from None
-    except CCActivityError:
+    except CCActivityError as error:
+        log.warning("an import cannot be watched: %s", error)
         raise HTTPException(503, "try again later") from None
     async with watch:
         yield watch

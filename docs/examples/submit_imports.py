@@ -99,7 +99,7 @@ def main() -> int:
         elif options.list_id is None:
             parser.error("give the id of a contact list, or --sandbox")
         try:
-            result = asyncio.run(submit(map(made_up_contacts, range(20)), options.list_id))
+            result = asyncio.run(submit(map(made_up_contacts, range(8)), options.list_id))
         except ValueError as error:
             parser.error(str(error))
         except (CCActivityError, aiohttp.ClientError, RuntimeError) as error:

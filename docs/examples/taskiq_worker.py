@@ -41,7 +41,10 @@ async def shutdown(state: TaskiqState) -> None:
 
 @broker.task
 async def import_batch(batch: int) -> str:
-    """Start an import, and the task that follows it; return its activity id."""
+    """Start an import, and the task that follows it; return its activity id.
+
+    Raises QuotaExceededError when the day's requests are spent: `resets_at` says until when.
+    """
     # In your app the contacts come from its database: the arguments of a task are kept by its
     # broker, so no address should be among them.
     state = broker.state

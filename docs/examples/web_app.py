@@ -104,8 +104,12 @@ def main() -> None:
             os.environ.update(vendor.env)
             activity_id = vendor.submit(Life(duration=120))
             print(f"http://127.0.0.1:{options.port}/imports/{activity_id}", flush=True)
-        # handler_cancellation: when a viewer leaves, `progress` is cancelled, and their watch ends.
-        web.run_app(make_app(), host="127.0.0.1", port=options.port, handler_cancellation=True)
+        try:
+            # handler_cancellation: when a viewer leaves, `progress` is cancelled, and their watch
+            # ends. Other handlers are, too: `asyncio.shield` what must not stop half-way.
+            web.run_app(make_app(), host="127.0.0.1", port=options.port, handler_cancellation=True)
+        except ValueError as error:  # no token
+            parser.error(str(error))
 
 
 if __name__ == "__main__":

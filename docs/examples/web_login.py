@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from ccactivity import (
     ActivitySession,
@@ -167,7 +168,7 @@ async def callback(request: web.Request) -> web.Response:
         raise web.HTTPBadRequest(text="this login was not begun in this browser")
     try:
         await request.app[CUSTOMERS].finish_login(customer, login, request.query_string)
-    except LoginFailedError as error:
+    except LoginFailedError as error:  # they declined, or came too late
         raise web.HTTPForbidden(text=str(error)) from None
     raise web.HTTPFound("/imports")
 
@@ -180,10 +181,17 @@ async def imports(request: web.Request) -> web.Response:
         activities = await session.list_activities()
     except ReauthorizationRequiredError:  # the login is over
         raise web.HTTPFound("/log-in") from None
-    except CCActivityError as error:
-        log.warning("the imports of a customer cannot be listed: %s", error)
-        raise web.HTTPServiceUnavailable(text="try again later") from None
     return web.json_response([activity.as_dict() for activity in activities])
+
+
+@web.middleware
+async def unavailable(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer 503 when the vendor cannot be reached, or its limit is spent."""
+    try:
+        return await handler(request)
+    except CCActivityError as error:
+        log.warning("%s: %s", request.path, error)
+        raise web.HTTPServiceUnavailable(text="try again later") from None
 
 
 def make_app(database: str, app_url: str) -> web.Application:
@@ -193,7 +201,7 @@ def make_app(database: str, app_url: str) -> web.Application:
         yield
         await app[CUSTOMERS].aclose()
 
-    app = web.Application()
+    app = web.Application(middlewares=[unavailable])
     app[PENDING] = {}
     app[APP_URL] = app_url
     app.cleanup_ctx.append(open_customers)
@@ -224,7 +232,10 @@ def main() -> None:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             database = f"{folder}/app.db"
             print(f"{app_url}/imports", flush=True)
-        web.run_app(make_app(database, app_url), host="127.0.0.1", port=options.port)
+        try:
+            web.run_app(make_app(database, app_url), host="127.0.0.1", port=options.port)
+        except ValueError as error:  # no client id
+            parser.error(str(error))
 
 
 if __name__ == "__main__":
