@@ -1,8 +1,8 @@
-"""A nightly check of a batch: waits for hundreds of imports, reports the failures, and ends with an exit code.
+"""A nightly check: waits for hundreds of imports, reports the failures, ends with an exit code.
 
     pip install ccactivity
-    python batch_monitor.py --sandbox        # offline, with 500 simulated imports
-    python batch_monitor.py ids.txt          # one id per line; CCACTIVITY_ACCESS_TOKEN in the environment
+    python batch_monitor.py --sandbox    # offline, with 500 simulated imports
+    python batch_monitor.py ids.txt      # with CCACTIVITY_ACCESS_TOKEN in the environment
 
 | exit code | means                                             |
 |-----------|---------------------------------------------------|
@@ -49,11 +49,9 @@ async def wait_for(ids: Sequence[str]) -> BatchResult:
 
 
 def write_report(result: BatchResult, path: Path) -> int:
-    """Write a line for each import that did not complete, or lost rows; return how many those are."""
+    """Write a line for each import that did not complete, or lost rows; return their number."""
     partial = [activity for activity in result.completed.values() if activity.partial]
     failures = [*result.failed.values(), *partial]
-    # For you alone, and not printed: what the vendor says of a row may quote the row.
-    path.touch(mode=0o600)
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(("activity_id", "state", "refused_rows", "reasons"))
@@ -77,21 +75,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Wait for imports, and report those that fail.")
     parser.add_argument("ids", nargs="?", type=Path, help="a file with one id per line")
     parser.add_argument("--report", type=Path, default=Path("failures.csv"))
-    parser.add_argument("--sandbox", action="store_true", help="run offline, with simulated imports")
+    parser.add_argument("--sandbox", action="store_true", help="offline, with simulated imports")
     options = parser.parse_args()
+    if not options.sandbox and options.ids is None:
+        parser.error("give a file of ids, or --sandbox")
     with ExitStack() as stack:
-        if options.sandbox:
-            quick = Workload(median=0.5, sigma=0.4, lanes=500, delay=(0, 1), partial_share=0.05)
-            vendor = stack.enter_context(Sandbox(workload=quick))
-            os.environ.update(vendor.env)
-            ids = [vendor.submit() for _ in range(500)]
-        elif options.ids is None:
-            parser.error("give a file of ids, or --sandbox")
-        else:
-            ids = options.ids.read_text().split()
         try:
+            if options.sandbox:
+                quick = Workload(median=0.5, sigma=0.4, lanes=500, delay=(0, 1), partial_share=0.05)
+                vendor = stack.enter_context(Sandbox(workload=quick))
+                os.environ.update(vendor.env)
+                ids = [vendor.submit() for _ in range(500)]
+            else:
+                ids = options.ids.read_text().split()
+            # For you alone, and not printed: what the vendor says of a row may quote the row.
+            options.report.touch(mode=0o600)
             result = asyncio.run(wait_for(ids))
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             parser.error(str(error))
         except CCActivityError as error:
             print(f"error: {error}", file=sys.stderr)

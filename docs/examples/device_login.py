@@ -4,7 +4,8 @@
     python device_login.py --sandbox     # offline: open the address, and approve
     python device_login.py               # with CCACTIVITY_CLIENT_ID in the environment
 
-The client id is the API key of your application; its secret, if it has one, goes into CCACTIVITY_CLIENT_SECRET.
+The client id is the API key of your application; its secret, if it has one, goes into
+CCACTIVITY_CLIENT_SECRET.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def stop_on_sigterm() -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Log in once, and count your activities.")
-    parser.add_argument("--sandbox", action="store_true", help="run offline, with simulated imports")
+    parser.add_argument("--sandbox", action="store_true", help="offline, with simulated imports")
     options = parser.parse_args()
     with ExitStack() as stack:
         store: TokenStore = MemoryStore()

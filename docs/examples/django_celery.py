@@ -1,11 +1,10 @@
 """Keeps the progress of imports in Django's database: one Celery task watches all of them.
 
     pip install ccactivity django celery
-    python django_celery.py --sandbox                  # offline, and without a broker
-    celery -A django_celery worker --beat              # with these in the environment:
+    python django_celery.py --sandbox    # offline, and without a broker
 
-CCACTIVITY_ACCESS_TOKEN, CELERY_BROKER_URL and DATABASE. All is in one file here; in a project each
-part goes into the module that is named above it.
+All is in one file here; in a project each part goes into the module that is named above it, and
+`celery -A project worker --beat` runs the task, with CCACTIVITY_ACCESS_TOKEN in its environment.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from ccactivity.sandbox import Sandbox, Workload
 # --- settings.py
 
 if not settings.configured:
-    database = {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ.get("DATABASE", ":memory:")}
+    database = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
     settings.configure(DATABASES={"default": database}, ROOT_URLCONF=__name__, USE_TZ=True)
     django.setup()
 
@@ -106,7 +105,7 @@ celery_app.conf.beat_schedule = {"follow-imports": {"task": follow_imports.name,
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Run the task in this process, against the sandbox.")
+    parser = argparse.ArgumentParser(description="Run the task in this process.")
     parser.add_argument("--sandbox", action="store_true", required=True)
     parser.parse_args()
     celery_app.conf.task_always_eager = True  # a task runs where it is called, without a broker

@@ -4,7 +4,7 @@
     python fastapi_app.py --sandbox      # offline, with simulated imports
     python fastapi_app.py                # with CCACTIVITY_ACCESS_TOKEN in the environment
 
-Any number of people may look at any number of imports: each import is asked for once for all of them.
+Any number of people may look at any number of imports: each is asked for once for all of them.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ async def page(activity_id: str) -> FileResponse:
 
 
 @app.get("/imports/{activity_id}/events", response_class=EventSourceResponse)
-async def progress(watch: Annotated[Watch, Depends(watch_import)]) -> AsyncIterator[ServerSentEvent]:
+async def progress(
+    watch: Annotated[Watch, Depends(watch_import)],
+) -> AsyncIterator[ServerSentEvent]:
     try:
         async for activity in watch:
             yield ServerSentEvent(data=activity.as_dict())
@@ -85,7 +87,7 @@ class Server(uvicorn.Server):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Show the progress of imports in the browser.")
-    parser.add_argument("--sandbox", action="store_true", help="run offline, with simulated imports")
+    parser.add_argument("--sandbox", action="store_true", help="offline, with simulated imports")
     parser.add_argument("--port", type=int, default=8080)
     options = parser.parse_args()
     with ExitStack() as stack:

@@ -88,7 +88,7 @@ def stop_on_sigterm() -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Start imports, and wait for them.")
     parser.add_argument("list_id", nargs="?", help="the contact list to import into")
-    parser.add_argument("--sandbox", action="store_true", help="run offline, with simulated imports")
+    parser.add_argument("--sandbox", action="store_true", help="offline, with simulated imports")
     options = parser.parse_args()
     with ExitStack() as stack:
         if options.sandbox:

@@ -80,7 +80,7 @@ async def run_in_sandbox() -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Run six tasks in this process, against the sandbox.")
+    parser = argparse.ArgumentParser(description="Run six tasks in this process.")
     parser.add_argument("--sandbox", action="store_true", required=True)
     parser.parse_args()
     quick = Workload(median=1, sigma=0.3, delay=(0, 0.5), failed_share=0.3)

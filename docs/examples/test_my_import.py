@@ -1,4 +1,4 @@
-"""Tests of code that watches imports: offline, and in virtual time, so that hours take milliseconds.
+"""Tests of code that watches imports: offline, and in virtual time; an hour takes milliseconds.
 
     pip install ccactivity pytest
     pytest test_my_import.py

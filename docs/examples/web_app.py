@@ -4,7 +4,7 @@
     python web_app.py --sandbox          # offline, with simulated imports
     python web_app.py                    # with CCACTIVITY_ACCESS_TOKEN in the environment
 
-Any number of people may look at any number of imports: each import is asked for once for all of them.
+Any number of people may look at any number of imports: each is asked for once for all of them.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def make_app() -> web.Application:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Show the progress of imports in the browser.")
-    parser.add_argument("--sandbox", action="store_true", help="run offline, with simulated imports")
+    parser.add_argument("--sandbox", action="store_true", help="offline, with simulated imports")
     parser.add_argument("--port", type=int, default=8080)
     options = parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""A web app whose customers log in with the vendor: each login is kept in a database, under its customer.
+"""A web app whose customers log in with the vendor; their logins are kept in a database.
 
     pip install "ccactivity[oauth]"
     python web_login.py --sandbox        # offline; then open the address and log in
@@ -77,14 +77,13 @@ class DatabaseStore:
         free = "UPDATE logins SET held_until = 0 WHERE customer = ? AND holder = ?"
         holder = secrets.token_hex(8)
         await self._run(new, self._customer)
-        async with asyncio.timeout(60):
-            while True:
-                now = time.time()
-                _, taken = await self._run(take, holder, now + LEASE_S, self._customer, now)
-                if taken:
-                    break
-                await asyncio.sleep(0.1)
         try:
+            async with asyncio.timeout(60):
+                taken = 0
+                while not taken:
+                    now = time.time()
+                    _, taken = await self._run(take, holder, now + LEASE_S, self._customer, now)
+                    await asyncio.sleep(0 if taken else 0.1)
             yield
         finally:
             await self._run(free, self._customer, holder)
@@ -217,7 +216,7 @@ def make_app(database: str, app_url: str) -> web.Application:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Let customers log in, and show their imports.")
-    parser.add_argument("--sandbox", action="store_true", help="run offline, with simulated imports")
+    parser.add_argument("--sandbox", action="store_true", help="offline, with simulated imports")
     parser.add_argument("--port", type=int, default=8080)
     options = parser.parse_args()
     app_url = os.environ.get("APP_URL", f"http://127.0.0.1:{options.port}")

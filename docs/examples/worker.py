@@ -1,8 +1,8 @@
 """Background jobs that start imports and follow them to their end: arq.
 
     pip install ccactivity arq
-    python worker.py --sandbox           # offline, and without Redis
-    arq worker.WorkerSettings            # with CCACTIVITY_ACCESS_TOKEN and REDIS_URL in the environment
+    python worker.py --sandbox     # offline, and without Redis
+    arq worker.WorkerSettings      # with CCACTIVITY_ACCESS_TOKEN and REDIS_URL in the environment
 
 From your app: `await redis.enqueue_job("import_batch", batch)`.
 """
@@ -97,7 +97,7 @@ async def run_in_sandbox() -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Run six jobs in this process, against the sandbox.")
+    parser = argparse.ArgumentParser(description="Run six jobs in this process.")
     parser.add_argument("--sandbox", action="store_true", required=True)
     parser.parse_args()
     quick = Workload(median=1, sigma=0.3, delay=(0, 0.5), failed_share=0.3)
