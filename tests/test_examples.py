@@ -38,6 +38,12 @@ def vendor() -> Iterator[Sandbox]:
         assert sandbox.violations.total == 0, sandbox.violations
 
 
+@pytest.fixture
+def example(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    return importlib.import_module(request.param)
+
+
 def test_each_example_is_run() -> None:
     """Each program of the folder is run by a test: here, or where its framework is."""
     frameworks = (Path(__file__).parent / "frameworks" / "test_framework_examples.py").read_text(encoding="utf-8")
@@ -218,6 +224,25 @@ def test_a_web_login_outlives_its_process(tmp_path: Path) -> None:
     assert 0o600 == (tmp_path / "app.db").stat().st_mode & 0o777
 
 
+@pytest.mark.parametrize("example", ["web_login"], indirect=True)
+async def test_the_lock_of_a_login(example: Any, tmp_path: Path) -> None:
+    """The lock of a customer's login excludes whoever else has it, and nobody who has another one."""
+    database = str(tmp_path / "app.db")
+    example.create_database(database)
+
+    async def take(customer: str) -> None:
+        async with example.DatabaseStore(database, customer).exclusive():
+            pass
+
+    async with example.DatabaseStore(database, "one").exclusive():
+        waiting = asyncio.create_task(take("one"))
+        await take("two")
+        await asyncio.sleep(1)
+
+        assert not waiting.done()
+    await waiting
+
+
 def browser_with_cookies() -> urllib.request.OpenerDirector:
     return urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
 
@@ -275,12 +300,6 @@ def test_viewers_of_a_web_app_who_leave(vendor: Sandbox) -> None:
 
         assert {} == last
         assert (0, "") == (example.stop(), example.stderr)
-
-
-@pytest.fixture
-def example(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    return importlib.import_module(request.param)
 
 
 @asynccontextmanager
