@@ -45,6 +45,7 @@ async def start_import(
                 f"{base_url}/activities/contacts_json_import",
                 json={"import_data": contacts, "list_ids": [list_id]},
                 headers={"Authorization": f"Bearer {token}"},
+                allow_redirects=False,  # each request needs a permit of its own
             ) as answer,
         ):
             body = await answer.read()

@@ -5,6 +5,7 @@
     python web_app.py                    # with CCACTIVITY_ACCESS_TOKEN in the environment
 
 Any number of people may look at any number of imports: each is asked for once for all of them.
+The page itself is progress.html, beside this file.
 """
 
 from __future__ import annotations
