@@ -104,8 +104,10 @@ def test_batch_monitor_that_cannot_begin(
 ) -> None:
     """What is wrong is said in one line, with an exit code of its own."""
     (tmp_path / "ids").write_text(ids)
-    with Sandbox() as vendor, started("batch_monitor.py", f"{tmp_path}/ids", env=vendor.env | token) as example:
-        assert code == example.end()
+    with Sandbox() as vendor:
+        env = vendor.env | token
+        with started("batch_monitor.py", f"{tmp_path}/ids", env=env, cwd=tmp_path) as example:
+            assert code == example.end()
 
     assert words in example.stderr
 

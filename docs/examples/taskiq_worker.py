@@ -4,7 +4,7 @@
     python taskiq_worker.py --sandbox         # offline, with the broker in memory
     taskiq worker taskiq_worker:broker        # once the broker is one that has a server
 
-From your app: `await import_batch.kiq(batch)`. It needs submit_imports.py beside it.
+From your app: `await import_batch.kiq(batch)`. This file needs submit_imports.py beside it.
 """
 
 from __future__ import annotations

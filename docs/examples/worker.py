@@ -4,7 +4,8 @@
     python worker.py --sandbox     # offline, and without Redis
     arq worker.WorkerSettings      # with CCACTIVITY_ACCESS_TOKEN and REDIS_URL in the environment
 
-From your app: `await redis.enqueue_job("import_batch", batch)`. It needs submit_imports.py beside it.
+From your app: `await redis.enqueue_job("import_batch", batch)`. This file needs submit_imports.py
+beside it.
 """
 
 from __future__ import annotations
