@@ -32,12 +32,13 @@ default_role = "code"  # as docstrings write names
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_default_options = {"show-inheritance": True}
-autodoc_class_signature = "mixed"
+autodoc_preserve_defaults = True
+python_maximum_signature_line_length = 100
 
 # References to what other projects document are not checked: there is no network in a build.
 nitpick_ignore_regex = [(r"py:.*", r"(?!ccactivity\b).*"), (r"py:class", r"ccactivity\.testing\.T")]
 
-_PARAMETER: Final = re.compile(r"(?<!\w)(`\w+`(?:, `\w+`)*): ")
+_PARAMETER: Final = re.compile(r"`\w+`(?:, `\w+`)*: ")
 
 
 def _list_parameters(_app: Sphinx, _what: str, _name: str, _of: object, _options: object, lines: list[str]) -> None:
@@ -50,9 +51,7 @@ def _list_parameters(_app: Sphinx, _what: str, _name: str, _of: object, _options
         if _PARAMETER.match(paragraph):
             text = " ".join(paragraph.split())
             items = re.split(rf"(?<=[.;]) (?={_PARAMETER.pattern})", text)
-            paragraphs[index] = "\n".join(
-                f"- {item}" for item in items if item and not _PARAMETER.fullmatch(f"{item}: ")
-            )
+            paragraphs[index] = "\n".join(f"- {item}" for item in items)
     lines[:] = "\n\n".join(paragraphs).split("\n")
 
 

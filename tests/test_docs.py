@@ -1,4 +1,4 @@
-"""README.md and docs/ are true: their programs run, their commands are those that CI runs, and every public name is there.
+"""README.md and docs/ are true: their programs run, their commands are those of CI, and every public name is there.
 
 Each ```python block is a program of its own, run from top to bottom in an empty namespace, as by an import: what
 is under `if __name__ == "__main__":` is not run.
