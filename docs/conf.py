@@ -41,13 +41,18 @@ nitpick_ignore_regex = [(r"py:.*", r"(?!ccactivity\b).*"), (r"py:class", r"ccact
 _PARAMETER: Final = re.compile(r"`\w+`(?:, `\w+`)*: ")
 
 
-def _list_parameters(_app: Sphinx, _what: str, _name: str, _of: object, _options: object, lines: list[str]) -> None:
-    """Show each "`name`: meaning" of a docstring as an item of a list.
+def _mark_up(_app: Sphinx, _what: str, _name: str, _of: object, _options: object, lines: list[str]) -> None:
+    """Show each "`name`: meaning" of a docstring as an item of a list, and an indented paragraph as code.
 
-    Such a paragraph begins with a name, and each further name begins a sentence.
+    A paragraph of names begins with one, and each further name begins a sentence.
     """
     paragraphs = "\n".join(lines).split("\n\n")
+    in_code = False
     for index, paragraph in enumerate(paragraphs):
+        indented = paragraph.startswith("    ")
+        if indented and not in_code:
+            paragraphs[index] = f".. code-block:: python\n\n{paragraph}"
+        in_code = indented
         if _PARAMETER.match(paragraph):
             text = " ".join(paragraph.split())
             items = re.split(rf"(?<=[.;]) (?={_PARAMETER.pattern})", text)
@@ -66,5 +71,5 @@ def _find_public(_app: Sphinx, env: BuildEnvironment, node: pending_xref, text: 
 
 def setup(app: Sphinx) -> None:
     """Have Sphinx call us for each docstring, and each reference that it cannot resolve."""
-    app.connect("autodoc-process-docstring", _list_parameters)
+    app.connect("autodoc-process-docstring", _mark_up)
     app.connect("missing-reference", _find_public)
