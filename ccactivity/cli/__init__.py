@@ -8,34 +8,62 @@ many activities while they are watched.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
+from contextlib import suppress
+from types import FrameType
 from typing import Final
 
 __all__ = ["main"]
 
-# As shells report the signals of Ctrl-C and of a closed pipe; `exit_codes` has the others.
-_EXIT_INTERRUPTED: Final = 130
+# As shells report a process that a signal has ended: 128 and its number. `exit_codes` has the other codes.
+_EXIT_SIGNAL: Final = 128
 _EXIT_BROKEN_PIPE: Final = 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line, None for that of the process, and return its exit code."""
+    """Run a command line, None for that of the process, and return its exit code.
+
+    SIGTERM ends it as Ctrl-C does: the command is cancelled, restores the terminal and says how things stand.
+    """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    ended_by = signal.SIGINT
+
+    def terminate(_: int, frame: FrameType | None) -> None:
+        nonlocal ended_by
+        ended_by = signal.SIGTERM
+        interrupt = signal.getsignal(signal.SIGINT)
+        if not callable(interrupt):  # what a shell script starts in the background ignores Ctrl-C
+            raise KeyboardInterrupt
+        interrupt(signal.SIGINT, frame)  # while a command runs it is asyncio's, which cancels that
+
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        with suppress(ValueError):  # only the main thread has signals
+            signal.signal(signal.SIGTERM, terminate)
     try:
-        if find_spec("cyclopts") is None or find_spec("rich") is None:
-            from .no_extra import run  # noqa: PLC0415 -- only one of the two is wanted
-        else:
-            from .app import run  # noqa: PLC0415 -- only one of the two is wanted
-        code = run(words)
+        code = _run(words)
         sys.stdout.flush()
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt:
-        return _EXIT_INTERRUPTED
+        return _EXIT_SIGNAL + ended_by
     except BrokenPipeError:
         # Python flushes stdout once more when it ends, and would complain then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _EXIT_BROKEN_PIPE
+    finally:
+        if signal.getsignal(signal.SIGTERM) is terminate:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
     return code
+
+
+def _run(words: Sequence[str]) -> int:
+    # All that takes time to import is imported in here, where Ctrl-C shows no traceback.
+    from importlib.util import find_spec  # noqa: PLC0415 -- as said above
+
+    if find_spec("cyclopts") is None or find_spec("rich") is None:
+        from .no_extra import run  # noqa: PLC0415 -- only one of the two is wanted
+    else:
+        from .app import run  # noqa: PLC0415 -- only one of the two is wanted
+    return run(words)

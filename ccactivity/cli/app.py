@@ -43,6 +43,7 @@ app: App = App(
     version=__version__,
     error_formatter=_format_usage_error,
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # `main` does that
     default_parameter=Parameter(negative=()),
 )
 app.register_install_completion_command(help="Install the completion of the shell in use.")

@@ -23,10 +23,10 @@ def environment(sandbox: Sandbox | None = None, **more: str) -> dict[str, str]:
     return kept | {"TERM": "xterm-256color"} | (sandbox.env if sandbox else {}) | more
 
 
-def run(*words: str, code: str | None = None) -> subprocess.CompletedProcess[str]:
+def run(*words: str, code: str | None = None, **env: str) -> subprocess.CompletedProcess[str]:
     start = ["-m", "ccactivity"] if code is None else ["-c", code]
     command = [sys.executable, *start, *words]
-    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, env=environment(None, **env), capture_output=True, text=True, timeout=30, check=False)
 
 
 @contextlib.contextmanager
