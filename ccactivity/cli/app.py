@@ -25,7 +25,7 @@ __all__ = ["app", "run"]
 
 _EPILOGUE = (
     "Exit codes: 0 all well, 1 an activity did not complete, 2 wrong usage, 3 the API refused or could not be reached, "
-    "130 interrupted."
+    "4 the output could not be written, 130 interrupted by Ctrl-C, 143 ended by SIGTERM."
 )
 
 

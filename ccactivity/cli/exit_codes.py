@@ -16,7 +16,7 @@ __all__ = ["EXPECTED_ERRORS", "ExitCode", "UsageError", "exit_code", "print_erro
 
 
 class ExitCode(IntEnum):
-    """What a command returns. 130 (interrupted) and 141 (the reader of the output went away) are set in `main`."""
+    """What a command returns. `main` has those of signals: 130 and 143, and 141 if who read the output went away."""
 
     OK = 0
     FAILED = 1
@@ -24,6 +24,8 @@ class ExitCode(IntEnum):
     USAGE = 2
     REFUSED = 3
     """The API refused, or could not be reached."""
+    OUTPUT = 4
+    """The output could not be written, to a full disk for one."""
 
 
 class UsageError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import subprocess
 import sys
@@ -52,10 +53,15 @@ def test_wrong_usage(vendor: Sandbox, capsys: Printed, arguments: list[str], com
     assert 0 == vendor.requests.total()
 
 
-def test_a_bug_shows_its_traceback(vendor: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is no refusal and no wrong usage is not dressed up as one."""
-    monkeypatch.setattr("ccactivity.cli.commands.ActivityWriter", lambda form: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
+@pytest.mark.parametrize("bug", [ZeroDivisionError("by nothing"), OSError(errno.ENOTCONN, "not connected")])
+def test_a_bug_shows_its_traceback(vendor: Sandbox, monkeypatch: pytest.MonkeyPatch, bug: Exception) -> None:
+    """What is no refusal, no wrong usage and no full disk is not dressed up as one."""
+
+    def fail(form: object) -> None:
+        raise bug
+
+    monkeypatch.setattr("ccactivity.cli.commands.ActivityWriter", fail)
+    with pytest.raises(type(bug)):
         main(["list"])
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from ccactivity.sandbox import Life, Sandbox
 
-from .processes import Terminal, run, started
+from .processes import Terminal, into_full_disk, run, run_into, started
 
 LONG = Life(duration=3600, update_every=0.2)
 
@@ -77,6 +77,36 @@ def test_a_signal_while_modules_are_imported(module: str, number: signal.Signals
     done = run(module, number.name, code=STRUCK, **nowhere)
 
     assert (128 + number, "") == (done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize(
+    "words", [["list"], ["list", "--csv"], ["get", "JOB"], ["history", "CAMPAIGN"], ["watch", "JOB"]]
+)
+def test_a_full_disk(vendor: Sandbox, words: list[str]) -> None:
+    """Output that cannot be written is one line on stderr, and has an exit code of its own."""
+    ids = {"JOB": vendor.submit(Life(duration=0.01)), "CAMPAIGN": vendor.vendor.campaign_activity_id}
+    done = into_full_disk(*(ids.get(word, word) for word in words), sandbox=vendor)
+
+    assert (4, "error: cannot write the output: No space left on device\n") == (done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["completion", "bash"]])
+def test_help_on_a_full_disk(words: list[str]) -> None:
+    """It is the same for what asks no API, and if stderr is as full as stdout."""
+    done = into_full_disk(*words)
+
+    assert (4, "error: cannot write the output: No space left on device\n") == (done.returncode, done.stderr)
+    assert 4 == into_full_disk(*words, stderr_too=True).returncode
+
+
+def test_help_that_nobody_reads() -> None:
+    """Help that goes to a pipe which is closed ends without a word."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        done = run_into(pipe, "--help")
+
+    assert (141, "") == (done.returncode, done.stderr)
 
 
 def test_broken_pipe(vendor: Sandbox) -> None:
