@@ -17,8 +17,6 @@ from cyclopts.validators import Number
 from ccactivity import __version__
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from .session import SessionOpening
 
 __all__ = ["app", "run"]
@@ -29,19 +27,12 @@ _EPILOGUE = (
 )
 
 
-def _format_usage_error(error: CycloptsError) -> Text:
-    from rich.text import Text
-
-    return Text(f"error: {error}")
-
-
 app: App = App(
     name="ccactivity",
     help="Bulk activities and send histories of the Constant Contact V3 API.",
     help_epilogue=_EPILOGUE,
     help_format="plaintext",
     version=__version__,
-    error_formatter=_format_usage_error,
     result_action="return_value",
     suppress_keyboard_interrupt=False,  # `main` does that
     default_parameter=Parameter(negative=()),
@@ -260,11 +251,14 @@ def completion(shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(help="
 def run(arguments: Sequence[str]) -> int:
     """Carry out a command line and return its exit code."""
     try:
-        code: int | None = app(arguments)
+        code: int | None = app(arguments, print_error=False, exit_on_error=False)
     except Exception as error:
-        from .exit_codes import EXPECTED_ERRORS, print_error
+        from .exit_codes import EXPECTED_ERRORS, UsageError, print_error
 
-        if not isinstance(error, EXPECTED_ERRORS):
+        if isinstance(error, CycloptsError):
+            code = print_error(UsageError(error))
+        elif isinstance(error, EXPECTED_ERRORS):
+            code = print_error(error)
+        else:
             raise
-        code = print_error(error)
     return code or 0

@@ -47,7 +47,7 @@ async def get(opening: SessionOpening, form: OutputFormat, ids: Sequence[str]) -
                     activity = await session.get_activity(activity_id)
                 writer.write(activity)
             except (NotFoundError, DecodeError) as error:
-                code = print_error(error)
+                code = print_error(error, activity_id)
     return code
 
 

@@ -21,7 +21,7 @@ def run(arguments: Sequence[str]) -> int:
     """Carry out a command line and return its exit code."""
     if arguments and arguments[0] in (*_CLI_COMMANDS, *_LOGIN_COMMANDS):
         install = INSTALL_OAUTH if arguments[0] in _LOGIN_COMMANDS else _INSTALL
-        print(f"ccactivity {arguments[0]} needs more packages: {install}", file=sys.stderr)
+        print(f"error: ccactivity {arguments[0]} needs more packages: {install}", file=sys.stderr)
         return 2
     parser = argparse.ArgumentParser(
         prog="ccactivity",

@@ -40,7 +40,7 @@ class OutputFormat(StrEnum):
 def output_format(*, json: bool = False, csv: bool = False) -> OutputFormat:
     """Return the format that the flags ask for; UsageError for both."""
     if json and csv:
-        raise UsageError("--json and --csv cannot be combined")
+        raise UsageError("--json and --csv are mutually exclusive")
     return OutputFormat.JSON if json else OutputFormat.CSV if csv else OutputFormat.TABLE
 
 
@@ -128,7 +128,7 @@ class ActivityWriter(_RowWriter):
     """Writes activities."""
 
     def __init__(self, form: OutputFormat) -> None:
-        columns = (("ID", "36"), ("STATE", "11"), ("DONE", ">5"), ("UPDATED", "12"), ("DETAIL", ""))
+        columns = (("ID", "36"), ("STATE", "11"), ("DONE", ">4"), ("UPDATED", "12"), ("DETAIL", ""))
         names = [name for name in Activity(activity_id="").as_dict() if name not in ("status", "_links")]
         counters = [field.name for field in attrs.fields(ActivityStatus)]
         super().__init__(form, columns, [*names, *counters], fold=False)
@@ -138,7 +138,7 @@ class ActivityWriter(_RowWriter):
         data = activity.as_dict()
         if self.format is OutputFormat.CSV:
             data |= activity.status.as_dict()
-        done = "" if activity.progress is None else f"{activity.progress * 100:.0f} %"
+        done = "" if activity.progress is None else f"{activity.progress * 100:.0f}%"
         state = escape(str(activity.state or ""))
         # The vendor keeps an activity for ten days, so nobody needs the year.
         updated = format_time(activity.updated_at, "%m-%d %H:%MZ")

@@ -12,7 +12,7 @@ import attrs
 
 from ccactivity import Activity, BatchError, BatchWatch, CCActivityError, Quota
 
-from ..exit_codes import ExitCode, exit_code, print_error
+from ..exit_codes import ExitCode, describe_error, exit_code, print_error
 from ..output import print_json, print_note
 from .plain import LineFormatter
 from .render import Line, Viewport, render_frame, summary
@@ -73,9 +73,13 @@ def _display(
     """Show a batch while the block lasts, and its last state however it ends; yield what shows a snapshot."""
     loop = asyncio.get_running_loop()
 
+    def note_errors() -> None:
+        if batch.unfollowed < len(errors := watch.errors):
+            for activity_id, error in errors.items():
+                batch.stop_following(activity_id, describe_error(error, activity_id))
+
     def render(viewport: Viewport) -> list[Line]:
-        for activity_id, error in watch.errors.items():
-            batch.stop_following(activity_id, str(error))
+        note_errors()
         return render_frame(batch, viewport, spent=quota.spent, remaining=quota.remaining, now=loop.time())
 
     if not as_json and (view := _live_view(render)) is not None:
@@ -94,9 +98,9 @@ def _display(
     try:
         yield show
     finally:
+        note_errors()
         for activity_id, error in watch.errors.items():
-            batch.stop_following(activity_id, str(error))
-            print_error(error)
+            print_error(error, activity_id)
         last = f"{loop.time() - batch.began:7.1f} s  {summary(batch)}"
         print(last, file=sys.stderr if as_json else sys.stdout, flush=True)
 

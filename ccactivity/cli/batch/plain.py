@@ -37,5 +37,5 @@ class LineFormatter:
         if activity.done:
             more = detail(activity)
         else:
-            more = "" if activity.progress is None else f"{activity.progress * 100:3.0f} %"
+            more = "" if activity.progress is None else f"{activity.progress * 100:3.0f}%"
         return f"{now - self._began:7.1f} s  {name}  {state:<11}  {more}".rstrip()

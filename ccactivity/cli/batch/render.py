@@ -110,14 +110,14 @@ def summary(batch: BatchState) -> str:
 
 
 def _counts(batch: BatchState) -> Line:
-    """How many activities completed, ended otherwise, have not ended, and could not be followed."""
+    """How many activities completed, ended otherwise, are in progress, and could not be followed."""
     parts: Line = []
     for state, count in sorted(batch.end_states.items(), key=lambda item: (item[0] != "completed", -item[1])):
         parts.append((f"{count:,} {escape(state)}", _STATE_STYLES.get(state, "")))
         if state == "completed" and batch.partial:
             parts.append((f"{batch.partial:,} of them with rows refused", "warning"))
-    if (not_ended := batch.total - batch.ended - batch.unfollowed) > 0:
-        parts.append((f"{not_ended:,} not ended", ""))
+    if (in_progress := batch.total - batch.ended - batch.unfollowed) > 0:
+        parts.append((f"{in_progress:,} in progress", ""))
     if batch.unfollowed:
         parts.append((f"{batch.unfollowed:,} could not be followed", "failure"))
     return parts or [("nothing seen yet", "")]
@@ -144,10 +144,10 @@ def _row(activity: Activity, viewport: Viewport) -> Line:
     if bar_columns > 3:
         # Unknown progress shows as an empty bar; an activity that ended early shows how far it got.
         line += [*_bar(activity.progress, bar_columns, style, viewport), (" ", "")]
-    percent = "" if activity.progress is None else f"{activity.progress * 100:.0f} %"
+    percent = "" if activity.progress is None else f"{activity.progress * 100:.0f}%"
     state = viewport.truncate(viewport.escape(str(activity.state or "unknown")), _STATE_COLUMNS)
     # Only the bar has the colour of movement: thin letters in it are hard to read on a light terminal.
-    line += [(f"{percent:>5}  ", ""), (f"{state:<{_STATE_COLUMNS}}", "" if style == "moving" else style)]
+    line += [(f"{percent:>4}  ", ""), (f"{state:<{_STATE_COLUMNS}}", "" if style == "moving" else style)]
     return _fit([*line, (f"  {viewport.escape(detail(activity))}", "dim")], viewport)
 
 
@@ -163,7 +163,7 @@ def _bar(progress: float | None, columns: int, style: Style, viewport: Viewport)
 
 
 def _overall_line(batch: BatchState, viewport: Viewport, now: float) -> Line:
-    parts = [f"{batch.ended:,} of {batch.total:,} ended", f"{int(batch.progress * 100)} %"]
+    parts = [f"{batch.ended:,} of {batch.total:,} ended", f"{int(batch.progress * 100)}%"]
     rate, seconds_left = batch.rate(now), batch.seconds_left(now)
     if batch.ended < batch.total - batch.unfollowed and rate is not None and seconds_left is not None:
         parts += [f"about {duration(seconds_left)} left", f"{rate * 60:,.1f}/min"]

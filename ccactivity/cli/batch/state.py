@@ -56,7 +56,7 @@ class _LastSnapshot:
 
 @attrs.frozen
 class Problem:
-    """An activity that did not complete: how it ended, in a few words, and why, as the vendor or an error says."""
+    """An activity that did not complete: its end or why it could not be followed, and the vendor's reason."""
 
     activity_id: str
     outcome: str
@@ -110,13 +110,13 @@ class BatchState:
             self._record_end(activity)
         self._sample(now)
 
-    def stop_following(self, activity_id: str, reason: str) -> None:
-        """Record that the watch gave up an activity; a repetition changes nothing."""
+    def stop_following(self, activity_id: str, outcome: str) -> None:
+        """Record that the watch gave up an activity, and why; a repetition changes nothing."""
         if activity_id not in self._unfollowed_ids:
             self._unfollowed_ids.add(activity_id)
             self.unfollowed += 1
             self._never_seen += activity_id not in self._snapshots
-            self.problems.append(Problem(activity_id, "could not be followed", reason))
+            self.problems.append(Problem(activity_id, outcome, ""))
 
     def _record_end(self, activity: Activity) -> None:
         self.end_states[str(activity.state)] += 1

@@ -25,7 +25,7 @@ UNKNOWN = "04fe9a00-a579-43c5-bb1a-58ed29bf0a6a"
     [
         (["list", "--state", "initialized"], "initialized"),
         (["list", "--limit", "0"], "Must be >= 1"),
-        (["list", "--json", "--csv"], "cannot be combined"),
+        (["list", "--json", "--csv"], "--json and --csv are mutually exclusive"),
         (["get"], "ID"),
         (["get", "a/b"], "malformed activity_id"),
         (["watch"], "nothing to watch"),
@@ -34,7 +34,7 @@ UNKNOWN = "04fe9a00-a579-43c5-bb1a-58ed29bf0a6a"
         (["watch", "--from", "no/such/file"], "cannot read 'no/such/file': No such file"),
         (["history", "../x"], "malformed campaign_activity_id"),
         (["frobnicate"], "frobnicate"),
-        (["list", "--base-url", "ftp://127.0.0.1"], "base_url"),
+        (["list", "--base-url", "ftp://127.0.0.1"], "the base URL must look like https://host/v3"),
         (["sandbox", "--fault", "earthquake"], "no such fault: 'earthquake'; there are 401, "),
         (["sandbox", "--fault", "503:2"], "number from 0 to 1"),
         (["sandbox", "--fault", "503:x"], "number from 0 to 1"),
@@ -49,6 +49,8 @@ def test_wrong_usage(vendor: Sandbox, capsys: Printed, arguments: list[str], com
     out, err = capsys.readouterr()
 
     assert "" == out
+    assert err.startswith("error: ")
+    assert 1 == err.count("\n")
     assert complains in err
     assert 0 == vendor.requests.total()
 

@@ -114,8 +114,8 @@ def test_get(vendor: Sandbox, capsys: Printed) -> None:
 
     out, err = capsys.readouterr()
 
-    assert out.splitlines()[1].startswith(f"{ids[0]}  completed    100 %")
-    assert err.startswith("NotFoundError: GET ")
+    assert out.splitlines()[1].startswith(f"{ids[0]}  completed    100%")
+    assert f"error: {UNKNOWN}: not found (404)\n" == err
 
 
 def test_not_found_is_no_bug_of_get(vendor: Sandbox, capsys: Printed) -> None:
@@ -124,7 +124,7 @@ def test_not_found_is_no_bug_of_get(vendor: Sandbox, capsys: Printed) -> None:
     vendor.faults.add(not_found(), where="get")
 
     assert 3 == main(["get", job])
-    assert "NotFoundError" in capsys.readouterr().err
+    assert f"error: {job}: not found (404)" == complaint(capsys)
 
 
 def test_history(vendor: Sandbox, capsys: Printed) -> None:
@@ -169,7 +169,7 @@ async def test_the_api_cannot_be_reached(offline: Sandbox, capsys: Printed) -> N
         await list_(open_session(base_url=offline.base_url), OutputFormat.TABLE, state=None, limit=None)
 
     assert 3 == print_error(caught.value)
-    assert complaint(capsys).startswith("NotSentError: GET /v3/activities: ")
+    assert complaint(capsys).startswith("error: GET /v3/activities: Cannot connect to host 127.0.0.1:")
 
 
 # --- watch, in virtual time -------------------------------------------------------------------------------------------

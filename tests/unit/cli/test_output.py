@@ -30,7 +30,7 @@ def test_a_table_is_cut_at_the_width_of_a_terminal(
     ActivityWriter(OutputFormat.TABLE).write(ACTIVITY)
     _, row = capsys.readouterr().out.splitlines()
 
-    assert row.endswith("The fil…" if cut else "The file could not be processed.")
+    assert row.endswith("The file…" if cut else "The file could not be processed.")
     assert (80 == len(row)) == cut
 
 

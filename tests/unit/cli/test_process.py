@@ -65,7 +65,7 @@ def test_a_signal_ends_a_watch(vendor: Sandbox, number: signal.Signals, code: st
         out, err = process.communicate(timeout=10)
 
     assert 128 + number == process.returncode
-    assert out.endswith(" s  1 not ended\n")
+    assert out.endswith(" s  1 in progress\n")
     assert "" == err
 
 

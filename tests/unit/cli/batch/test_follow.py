@@ -72,17 +72,17 @@ async def test_ids_that_cannot_be_followed(offline: Sandbox, capsys: Printed) ->
     out, err = capsys.readouterr()
 
     assert out.endswith(" s  1 completed, 1 failed, 1 could not be followed\n")
-    assert err.startswith("NotFoundError: ")
-    assert 1 == err.count("\n")
+    assert f"error: {UNKNOWN}: not found (404)\n" == err
 
 
 async def test_an_activity_that_takes_too_long(offline: Sandbox, capsys: Printed) -> None:
     """An activity that has not ended by its timeout has not completed."""
     async with offline:
-        outcome = await run(offline, offline.submit(Life(duration=3600)), timeout=60.0)
+        job = offline.submit(Life(duration=3600))
+        outcome = await run(offline, job, timeout=60.0)
 
     assert 1 == outcome.exit_code
-    assert "did not end within 60 s" in capsys.readouterr().err
+    assert f"error: {job}: did not end within 60 s, last seen as 'processing'\n" == capsys.readouterr().err
 
 
 async def test_a_silent_api_is_remarked_on(offline: Sandbox, capsys: Printed) -> None:
@@ -101,7 +101,7 @@ async def test_an_interrupted_watch_shows_its_last_state(offline: Sandbox, capsy
             async with asyncio.timeout(30):
                 await run(offline, offline.submit(Life(duration=3600)), UNKNOWN)
 
-    assert capsys.readouterr().out.endswith("30.0 s  1 not ended, 1 could not be followed\n")
+    assert capsys.readouterr().out.endswith("30.0 s  1 in progress, 1 could not be followed\n")
 
 
 async def test_a_terminal_gets_the_live_view(offline: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +115,7 @@ async def test_a_terminal_gets_the_live_view(offline: Sandbox, monkeypatch: pyte
     assert 3 == outcome.exit_code
     assert "\x1b[1A" in drawn
     assert "1 completed · 1 could not be followed" in drawn[drawn.rindex("2 ended") :]
-    assert f"{UNKNOWN}  could not be followed  GET /v3/" in drawn
+    assert f"{UNKNOWN}  not found (404)" in drawn
 
 
 @pytest.mark.parametrize("reason", ["dumb", "no rich"])

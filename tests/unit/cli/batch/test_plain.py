@@ -22,10 +22,10 @@ def test_a_plain_line_for_each_state_and_quarter() -> None:
     said = [plain.format(step, 101.5, "import 1" if step.activity_id != "b" else None) for step in steps]
 
     assert [
-        "    1.5 s  import 1  initialized    0 %",
-        "    1.5 s  import 1  processing     1 %",
+        "    1.5 s  import 1  initialized    0%",
+        "    1.5 s  import 1  processing     1%",
         None,
-        "    1.5 s  import 1  processing    50 %",
+        "    1.5 s  import 1  processing    50%",
         "    1.5 s  import 1  completed    1 row refused",
         "    1.5 s  b  \\x1b",
     ] == said

@@ -21,11 +21,11 @@ def test_frame() -> None:
     )
 
     assert [
-        "00000001-cc52-11ea-9dad-fa163e3d9194  ━━────────  24 %  processing   1,204 of 5…",
-        "00000002-cc52-11ea-9dad-fa163e3d9194  ━━━━━━────  60 %  failed       The file c…",
+        "00000001-cc52-11ea-9dad-fa163e3d9194  ━━────────  24%  processing   1,204 of 5,…",
+        "00000002-cc52-11ea-9dad-fa163e3d9194  ━━━━━━────  60%  failed       The file co…",
         "",
-        f"{'━' * 37}{'─' * 23}  1 of 2 ended  62 %",
-        "1 failed · 1 not ended",
+        f"{'━' * 37}{'─' * 24}  1 of 2 ended  62%",
+        "1 failed · 1 in progress",
         "00000002-cc52-11ea-9dad-fa163e3d9194  failed  The file could not be processed.",
         "12 requests spent today, at most 9,988 left",
     ] == texts(batch, Viewport(width=80, height=23))
@@ -84,8 +84,8 @@ def test_rate_and_time_left() -> None:
     batch = batch_of(activity(1), activity(2))
     batch.update(activity(1, percent=50), 10.0)
 
-    assert texts(batch, WIDE, now=10.0)[-3].endswith("  0 of 2 ended  25 %  about 30 s left  3.0/min")
-    assert texts(batch, Viewport(width=44, height=40), now=10.0)[-3].endswith("  0 of 2 ended  25 %")
+    assert texts(batch, WIDE, now=10.0)[-3].endswith("  0 of 2 ended  25%  about 30 s left  3.0/min")
+    assert texts(batch, Viewport(width=44, height=40), now=10.0)[-3].endswith("  0 of 2 ended  25%")
 
 
 @pytest.mark.parametrize(

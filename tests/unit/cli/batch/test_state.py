@@ -116,7 +116,9 @@ def test_counts() -> None:
         batch.stop_following("gone", "it is gone")
 
     assert (5, 2, 1, 1, 1) == (batch.total, batch.ended, batch.completed, batch.partial, batch.unfollowed)
-    assert "1 completed, 1 of them with rows refused, 1 failed, 2 not ended, 1 could not be followed" == summary(batch)
+    assert "1 completed, 1 of them with rows refused, 1 failed, 2 in progress, 1 could not be followed" == summary(
+        batch
+    )
     assert "nothing seen yet" == summary(BatchState(0.0))
 
 
