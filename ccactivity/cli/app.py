@@ -53,9 +53,9 @@ class LoginOptions:
 
     def __attrs_post_init__(self) -> None:
         if self.verbose:
-            from .logs import show_logs
+            from .logs import show_whole_log
 
-            show_logs()
+            show_whole_log()
 
 
 @Parameter(name="*")
@@ -250,8 +250,11 @@ def completion(shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(help="
 
 def run(arguments: Sequence[str]) -> int:
     """Carry out a command line and return its exit code."""
+    from .logs import log_on_stderr
+
     try:
-        code: int | None = app(arguments, print_error=False, exit_on_error=False)
+        with log_on_stderr():
+            code: int | None = app(arguments, print_error=False, exit_on_error=False)
     except Exception as error:
         from .exit_codes import EXPECTED_ERRORS, UsageError, print_error
 

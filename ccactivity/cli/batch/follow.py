@@ -21,7 +21,7 @@ from .state import BatchState
 __all__ = ["BatchOutcome", "follow"]
 
 Label = Callable[[str], str]
-_SILENCE_NOTICE_S: Final = 10.0
+_SILENCE_NOTICE_S: Final = 12.0  # longer than it takes to find out that an id does not exist
 
 
 @attrs.frozen

@@ -210,6 +210,15 @@ async def test_watch_as_json(offline: Sandbox, capsys: Printed) -> None:
     assert err.endswith(" s  1 completed\n")
 
 
+@pytest.mark.parametrize("timeout", [None, 5.0, 1.0])
+async def test_an_id_that_does_not_exist(offline: Sandbox, capsys: Printed, timeout: float | None) -> None:
+    """It is said not to be found, and not to be late, however short the timeout is."""
+    async with offline:
+        assert 3 == await run_watch([UNKNOWN], offline, timeout=timeout)
+
+    assert f"error: {UNKNOWN}: not found (404)\n" == capsys.readouterr().err
+
+
 async def test_watch_all(offline: Sandbox, capsys: Printed) -> None:
     """`--all` watches what has not ended; when all has, there is nothing to do."""
     async with offline:

@@ -86,7 +86,7 @@ async def test_an_activity_that_takes_too_long(offline: Sandbox, capsys: Printed
 
 
 async def test_a_silent_api_is_remarked_on(offline: Sandbox, capsys: Printed) -> None:
-    """People are told when nothing has been heard for ten seconds: a watch itself is patient."""
+    """People are told when nothing has been heard for twelve seconds: a watch itself is patient."""
     offline.faults.add(Fault(server_error(503), until=60.0))
     async with offline:
         assert 0 == (await run(offline, offline.submit(Life(duration=90)))).exit_code
