@@ -81,7 +81,7 @@ class ApiOptions(LoginOptions):
 JsonLines = Annotated[bool, Parameter(name="--json", show_default=False, help="One JSON object per line.")]
 JsonObject = Annotated[bool, Parameter(name="--json", show_default=False, help="One JSON object.")]
 Csv = Annotated[bool, Parameter(name="--csv", show_default=False, help="CSV with a header.")]
-State = Literal["processing", "completed", "cancelled", "failed", "timed_out"]
+State = Literal["initialized", "processing", "completed", "cancelled", "failed", "timed_out"]
 Seconds: Parameter = Parameter(metavar="SECONDS", validator=Number(gt=0))
 _FAULT_HELP = "A fault, such as 503, throttled, hang, reset; 503:0.2 hits one request in five. May be repeated."
 _TOKEN_LIFE_S = Number(gte=1, lte=10**9)
@@ -92,7 +92,9 @@ _NO_LOGIN_OPTIONS = LoginOptions()
 @app.command(name="list")
 async def list_(
     *,
-    state: Annotated[State | None, Parameter(help="Only those in this state.")] = None,
+    state: Annotated[
+        State | None, Parameter(help="Only those in this state; initialized ones are picked from all, read whole.")
+    ] = None,
     limit: Annotated[
         int | None, Parameter(metavar="ROWS", validator=Number(gte=1), help="At most this many rows.")
     ] = None,
@@ -113,12 +115,13 @@ async def get(
     /,
     *,
     json: JsonLines = False,
+    csv: Csv = False,
     options: ApiOptions = _NO_API_OPTIONS,
 ) -> int:
     """Show single activities as they stand."""
     from . import commands, output
 
-    return await commands.get(options.session(), output.output_format(json=json), ids)
+    return await commands.get(options.session(), output.output_format(json=json, csv=csv), ids)
 
 
 @app.command

@@ -25,11 +25,15 @@ _GRACE_S: Final = 10.0  # in which an id that was not found may yet be: who subm
 async def list_(opening: SessionOpening, form: OutputFormat, *, state: str | None, limit: int | None) -> int:
     """Write the activities of the last ten days, page by page; those in `state`, and at most `limit`, if not None."""
     writer = ActivityWriter(form)
+    asked, size = state, min(_MAX_PAGE_SIZE, limit or _MAX_PAGE_SIZE)
+    if state == "initialized":  # the vendor cannot be asked for these
+        asked, size = None, _MAX_PAGE_SIZE
     async with opening as (session, _):
         with usage_errors():
-            activities = session.list_activities(state=state, page_size=min(_MAX_PAGE_SIZE, limit or _MAX_PAGE_SIZE))
+            activities = session.list_activities(state=asked, page_size=size)
         async for page in activities.pages():
-            for activity in page if limit is None else page[: limit - writer.count]:
+            wanted = page if asked == state else [activity for activity in page if activity.state == state]
+            for activity in wanted if limit is None else wanted[: limit - writer.count]:
                 writer.write(activity)
             if writer.count == limit:
                 break

@@ -23,9 +23,10 @@ UNKNOWN = "04fe9a00-a579-43c5-bb1a-58ed29bf0a6a"
 @pytest.mark.parametrize(
     ("arguments", "complains"),
     [
-        (["list", "--state", "initialized"], "initialized"),
+        (["list", "--state", "odd"], "initialized"),
         (["list", "--limit", "0"], "Must be >= 1"),
         (["list", "--json", "--csv"], "--json and --csv are mutually exclusive"),
+        (["get", UNKNOWN, "--json", "--csv"], "--json and --csv are mutually exclusive"),
         (["get"], "ID"),
         (["get", "a/b"], "malformed activity_id"),
         (["watch"], "nothing to watch"),

@@ -33,7 +33,10 @@ def said(printed: Printed) -> list[str]:
 
 def test_list(vendor: Sandbox, capsys: Printed) -> None:
     """`list` writes a line for each activity, the columns under their names."""
-    ids = [vendor.submit(Life(duration=1e6), rows=100), vendor.submit(Life(duration=1e6), file_name="people.csv")]
+    ids = [
+        vendor.submit(Life(duration=1e6), rows=100),
+        vendor.submit(Life(duration=1e6), file_name="people.csv", rows=6),
+    ]
 
     assert 0 == main(["list"])
 
@@ -41,7 +44,7 @@ def test_list(vendor: Sandbox, capsys: Printed) -> None:
 
     assert ["ID", "STATE", "DONE", "UPDATED", "DETAIL"] == header.split()
     assert set(ids) == {row.split()[0] for row in rows}
-    assert any(row.endswith("people.csv") for row in rows)
+    assert {"import, 101 items", "people.csv, 7 items"} == {row[header.index("DETAIL") :] for row in rows}
     assert {header.index("STATE")} == {row.index("processing") for row in rows}
 
 
@@ -74,20 +77,29 @@ def test_a_time_that_cannot_be_converted(vendor: Sandbox, capsys: Printed, stamp
 
     assert 0 == main(["list", *form])
     assert 0 == main(["history", CAMPAIGN, *form])
-    if form != ["--csv"]:
-        assert 0 == main(["get", job, *form])
+    assert 0 == main(["get", job, *form])
 
     out = capsys.readouterr().out
     assert job in out
     assert stamp not in out
 
 
-@pytest.mark.parametrize(("arguments", "count"), [(["--limit", "3"], 3), (["--state", "completed"], 5), ([], 6)])
+@pytest.mark.parametrize(
+    ("arguments", "count"),
+    [
+        (["--limit", "3"], 3),
+        (["--state", "completed"], 5),
+        (["--state", "initialized"], 2),
+        (["--state", "initialized", "--limit", "1"], 1),
+        ([], 8),
+    ],
+)
 def test_list_of_some(vendor: Sandbox, capsys: Printed, arguments: list[str], count: int) -> None:
-    """`--limit` bounds the rows, `--state` says which."""
+    """`--limit` bounds the rows, `--state` says which, also if it is one that the vendor cannot be asked for."""
     for _ in range(5):
         vendor.submit(DONE)
-    vendor.submit(Life(duration=1e6))
+    for delay in (0.0, 1e6, 1e6):
+        vendor.submit(Life(delay=delay, duration=1e6))
 
     assert 0 == main(["list", "--json", *arguments])
     assert count == len(said(capsys))
@@ -109,6 +121,9 @@ def test_get(vendor: Sandbox, capsys: Printed) -> None:
 
     assert 0 == main(["get", *ids, ids[0], "--json"])
     assert ids == [json.loads(line)["activity_id"] for line in said(capsys)]
+
+    assert 0 == main(["get", *ids, "--csv"])
+    assert ids == [row["activity_id"] for row in csv.DictReader(said(capsys))]
 
     assert 3 == main(["get", UNKNOWN, ids[0]])
 
