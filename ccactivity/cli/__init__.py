@@ -21,8 +21,8 @@ __all__ = ["main"]
 # As shells report a process that a signal has ended: 128 and its number. `exit_codes` has the other codes.
 _EXIT_SIGNAL: Final = 128
 _EXIT_BROKEN_PIPE: Final = 141
-# What only writing to a file or a terminal fails with; the errors of sockets never come here.
-_OUTPUT_ERRORS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+# What writing to a pipe, a file or a terminal fails with.
+_OUTPUT_ERRORS: Final = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,28 +53,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt:
         return _EXIT_SIGNAL + ended_by
-    except BrokenPipeError:
-        _discard_output()
-        return _EXIT_BROKEN_PIPE
     except OSError as error:
         if error.errno not in _OUTPUT_ERRORS:
             raise
-        _discard_output()
-        return _report_output_error(error)
+        return _lose_output(error)
     finally:
         if signal.getsignal(signal.SIGTERM) is terminate:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
     return code
 
 
-def _discard_output() -> None:
-    """Write the rest nowhere: Python flushes stdout once more when it ends, and would complain then."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _report_output_error(error: OSError) -> int:
+def _lose_output(error: OSError) -> int:
     from .exit_codes import ExitCode  # noqa: PLC0415 -- as in `_run`
 
+    # Python flushes stdout once more when it ends, and would complain then.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return _EXIT_BROKEN_PIPE
     with suppress(OSError):  # stderr may be on the same full disk
         print(f"error: cannot write the output: {error.strerror}", file=sys.stderr)
     return ExitCode.OUTPUT

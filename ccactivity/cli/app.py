@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import attrs
 from cyclopts import App, CycloptsError, Parameter
@@ -16,20 +16,22 @@ from cyclopts.validators import Number
 
 from ccactivity import __version__
 
+from .no_extra import DESCRIPTION
+
 if TYPE_CHECKING:
     from .session import SessionOpening
 
 __all__ = ["app", "run"]
 
 _EPILOGUE = (
-    "Exit codes: 0 all well, 1 an activity did not complete, 2 wrong usage, 3 the API refused or could not be reached, "
-    "4 the output could not be written, 130 interrupted by Ctrl-C, 143 ended by SIGTERM."
+    "Exit codes: 0 all well, 1 an activity failed or did not end in time, 2 wrong usage, 3 the API refused or could "
+    "not be reached, 4 the output could not be written, 130 interrupted by Ctrl-C, 143 ended by SIGTERM."
 )
 
 
 app: App = App(
     name="ccactivity",
-    help="Bulk activities and send histories of the Constant Contact V3 API.",
+    help=f"{DESCRIPTION}\n\nTry it with `ccactivity demo`, which needs no account, or begin with `ccactivity login`.",
     help_epilogue=_EPILOGUE,
     help_format="plaintext",
     version=__version__,
@@ -37,8 +39,16 @@ app: App = App(
     suppress_keyboard_interrupt=False,  # `main` does that
     default_parameter=Parameter(negative=()),
 )
-app.register_install_completion_command(help="Install the completion of the shell in use.")
+app.register_install_completion_command(help="Install completion for your shell.")
 app["--install-completion"].group = app["--help"].group
+
+
+def _flag(name: str, help_text: str, **more: Any) -> Parameter:
+    return Parameter(name=name, help=help_text, show_default=False, **more)
+
+
+def _seconds(help_text: str) -> Parameter:
+    return Parameter(metavar="SECONDS", validator=Number(gt=0), help=help_text)
 
 
 @Parameter(name="*")
@@ -47,9 +57,10 @@ class LoginOptions:
     """Options of every command that uses an account."""
 
     store: Annotated[
-        Path | None, Parameter(metavar="FILE", help="File with the login; else CCACTIVITY_TOKEN_STORE, else your own.")
+        Path | None,
+        Parameter(metavar="FILE", help="File of the login; else CCACTIVITY_TOKEN_STORE, else one in your home folder."),
     ] = None
-    verbose: Annotated[bool, Parameter(alias="-v", show_default=False, help="Show the library's log.")] = False
+    verbose: Annotated[bool, _flag("--verbose", "Show each request and decision on stderr.", alias="-v")] = False
 
     def __attrs_post_init__(self) -> None:
         if self.verbose:
@@ -65,10 +76,10 @@ class ApiOptions(LoginOptions):
 
     token_file: Annotated[
         Path | None,
-        Parameter(metavar="FILE", help="File with the access token; else CCACTIVITY_ACCESS_TOKEN, else the login."),
+        Parameter(metavar="FILE", help="File of an access token; else CCACTIVITY_ACCESS_TOKEN, else the login."),
     ] = None
     base_url: Annotated[
-        str | None, Parameter(metavar="URL", help="URL of the API; else CCACTIVITY_BASE_URL, else the vendor's.")
+        str | None, Parameter(metavar="URL", help="URL of the API; else CCACTIVITY_BASE_URL, else the vendor's own.")
     ] = None
 
     def session(self) -> SessionOpening:
@@ -78,11 +89,11 @@ class ApiOptions(LoginOptions):
         return open_session(token_file=self.token_file, store=self.store, base_url=self.base_url)
 
 
-JsonLines = Annotated[bool, Parameter(name="--json", show_default=False, help="One JSON object per line.")]
-JsonObject = Annotated[bool, Parameter(name="--json", show_default=False, help="One JSON object.")]
-Csv = Annotated[bool, Parameter(name="--csv", show_default=False, help="CSV with a header.")]
+JsonLines = Annotated[bool, _flag("--json", "Print JSON, one object per line.")]
+JsonObject = Annotated[bool, _flag("--json", "Print one JSON object.")]
+Csv = Annotated[bool, _flag("--csv", "Print CSV with a header line.")]
 State = Literal["initialized", "processing", "completed", "cancelled", "failed", "timed_out"]
-Seconds: Parameter = Parameter(metavar="SECONDS", validator=Number(gt=0))
+_STATE_HELP = "Only those in this state. The API cannot filter for initialized, so for that the whole list is read."
 _FAULT_HELP = "A fault, such as 503, throttled, hang, reset; 503:0.2 hits one request in five. May be repeated."
 _TOKEN_LIFE_S = Number(gte=1, lte=10**9)
 _NO_API_OPTIONS = ApiOptions()
@@ -92,11 +103,9 @@ _NO_LOGIN_OPTIONS = LoginOptions()
 @app.command(name="list")
 async def list_(
     *,
-    state: Annotated[
-        State | None, Parameter(help="Only those in this state; initialized ones are picked from all, read whole.")
-    ] = None,
+    state: Annotated[State | None, Parameter(help=_STATE_HELP)] = None,
     limit: Annotated[
-        int | None, Parameter(metavar="ROWS", validator=Number(gte=1), help="At most this many rows.")
+        int | None, Parameter(metavar="ROWS", validator=Number(gte=1), help="Print at most this many activities.")
     ] = None,
     json: JsonLines = False,
     csv: Csv = False,
@@ -109,39 +118,39 @@ async def list_(
     return await commands.list_(options.session(), form, state=state, limit=limit)
 
 
-@app.command
+@app.command(usage="Usage: ccactivity get [OPTIONS] ID...")
 async def get(
-    ids: Annotated[list[str], Parameter(name="ID", help="Activity ids.")],
+    ids: Annotated[list[str], Parameter(name="ID", help="Ids of the activities.")],
     /,
     *,
     json: JsonLines = False,
     csv: Csv = False,
     options: ApiOptions = _NO_API_OPTIONS,
 ) -> int:
-    """Show single activities as they stand."""
+    """Show activities by their ids, as they are now."""
     from . import commands, output
 
     return await commands.get(options.session(), output.output_format(json=json, csv=csv), ids)
 
 
-@app.command
+@app.command(usage="Usage: ccactivity watch [OPTIONS] [ID...]")
 async def watch(
-    ids: Annotated[list[str] | None, Parameter(name="ID", help="Activity ids.")] = None,
+    ids: Annotated[list[str] | None, Parameter(name="ID", help="Ids of the activities.")] = None,
     /,
     *,
     source: Annotated[
         str | None,
         Parameter(
-            name="--from", allow_leading_hyphen=True, metavar="FILE", help="File with one id per line; - is stdin."
+            name="--from", allow_leading_hyphen=True, metavar="FILE", help="Read one id per line; - reads from stdin."
         ),
     ] = None,
-    everything: Annotated[bool, Parameter(name="--all", show_default=False, help="All that have not ended.")] = False,
-    timeout: Annotated[float | None, Seconds, Parameter(help="How long each activity has to end.")] = None,
-    max_staleness: Annotated[float | None, Seconds, Parameter(help="Longest time between two looks.")] = None,
+    everything: Annotated[bool, _flag("--all", "Watch all that have not ended.")] = False,
+    timeout: Annotated[float | None, _seconds("Stop watching what has not ended after this time.")] = None,
+    max_staleness: Annotated[float | None, _seconds("Look at least this often, while requests are left.")] = None,
     json: JsonLines = False,
     options: ApiOptions = _NO_API_OPTIONS,
 ) -> int:
-    """Watch activities until each has ended."""
+    """Watch activities until all have ended."""
     from . import commands
 
     return await commands.watch(
@@ -157,14 +166,14 @@ async def watch(
 
 @app.command
 async def history(
-    campaign_activity_id: Annotated[str, Parameter(help="Id of a campaign activity.")],
+    campaign_activity_id: Annotated[str, Parameter(help="Campaign activity id of the email.")],
     /,
     *,
     json: JsonLines = False,
     csv: Csv = False,
     options: ApiOptions = _NO_API_OPTIONS,
 ) -> int:
-    """Show how the sends of an email went."""
+    """Show each send of an email, and whether it worked."""
     from . import commands, output
 
     return await commands.history(options.session(), output.output_format(json=json, csv=csv), campaign_activity_id)
@@ -174,14 +183,14 @@ async def history(
 async def login(
     *,
     client_id: Annotated[
-        str | None, Parameter(metavar="ID", help="API key of the application; else CCACTIVITY_CLIENT_ID.")
+        str | None, Parameter(metavar="ID", help="API key of your application; else CCACTIVITY_CLIENT_ID.")
     ] = None,
     scope: Annotated[
-        list[str] | None, Parameter(metavar="SCOPE", help="Ask for SCOPE instead of what is needed. May be repeated.")
+        list[str] | None, Parameter(metavar="SCOPE", help="Ask for this instead of the usual scopes. May be repeated.")
     ] = None,
     oauth_url: Annotated[
         str | None,
-        Parameter(metavar="URL", help="URL of the login server; else CCACTIVITY_OAUTH_URL, else the vendor's."),
+        Parameter(metavar="URL", help="URL of the login server; else CCACTIVITY_OAUTH_URL, else the vendor's own."),
     ] = None,
     json: JsonObject = False,
     options: LoginOptions = _NO_LOGIN_OPTIONS,
@@ -194,7 +203,7 @@ async def login(
 
 @app.command
 async def logout(*, options: LoginOptions = _NO_LOGIN_OPTIONS) -> int:
-    """Forget the login of this machine."""
+    """Delete the login that is stored on this machine."""
     from .login import logout as command
 
     return await command(options.store)
@@ -204,7 +213,7 @@ async def logout(*, options: LoginOptions = _NO_LOGIN_OPTIONS) -> int:
 async def whoami(
     *,
     refresh: Annotated[
-        bool, Parameter(show_default=False, help="Refresh it first: an idle login ends after 180 days.")
+        bool, _flag("--refresh", "Refresh it first: a login that is not used ends after 180 days.")
     ] = False,
     json: JsonObject = False,
     options: LoginOptions = _NO_LOGIN_OPTIONS,
@@ -228,7 +237,7 @@ async def sandbox(
     ] = 86_400.0,
     fault: Annotated[list[str] | None, Parameter(metavar="NAME[:CHANCE]", help=_FAULT_HELP)] = None,
 ) -> None:
-    """Serve a simulated vendor until Ctrl-C."""
+    """Run a simulated vendor on this machine until Ctrl-C."""
     from .sandbox_command import serve
 
     await serve(port=port, speed=speed, jobs=jobs, token_life=token_life, faults=fault or ())
@@ -236,7 +245,7 @@ async def sandbox(
 
 @app.command
 async def demo(
-    *, imports: Annotated[int, Parameter(help="How many imports.", validator=Number(gte=1, lte=500))] = 30
+    *, imports: Annotated[int, Parameter(help="Number of imports.", validator=Number(gte=1, lte=500))] = 30
 ) -> int:
     """Watch simulated imports; needs no account."""
     from .demo import demo as command
@@ -245,8 +254,8 @@ async def demo(
 
 
 @app.command
-def completion(shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(help="Which shell.")], /) -> int:
-    """Print the completion script of a shell."""
+def completion(shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(help="Your shell.")], /) -> int:
+    """Print the completion script for a shell."""
     sys.stdout.write(app.generate_completion(shell=shell))
     return 0
 

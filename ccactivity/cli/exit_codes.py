@@ -87,12 +87,9 @@ def describe_error(error: Exception, activity_id: str | None = None) -> str:
     """Say what went wrong, in one line and for people; `activity_id`: of which activity, if that stands beside it."""
     text = str(error).removeprefix(f"activity '{activity_id}' ")
     if isinstance(error, ResponseError):
-        # The key often says the same as the message.
-        key, message = error.error_key or "", error.error_message or ""
-        words = [key, message] if key.replace("_", " ").lower() != message.lower() else [message]
-        text = ", ".join([f"HTTP {error.status}", ": ".join(filter(None, words))]).removesuffix(", ")
-        if isinstance(error, NotFoundError):
-            text = "not found (404)"
+        words = {(word or "").replace("_", " ").lower(): word for word in (error.error_key, error.error_message)}
+        said = ": ".join(filter(None, words.values()))  # the key often says the same as the message
+        text = "not found (404)" if isinstance(error, NotFoundError) else f"HTTP {error.status}, {said}".rstrip(", ")
         text += f" ({error.hint})" if error.hint else ""
     elif isinstance(error, TransportError):
         text = _CLASS_NAME.sub("", error.reason).replace(" ssl:default", "") or "the connection broke"

@@ -9,8 +9,11 @@ from typing import Final
 
 from ccactivity import __version__
 
-__all__ = ["INSTALL_OAUTH", "run"]
+__all__ = ["DESCRIPTION", "INSTALL_OAUTH", "run"]
 
+DESCRIPTION: Final = (
+    "Watch the bulk activities (imports, exports, deletions, tag changes) of a Constant Contact account."
+)
 _CLI_COMMANDS: Final = ("list", "get", "watch", "history", "sandbox", "completion", "--install-completion")
 _LOGIN_COMMANDS: Final = ("login", "logout", "whoami")
 _INSTALL: Final = 'pip install "ccactivity[cli]"'
@@ -25,7 +28,7 @@ def run(arguments: Sequence[str]) -> int:
         return 2
     parser = argparse.ArgumentParser(
         prog="ccactivity",
-        description="Bulk activities and send histories of the Constant Contact V3 API.",
+        description=DESCRIPTION,
         epilog=f"list, get, watch, history, sandbox and completion need more packages: {_INSTALL};"
         f" login, logout and whoami need {INSTALL_OAUTH}",
     )

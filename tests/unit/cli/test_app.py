@@ -79,10 +79,20 @@ def test_help(capsys: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 == main(["--help"])
 
     out = capsys.readouterr().out
+
+    assert ["0", "1", "2", "3", "4", "130", "143"] == re.findall(r"\d+", out[out.index("Exit codes") :])
     for name in names:
         assert name in out
         assert 0 == main([name, "--help"])
         assert "Exit codes: 0 all well" in capsys.readouterr().out
+    for words, told in (
+        (["watch"], "one id per line"),
+        (["watch"], "[ID...]"),
+        (["list"], "cannot filter for initialized"),
+        ([], "`ccactivity demo`, which needs no account"),
+    ):
+        assert 0 == main([*words, "--help"])
+        assert told in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
