@@ -10,7 +10,7 @@ from typing import Final, TextIO
 
 from ccactivity import DecodeError, NotFoundError
 
-from .batch.follow import follow
+from .batch.follow import UnseenCheck, follow
 from .exit_codes import ExitCode, UsageError, print_error, read_problem, usage_errors
 from .output import ActivityWriter, OutputFormat, SendWriter, print_note
 from .session import SessionOpening
@@ -19,7 +19,6 @@ __all__ = ["get", "history", "list_", "watch"]
 
 _MAX_PAGE_SIZE: Final = 500  # rows; the vendor gives no more
 _MAX_LINE_CHARACTERS: Final = 65_536
-_GRACE_S: Final = 10.0  # in which an id that was not found may yet be: who submits it may be ahead of the vendor
 
 
 async def list_(opening: SessionOpening, form: OutputFormat, *, state: str | None, limit: int | None) -> int:
@@ -92,10 +91,14 @@ async def watch(
                 print_note("everything has ended, nothing to watch")
                 return ExitCode.OK
         with usage_errors():
-            # Shorter than the timeout, so that what does not exist is not reported as late.
-            grace = _GRACE_S if timeout is None else min(_GRACE_S, timeout / 2)
-            batch_watch = session.watch_many(wanted, timeout=timeout, grace=grace, max_staleness=max_staleness)
-        outcome = await follow(batch_watch, session.quota, expected=len(set(wanted)), as_json=as_json)
+            batch_watch = session.watch_many(wanted, timeout=timeout, max_staleness=max_staleness)
+        outcome = await follow(
+            batch_watch,
+            session.quota,
+            expected=len(set(wanted)),
+            as_json=as_json,
+            unseen_check=None if timeout is None else UnseenCheck(wanted, session.get_activity, timeout / 2),
+        )
     for text in dict.fromkeys(filter(None, map(advice, outcome.errors.values()))):
         print_note(text)
     return outcome.exit_code

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Final
 
 import attrs
 
-from ccactivity import Activity, BatchError, BatchWatch, CCActivityError, Quota
+from ccactivity import Activity, BatchError, BatchWatch, CCActivityError, NotFoundError, Quota
 
 from ..exit_codes import ExitCode, describe_error, exit_code, print_error
 from ..output import print_json, print_note
@@ -18,9 +18,10 @@ from .plain import LineFormatter
 from .render import Line, Viewport, render_frame, summary
 from .state import BatchState
 
-__all__ = ["BatchOutcome", "follow"]
+__all__ = ["BatchOutcome", "UnseenCheck", "follow"]
 
 Label = Callable[[str], str]
+Errors = Mapping[str, CCActivityError]
 _SILENCE_NOTICE_S: Final = 12.0  # longer than it takes to find out that an id does not exist
 
 
@@ -29,7 +30,7 @@ class BatchOutcome:
     """How a batch ended: its last state, and the errors of the ids that could not be followed."""
 
     batch: BatchState
-    errors: Mapping[str, CCActivityError]
+    errors: Errors
 
     @property
     def exit_code(self) -> ExitCode:
@@ -39,8 +40,37 @@ class BatchOutcome:
         return ExitCode.OK if self.batch.ended == self.batch.completed else ExitCode.FAILED
 
 
+@attrs.frozen
+class UnseenCheck:
+    """Asks with `look` for each of the `ids` that has not been seen after `delay` seconds, whether it exists.
+
+    Lists do not tell that; without this, what does not exist is late where the timeout is short.
+    """
+
+    ids: Sequence[str]
+    look: Callable[[str], Awaitable[Activity]]
+    delay: float
+
+    async def run(self, batch: BatchState, missing: dict[str, CCActivityError]) -> None:
+        """Put into `missing` the errors of the ids that do not exist."""
+        await asyncio.sleep(self.delay)
+        with suppress(CCActivityError):  # whatever else is wrong is told by the watch
+            for activity_id in self.ids:
+                if not batch.has_seen(activity_id):
+                    try:
+                        await self.look(activity_id)
+                    except NotFoundError as error:
+                        missing[activity_id] = error
+
+
 async def follow(
-    watch: BatchWatch, quota: Quota, *, expected: int, as_json: bool = False, label: Label | None = None
+    watch: BatchWatch,
+    quota: Quota,
+    *,
+    expected: int,
+    as_json: bool = False,
+    label: Label | None = None,
+    unseen_check: UnseenCheck | None = None,
 ) -> BatchOutcome:
     """Follow `expected` activities to their end, and show them and the `quota` meanwhile; single errors are kept.
 
@@ -48,17 +78,26 @@ async def follow(
     """
     loop = asyncio.get_running_loop()
     batch = BatchState(loop.time(), expected)
+    missing: dict[str, CCActivityError] = {}
+
+    def errors() -> Errors:
+        return {activity_id: missing.get(activity_id, error) for activity_id, error in watch.errors.items()}
+
     notice = loop.call_later(_SILENCE_NOTICE_S, _note_silence, batch)
+    check = loop.create_task(unseen_check.run(batch, missing)) if unseen_check else None
     try:
         async with watch:
             # The errors of a BatchError are in `watch.errors` too.
-            with _display(batch, watch, quota, as_json=as_json, label=label) as show, suppress(BatchError):
+            with _display(batch, errors, quota, as_json=as_json, label=label) as show, suppress(BatchError):
                 async for activity in watch:
                     batch.update(activity, loop.time())
                     show(activity)
     finally:
         notice.cancel()
-    return BatchOutcome(batch, watch.errors)
+        if check is not None:
+            check.cancel()
+            await asyncio.wait([check])
+    return BatchOutcome(batch, errors())
 
 
 def _note_silence(batch: BatchState) -> None:
@@ -68,14 +107,14 @@ def _note_silence(batch: BatchState) -> None:
 
 @contextmanager
 def _display(
-    batch: BatchState, watch: BatchWatch, quota: Quota, *, as_json: bool, label: Label | None
+    batch: BatchState, errors: Callable[[], Errors], quota: Quota, *, as_json: bool, label: Label | None
 ) -> Iterator[Callable[[Activity], None]]:
     """Show a batch while the block lasts, and its last state however it ends; yield what shows a snapshot."""
     loop = asyncio.get_running_loop()
 
     def note_errors() -> None:
-        if batch.unfollowed < len(errors := watch.errors):
-            for activity_id, error in errors.items():
+        if batch.unfollowed < len(known := errors()):
+            for activity_id, error in known.items():
                 batch.stop_following(activity_id, describe_error(error, activity_id))
 
     def render(viewport: Viewport) -> list[Line]:
@@ -99,7 +138,7 @@ def _display(
         yield show
     finally:
         note_errors()
-        for activity_id, error in watch.errors.items():
+        for activity_id, error in errors().items():
             print_error(error, activity_id)
         last = f"{loop.time() - batch.began:7.1f} s  {summary(batch)}"
         print(last, file=sys.stderr if as_json else sys.stdout, flush=True)

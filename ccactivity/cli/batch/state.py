@@ -138,6 +138,10 @@ class BatchState:
         """Activities of which there was a snapshot."""
         return len(self._snapshots)
 
+    def has_seen(self, activity_id: str) -> bool:
+        """Whether there was a snapshot of it."""
+        return activity_id in self._snapshots
+
     @property
     def total(self) -> int:
         """All activities, also those not seen yet."""

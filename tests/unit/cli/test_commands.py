@@ -17,7 +17,7 @@ from ccactivity.cli.commands import list_, watch
 from ccactivity.cli.exit_codes import print_error
 from ccactivity.cli.output import OutputFormat
 from ccactivity.cli.session import open_session
-from ccactivity.sandbox import Life, Patch, Sandbox, not_found
+from ccactivity.sandbox import Life, Patch, Sandbox, not_found, server_error
 
 UNKNOWN = "04fe9a00-a579-43c5-bb1a-58ed29bf0a6a"
 CAMPAIGN = "1ead98be-dfa0-4e04-81f7-5f1534d42e9c"
@@ -225,13 +225,27 @@ async def test_watch_as_json(offline: Sandbox, capsys: Printed) -> None:
     assert err.endswith(" s  1 completed\n")
 
 
+@pytest.mark.parametrize("others", [0, 1, 30])
 @pytest.mark.parametrize("timeout", [None, 5.0, 1.0])
-async def test_an_id_that_does_not_exist(offline: Sandbox, capsys: Printed, timeout: float | None) -> None:
-    """It is said not to be found, and not to be late, however short the timeout is."""
+async def test_an_id_that_does_not_exist(offline: Sandbox, capsys: Printed, timeout: float | None, others: int) -> None:
+    """It is said not to be found, and not to be late, however short the timeout is, and whatever else is watched."""
     async with offline:
-        assert 3 == await run_watch([UNKNOWN], offline, timeout=timeout)
+        jobs = [offline.submit(Life(duration=0.1)) for _ in range(others)]
 
-    assert f"error: {UNKNOWN}: not found (404)\n" == capsys.readouterr().err
+        assert 3 == await run_watch([*jobs, UNKNOWN], offline, timeout=timeout)
+
+    assert f"error: {UNKNOWN}: not found (404)" in capsys.readouterr().err.splitlines()
+
+
+async def test_what_is_late_in_an_outage(offline: Sandbox, capsys: Printed) -> None:
+    """Nothing is known of an id while nothing is answered, so it is late."""
+    offline.faults.add(server_error(503))
+    async with offline:
+        job = offline.submit(Life(duration=1))
+
+        assert 1 == await run_watch([job], offline, timeout=5.0)
+
+    assert f"error: {job}: did not end within 5 s, never seen\n" == capsys.readouterr().err
 
 
 async def test_watch_all(offline: Sandbox, capsys: Printed) -> None:
