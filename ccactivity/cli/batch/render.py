@@ -165,7 +165,8 @@ def _row(activity: Activity, viewport: Viewport) -> Line:
     state = viewport.truncate(viewport.escape(str(activity.state or "unknown")), _STATE_COLUMNS)
     # Only the bar has the colour of movement: thin letters in it are hard to read on a light terminal.
     line += [(f"{percent:>4}  ", ""), (f"{state:<{_STATE_COLUMNS}}", "" if style == "moving" else style)]
-    return _fit([*line, (f"  {viewport.escape(detail(activity, with_subject=not name))}", "dim")], viewport)
+    more = viewport.escape(detail(activity, with_subject=not name))
+    return _fit([*line, (f"  {more}".rstrip(), "dim")], viewport)
 
 
 def _label(activity_id: str, viewport: Viewport, name: str = "") -> str:
@@ -219,7 +220,9 @@ def _problem_lines(batch: BatchState, viewport: Viewport, max_lines: int) -> lis
 def _problem_line(problem: Problem, viewport: Viewport) -> Line:
     outcome, reason = viewport.escape(problem.outcome), viewport.escape(problem.reason)
     style = _STATE_STYLES.get(problem.outcome, "failure")
-    return _fit([(_label(problem.activity_id, viewport), ""), (f"  {outcome}", style), (f"  {reason}", "")], viewport)
+    return _fit(
+        [(_label(problem.activity_id, viewport), ""), (f"  {outcome}", style), (f"  {reason}".rstrip(), "")], viewport
+    )
 
 
 def _quota_line(viewport: Viewport, spent: float, remaining: float) -> Line:
