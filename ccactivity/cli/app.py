@@ -47,8 +47,8 @@ def _flag(name: str, help_text: str, **more: Any) -> Parameter:
     return Parameter(name=name, help=help_text, show_default=False, **more)
 
 
-def _seconds(help_text: str) -> Parameter:
-    return Parameter(metavar="SECONDS", validator=Number(gt=0), help=help_text)
+def _value(metavar: str, help_text: str, **more: Any) -> Parameter:
+    return Parameter(metavar=metavar, help=help_text, **more)
 
 
 @Parameter(name="*")
@@ -58,7 +58,7 @@ class LoginOptions:
 
     store: Annotated[
         Path | None,
-        Parameter(metavar="FILE", help="File of the login; else CCACTIVITY_TOKEN_STORE, else one in your home folder."),
+        _value("FILE", "File with the login. Default: CCACTIVITY_TOKEN_STORE, else one in your home folder."),
     ] = None
     verbose: Annotated[bool, _flag("--verbose", "Show each request and decision on stderr.", alias="-v")] = False
 
@@ -75,11 +75,10 @@ class ApiOptions(LoginOptions):
     """Options of every command that asks the API."""
 
     token_file: Annotated[
-        Path | None,
-        Parameter(metavar="FILE", help="File of an access token; else CCACTIVITY_ACCESS_TOKEN, else the login."),
+        Path | None, _value("FILE", "File with an access token. Default: CCACTIVITY_ACCESS_TOKEN, else the login.")
     ] = None
     base_url: Annotated[
-        str | None, Parameter(metavar="URL", help="URL of the API; else CCACTIVITY_BASE_URL, else the vendor's own.")
+        str | None, _value("URL", "URL of the API. Default: CCACTIVITY_BASE_URL, else that of Constant Contact.")
     ] = None
 
     def session(self) -> SessionOpening:
@@ -95,6 +94,7 @@ Csv = Annotated[bool, _flag("--csv", "Print CSV with a header line.")]
 State = Literal["initialized", "processing", "completed", "cancelled", "failed", "timed_out"]
 _STATE_HELP = "Only those in this state. The API cannot filter for initialized, so for that the whole list is read."
 _FAULT_HELP = "A fault, such as 503, throttled, hang, reset; 503:0.2 hits one request in five. May be repeated."
+_POSITIVE = Number(gt=0)
 _TOKEN_LIFE_S = Number(gte=1, lte=10**9)
 _NO_API_OPTIONS = ApiOptions()
 _NO_LOGIN_OPTIONS = LoginOptions()
@@ -104,9 +104,7 @@ _NO_LOGIN_OPTIONS = LoginOptions()
 async def list_(
     *,
     state: Annotated[State | None, Parameter(help=_STATE_HELP)] = None,
-    limit: Annotated[
-        int | None, Parameter(metavar="ROWS", validator=Number(gte=1), help="Print at most this many activities.")
-    ] = None,
+    limit: Annotated[int | None, _value("ROWS", "Print at most this many activities.", validator=Number(gte=1))] = None,
     json: JsonLines = False,
     csv: Csv = False,
     options: ApiOptions = _NO_API_OPTIONS,
@@ -140,13 +138,15 @@ async def watch(
     *,
     source: Annotated[
         str | None,
-        Parameter(
-            name="--from", allow_leading_hyphen=True, metavar="FILE", help="Read one id per line; - reads from stdin."
-        ),
+        _value("FILE", "Read one id per line; - reads from stdin.", name="--from", allow_leading_hyphen=True),
     ] = None,
     everything: Annotated[bool, _flag("--all", "Watch all that have not ended.")] = False,
-    timeout: Annotated[float | None, _seconds("Stop watching what has not ended after this time.")] = None,
-    max_staleness: Annotated[float | None, _seconds("Look at least this often, while requests are left.")] = None,
+    timeout: Annotated[
+        float | None, _value("SECONDS", "Stop watching what has not ended after this time.", validator=_POSITIVE)
+    ] = None,
+    max_staleness: Annotated[
+        float | None, _value("SECONDS", "Look at least this often, while requests are left.", validator=_POSITIVE)
+    ] = None,
     json: JsonLines = False,
     options: ApiOptions = _NO_API_OPTIONS,
 ) -> int:
@@ -183,14 +183,15 @@ async def history(
 async def login(
     *,
     client_id: Annotated[
-        str | None, Parameter(metavar="ID", help="API key of your application; else CCACTIVITY_CLIENT_ID.")
+        str | None,
+        _value("ID", "API key of your application. Default: CCACTIVITY_CLIENT_ID, else that of the last login."),
     ] = None,
     scope: Annotated[
-        list[str] | None, Parameter(metavar="SCOPE", help="Ask for this instead of the usual scopes. May be repeated.")
+        list[str] | None, _value("SCOPE", "Ask for this instead of all scopes that the commands need. May be repeated.")
     ] = None,
     oauth_url: Annotated[
         str | None,
-        Parameter(metavar="URL", help="URL of the login server; else CCACTIVITY_OAUTH_URL, else the vendor's own."),
+        _value("URL", "URL of the login server. Default: CCACTIVITY_OAUTH_URL, else that of Constant Contact."),
     ] = None,
     json: JsonObject = False,
     options: LoginOptions = _NO_LOGIN_OPTIONS,
