@@ -157,4 +157,4 @@ class Logins:
 
 def random_secret(random: Random, kind: str) -> str:
     """Return a new token that is easy to find wherever it should not be."""
-    return f"canary-secret-{kind}-{random.getrandbits(192):048x}"
+    return f"sandbox-token-{kind}-{random.getrandbits(192):048x}"

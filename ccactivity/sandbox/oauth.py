@@ -175,7 +175,7 @@ class OAuth:
         elif fields.get("response_type") != "code" or fields.get("code_challenge_method", "S256") != "S256":
             back |= {"error": "invalid_request", "error_description": "Unsupported."}
         else:
-            # Not a canary: a code is good only once, and the access log of every web app shows it.
+            # Not `random_secret`: a code is good only once, and the access log of every web app shows it.
             code = f"{self._random.getrandbits(192):048x}"
             scopes = _requested_scopes(fields)
             challenge = fields.get("code_challenge", "")

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import aiohttp
 import pytest
+from support.canary import secrets_in
 from support.logins import REDIRECT, client_of, expired, logged_in, stored_in, tokens_of, vendor
 from yarl import URL
 
@@ -82,7 +83,7 @@ async def test_what_the_vendor_says_is_quoted_without_what_was_sent() -> None:
                 await tokens.access_token()
 
     assert "saw (secret) of (secret)" in str(caught.value)
-    assert "canary" not in str(caught.value) + repr(tokens) + repr(MemoryStore())
+    assert [] == secrets_in(str(caught.value), repr(tokens), repr(MemoryStore()))
 
 
 async def test_requests_are_a_second_apart() -> None:
