@@ -195,8 +195,8 @@ def oldest(session: nox.Session) -> None:
     """Run the suite with the lowest versions of the dependencies that pyproject.toml allows."""
     lowest = [requirement.replace(">=", "==") for requirement in (*DEPENDENCIES, *EXTRAS)]
     session.install("-e", ".", *group("test"), *lowest)
-    # The contracts are about the source alone, and the linter of imports needs a newer rich.
-    run_suite(session, "pytest", "--ignore=tests/test_architecture.py")
+    # The contracts are about the source alone, and the linter of imports needs a newer rich; so do the pictures.
+    run_suite(session, "pytest", "--ignore=tests/test_architecture.py", "--ignore=tests/test_pictures.py")
 
 
 @nox.session(python=PYTHONS[0], tags=LONG)
@@ -236,8 +236,15 @@ def soak(session: nox.Session) -> None:
 @nox.session
 def economy(session: nox.Session) -> None:
     """Measure what watching costs, beside the polling of others; half an hour. `-- --quick` for a minute of it."""
-    session.install("-e", ".", "matplotlib")
+    session.install("-e", ".")
     session.run("python", "benchmarks/economy.py", *session.posargs)
+
+
+@nox.session
+def pictures(session: nox.Session) -> None:
+    """Draw the pictures of README.md and docs/ into docs/images/; seconds. A test fails while they are out of date."""
+    session.install("-e", ".[cli]")
+    session.run("python", "benchmarks/pictures.py")
 
 
 @nox.session
