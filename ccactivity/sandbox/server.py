@@ -192,11 +192,22 @@ class Sandbox:
             self.vendor.tokens.expire(self.now)
 
     def register_client(
-        self, client_id: str = "ccactivity-sandbox", *, secret: str | None = None, redirect_uris: Iterable[str] = ()
+        self,
+        client_id: str = "ccactivity-sandbox",
+        *,
+        secret: str | None = None,
+        redirect_uris: Iterable[str] = (),
+        loopback_redirects: bool = False,
     ) -> RegisteredClient:
-        """Register an application: a confidential one if it has a secret, else a public one."""
+        """Register an application: a confidential one if it has a secret, else a public one.
+
+        `redirect_uris`: where its web logins may come back to; `loopback_redirects`: to any http address of this
+        machine as well.
+        """
         with self._lock:
-            return self.oauth.register(client_id, secret=secret, redirect_uris=redirect_uris)
+            return self.oauth.register(
+                client_id, secret=secret, redirect_uris=redirect_uris, loopback_redirects=loopback_redirects
+            )
 
     def approve_device(self, user_code: str) -> None:
         """Approve as the person who types this code in; `KeyError` for a code never issued."""

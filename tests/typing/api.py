@@ -506,6 +506,7 @@ async def sandboxes() -> None:
     sandbox.expire_token()
     assert_type(sandbox.register_client(), sb.RegisteredClient)
     assert_type(sandbox.register_client("id", secret="s", redirect_uris=["https://app.example"]), sb.RegisteredClient)
+    assert_type(sandbox.register_client(loopback_redirects=True).accepts("http://localhost/"), bool)
     sandbox.approve_device("KPQZ-BXMD")
     sandbox.deny_device("KPQZ-BXMD")
     assert_type(sandbox.log_in("id", ["contact_data"]), dict[str, Any])
