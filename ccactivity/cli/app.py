@@ -93,6 +93,9 @@ JsonObject = Annotated[bool, _flag("--json", "Print one JSON object.")]
 Csv = Annotated[bool, _flag("--csv", "Print CSV with a header line.")]
 State = Literal["initialized", "processing", "completed", "cancelled", "failed", "timed_out"]
 _STATE_HELP = "Only those in this state. The API cannot filter for initialized, so for that the whole list is read."
+_REDIRECT_URI_HELP = (
+    "Where a web login may come back to, beside http addresses of this machine, which are accepted. May be repeated."
+)
 _FAULT_HELP = "A fault, such as 503, throttled, hang, reset; 503:0.2 hits one request in five. May be repeated."
 _POSITIVE = Number(gt=0)
 _TOKEN_LIFE_S = Number(gte=1, lte=10**9)
@@ -232,16 +235,32 @@ async def sandbox(
     speed: Annotated[
         float, Parameter(help="Run jobs this many times faster than in reality.", validator=Number(gt=0))
     ] = 1.0,
-    jobs: Annotated[int, Parameter(help="Imports submitted at the start.", validator=Number(gte=0, lte=1000))] = 20,
+    jobs: Annotated[
+        int, Parameter(help="Imports submitted at the start, at most 100,000.", validator=Number(gte=0, lte=100_000))
+    ] = 20,
+    workers: Annotated[
+        int, Parameter(help="How many of them run at once, at most 10,000.", validator=Number(gte=1, lte=10_000))
+    ] = 8,
     token_life: Annotated[
         float, Parameter(metavar="SECONDS", help="Lifetime of the access token of a login.", validator=_TOKEN_LIFE_S)
     ] = 86_400.0,
+    redirect_uri: Annotated[list[str] | None, Parameter(metavar="URI", help=_REDIRECT_URI_HELP)] = None,
     fault: Annotated[list[str] | None, Parameter(metavar="NAME[:CHANCE]", help=_FAULT_HELP)] = None,
+    verbose: Annotated[bool, _flag("--verbose", "Print a line on stderr for each request.", alias="-v")] = False,
 ) -> None:
     """Run a simulated vendor on this machine until Ctrl-C."""
     from .sandbox_command import serve
 
-    await serve(port=port, speed=speed, jobs=jobs, token_life=token_life, faults=fault or ())
+    await serve(
+        port=port,
+        speed=speed,
+        jobs=jobs,
+        workers=workers,
+        token_life=token_life,
+        redirect_uris=redirect_uri or (),
+        faults=fault or (),
+        log_requests=verbose,
+    )
 
 
 @app.command

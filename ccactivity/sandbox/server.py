@@ -53,7 +53,8 @@ class Sandbox:
 
     `start`: the vendor's wall time at the start; None takes that of the running loop if it has a `utc_now()`, as loops
     with virtual time have, and else the real one. `latency`: seconds that a request and its answer take together.
-    `host`, `port`: where to listen; port 0 takes a free one. All else as in `Vendor`.
+    `host`, `port`: where to listen; port 0 takes a free one. `on_request`: called with each request once its answer is
+    decided, in the thread that serves. All else as in `Vendor`.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Sandbox:
         spent_today: int = 0,
         token_life: float | None = None,
         oauth: OAuthRules | None = None,
+        on_request: Callable[[Logged], object] | None = None,
     ) -> None:
         self.vendor: Vendor = Vendor(
             start=start or _wall_time(),
@@ -89,6 +91,7 @@ class Sandbox:
             token_life=token_life,
             oauth=oauth,
         )
+        self._on_request = on_request
         self._latency = latency
         self._host = host
         self._port = port
@@ -297,6 +300,9 @@ class Sandbox:
         )
         with self._lock:
             reply = self.vendor.handle(request, self.now, transit=self._latency / 2)
+            logged = self.vendor.log[-1]
+        if self._on_request is not None:
+            self._on_request(logged)
         if self._latency:
             await asyncio.sleep(self._latency)
         return await misbehave.send(incoming, reply)
