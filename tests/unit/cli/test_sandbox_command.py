@@ -63,26 +63,30 @@ def test_faults() -> None:
     assert {1.0, 0.25} == {fault.probability for fault in script}
 
 
-def test_sandbox() -> None:
-    """`sandbox` says where it listens and with which token, serves, and ends with Ctrl-C."""
+@pytest.mark.parametrize(("ended_by", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_sandbox(ended_by: signal.Signals, code: int) -> None:
+    """`sandbox` says where it listens and with which token, serves, and leaves nothing behind however it is ended."""
     with started("sandbox", "--jobs", "3", "--speed", "100", "--fault", "slow:0", "--fault", "503:0") as process:
         assert process.stdout is not None
         text = ""
         while "A web login" not in text:
             text += process.stdout.readline()
         env = dict(re.findall(r"export (\w+)=(\S+)", text))
+        folder = Path(env.pop("CCACTIVITY_TOKEN_STORE")).parent
+        assert folder.is_dir()
         assert "3 imports have been submitted, of which 8 at most run at once." in text
         assert env["CCACTIVITY_ACCESS_TOKEN"].startswith("sandbox-token-")
         command = [sys.executable, "-m", "ccactivity", "list", "--json"]
         listed = subprocess.run(
             command, env=environment() | env, capture_output=True, text=True, check=True, timeout=20
         )
-        process.send_signal(signal.SIGINT)
+        process.send_signal(ended_by)
         _, err = process.communicate(timeout=10)
 
     assert 3 == listed.stdout.count("\n")
-    assert 130 == process.returncode
+    assert code == process.returncode
     assert "\n1 request, 0 violations of the vendor's rules\n" == err
+    assert not folder.exists()
 
 
 def test_a_port_that_is_taken(vendor: Sandbox) -> None:
