@@ -1,10 +1,11 @@
-"""The pictures of README.md and docs/, as SVG for dark and for light pages: the live view, and what watching costs.
+"""The pictures of README.md and docs/, as SVG for dark and for light pages.
 
     nox -s pictures                     # draws all of them into docs/images/, a second
 
 The live view is that of a real watch, in the middle of it: against the sandbox, from a fixed seed, in virtual time. The
-costs are drawn from `economy.json` beside this file, which names the run of `economy.py` that it is of. So a second run
-draws the same bytes, and a test compares them. No picture loads anything: its fonts are those of who looks at it.
+costs are drawn from `economy.json` beside this file, which names the run of `economy.py` that it is of; how the planner
+decides, from its own forecasts. So a second run draws the same bytes, and a test compares them. No picture loads
+anything: its fonts are those of who looks at it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
@@ -25,10 +26,11 @@ import attrs
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 
-from ccactivity import ActivitySession
+from ccactivity import ActivitySession, Pacing
 from ccactivity.cli.batch.live import live_view
 from ccactivity.cli.batch.render import Line, Viewport, render_frame
 from ccactivity.cli.batch.state import BatchState
+from ccactivity.polling.forecast import Forecast
 from ccactivity.sandbox import Sandbox, Workload
 from ccactivity.testing import run, utc_now
 
@@ -323,6 +325,72 @@ def _text(x: float, y: float, text: str, anchor: str, style: str) -> str:
     return f'<text {place} class="{style}">{escape(text, quote=False)}</text>'
 
 
+# --- how the planner decides ------------------------------------------------------------------------------------------
+
+_PLANNER_PX: Final = (830, 390)
+_PLANNER_AREA: Final = (60, 46, 740, 336)  # left, top, right, bottom
+_LONGEST_S, _LARGEST_LAG_S = 40.0, 2.5  # the ends of the axes
+_PRICE_S: Final = Pacing().price
+# Seen at time 0; each has ended with probability 1/2 after so many seconds.
+_FORECASTS: Final = {
+    "at 90 %": Forecast(looked_at=0.0, median_remaining=30.0, quadratic=True),
+    "at 60 %": Forecast(looked_at=0.0, median_remaining=45.0, quadratic=True),
+    "no progress yet": Forecast(looked_at=0.0, median_remaining=150.0),
+}
+
+
+def draw_planner(palette: Palette) -> str:
+    """Draw expected lag against the price of a request: of three activities, and of the page that shows them all."""
+    left, top, right, bottom = _PLANNER_AREA
+    width, height = _PLANNER_PX
+
+    def x(seconds: float) -> float:
+        return left + seconds / _LONGEST_S * (right - left)
+
+    def y(lag: float) -> float:
+        return bottom - lag / _LARGEST_LAG_S * (bottom - top)
+
+    def curve(lag_at: Callable[[float], float], color: str, thickness: float) -> str:
+        ticks = (tick / 4 for tick in range(int(_LONGEST_S) * 4 + 1))
+        points = " ".join(f"{x(at):.1f},{y(lag_at(at)):.1f}" for at in ticks if lag_at(at) <= _LARGEST_LAG_S)
+        return f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="{thickness:g}"/>'
+
+    def page_lag(at: float) -> float:
+        return sum(forecast.expected_lag(at) for forecast in _FORECASTS.values())
+
+    def page_reaches(lag: float) -> float:
+        return next(tick / 100 for tick in range(int(_LONGEST_S) * 100) if page_lag(tick / 100) >= lag)
+
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">',
+        "<title>How the planner decides: expected lag against the price of a request</title>",
+        f"<style>text {{ font: 14px {_SANS_SERIF}; fill: {palette.text} }} .dim {{ fill: {palette.dim} }}",
+        f".one {{ fill: {palette.magenta} }} .page {{ font-weight: bold; fill: {palette.ours} }}</style>",
+        _draw_frame(width, height, palette),
+    ]
+    for seconds in range(0, int(_LONGEST_S) + 1, 10):
+        lines.append(f'<path d="M{x(seconds):.1f} {top}V{bottom}" stroke="{palette.border}"/>')
+        lines.append(_text(x(seconds), bottom + 20, f"{seconds}", "middle", "dim"))
+    for lag in range(int(_LARGEST_LAG_S) + 1):
+        lines.append(f'<path d="M{left} {y(lag):.1f}H{right}" stroke="{palette.border}"/>')
+        lines.append(_text(left - 10, y(lag) + 5, f"{lag} s", "end", "dim"))
+    lines.append(_text((left + right) / 2, bottom + 42, "seconds since the last look", "middle", "dim"))
+
+    for name, forecast in _FORECASTS.items():
+        lines.append(curve(forecast.expected_lag, palette.magenta, 1.5))
+        lines.append(_text(x(forecast.lag_reaches(_LARGEST_LAG_S)), top - 12, name, "middle", "one"))
+    lines.append(curve(page_lag, palette.ours, 3))
+    lines.append(_text(x(page_reaches(_LARGEST_LAG_S)), top - 12, "the page of all three", "end", "page"))
+
+    price, meets = y(_PRICE_S), page_reaches(_PRICE_S)
+    lines.append(f'<path d="M{left} {price:.1f}H{right}" stroke="{palette.text}" stroke-dasharray="6 4"/>')
+    lines.append(_text(left + 8, price - 8, "price of a request", "start", "price"))
+    lines.append(f'<circle cx="{x(meets):.1f}" cy="{price:.1f}" r="6" fill="{palette.ours}"/>')
+    lines.append(f'<path d="M{x(meets):.1f} {price + 6:.1f}V{bottom}" stroke="{palette.ours}" stroke-dasharray="2 3"/>')
+    lines.append(_text(x(meets) + 8, bottom - 8, f"one request, after {meets:.0f} s", "start", "page"))
+    return "\n".join([*lines, "</svg>", ""])
+
+
 # --- all of them ------------------------------------------------------------------------------------------------------
 
 
@@ -331,7 +399,8 @@ def draw_all() -> dict[str, str]:
     live = run(draw_live_view(PALETTES))
     result = json.loads(ECONOMY_FILE.read_text(encoding="utf-8"))
     costs = {name: draw_costs(result, palette) for name, palette in PALETTES.items()}
-    kinds = {"live": live, "economy": costs}
+    planner = {name: draw_planner(palette) for name, palette in PALETTES.items()}
+    kinds = {"live": live, "economy": costs, "planner": planner}
     return {f"{kind}-{name}.svg": text for kind, pictures in kinds.items() for name, text in pictures.items()}
 
 

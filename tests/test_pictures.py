@@ -9,6 +9,7 @@ from support.benchmarks import load
 
 pictures = load("pictures")
 NAMES = ["economy-dark.svg", "economy-light.svg", "live-dark.svg", "live-light.svg"]
+NAMES += ["planner-dark.svg", "planner-light.svg"]
 
 
 def test_the_pictures_show_what_would_be_drawn_now() -> None:
@@ -35,6 +36,6 @@ def test_a_dark_and_a_light_picture_differ_in_colours_alone() -> None:
     texts = {name: (pictures.FOLDER / name).read_text(encoding="utf-8") for name in NAMES}
     bare = {name: re.sub(r"#[0-9a-f]{6}", "", text) for name, text in texts.items()}
 
-    for kind in ("economy", "live"):
+    for kind in ("economy", "live", "planner"):
         assert bare[f"{kind}-dark.svg"] == bare[f"{kind}-light.svg"]
         assert texts[f"{kind}-dark.svg"] != texts[f"{kind}-light.svg"]
