@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import attrs
 from attrs.validators import optional
@@ -21,7 +21,10 @@ from .._validation import not_negative, positive
 from ..errors import CCActivityError, WatchTimeoutError
 from ..models import Activity
 
-__all__ = ["ActivitySource", "Hub", "ResumePoint", "SnapshotQueue"]
+if TYPE_CHECKING:
+    from .poller import Poller
+
+__all__ = ["Hub", "ResumePoint", "SnapshotQueue"]
 
 
 @attrs.frozen
@@ -38,27 +41,6 @@ class ResumePoint:
     gives_up_at: float = -math.inf
     failures: int = 0
     failed_at: float = -math.inf
-
-
-class ActivitySource(Protocol):
-    """What polls the ids that somebody subscribes to. It calls `publish`, `fail` and `abort` of its hub."""
-
-    def add(
-        self, activity_id: str, *, grace: float, max_staleness: float | None, resume_from: ResumePoint
-    ) -> Activity | None:
-        """Poll an id, or poll it for one more subscriber. Returns the last snapshot of it."""
-
-    def remove(self, activity_id: str) -> None:
-        """Poll an id no more."""
-
-    def resume_point(self, activity_id: str) -> ResumePoint:
-        """Return what is known of an id that is polled."""
-
-    def prioritize(self, activity_id: str) -> None:
-        """Make the first look at an id as a single call would, because somebody awaits it."""
-
-    async def settled(self) -> None:
-        """Wait until what was stopped has ended."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -175,11 +157,11 @@ class Hub:
         # By id. Nearly all have one, and a dict for each would be a quarter of the memory of a watch; of many, each
         # leaves in constant time.
         self._subscribers: dict[str, SnapshotQueue | dict[SnapshotQueue, None]] = {}
-        self._source: ActivitySource
+        self._poller: Poller
 
-    def connect(self, source: ActivitySource) -> None:
-        """Take what polls from now on."""
-        self._source = source
+    def connect(self, poller: Poller) -> None:
+        """Take what polls the ids that somebody subscribes to; it calls `publish`, `fail` and `abort`."""
+        self._poller = poller
 
     @property
     def watching(self) -> int:
@@ -197,7 +179,7 @@ class Hub:
                 subscribers = self._subscribers[activity_id] = {subscribers: None}
             subscribers[queue] = None
         resume_from = queue.resume_points.pop(activity_id, ResumePoint())
-        latest = self._source.add(
+        latest = self._poller.add(
             activity_id, grace=queue.grace, max_staleness=queue.max_staleness, resume_from=resume_from
         )
         if latest is not None and (got is None or latest.changed_from(got)):
@@ -205,21 +187,21 @@ class Hub:
 
     def prioritize(self, activity_id: str) -> None:
         """Make the first look at an activity at once, because somebody awaits it."""
-        self._source.prioritize(activity_id)
+        self._poller.prioritize(activity_id)
 
     def unsubscribe(self, queue: SnapshotQueue, activity_id: str) -> None:
         """Stop feeding a queue with one activity; what nobody else watches is polled no more."""
-        queue.resume_points[activity_id] = self._source.resume_point(activity_id)
+        queue.resume_points[activity_id] = self._poller.resume_point(activity_id)
         subscribers = self._subscribers[activity_id]
         if isinstance(subscribers, dict) and len(subscribers) > 1:
             del subscribers[queue]
         else:
             del self._subscribers[activity_id]
-            self._source.remove(activity_id)
+            self._poller.remove(activity_id)
 
     def settled(self) -> Awaitable[None]:
         """Wait until nothing is under way that nobody subscribes to any more."""
-        return self._source.settled()
+        return self._poller.settled()
 
     # --- for what polls ---------------------------------------------------------------------------------------------
 
@@ -241,7 +223,7 @@ class Hub:
         """Nothing can be followed any more: end every watch with an error, once."""
         queues = dict.fromkeys(queue for subscribers in self._subscribers.values() for queue in _each(subscribers))
         for activity_id in self._subscribers:
-            self._source.remove(activity_id)
+            self._poller.remove(activity_id)
         self._subscribers.clear()
         for queue in queues:
             queue.abort(error)

@@ -150,12 +150,6 @@ class Poller:
         self._planner.forget(activity_id)
         self._drop(activity_id)
 
-    def resume_point(self, activity_id: str) -> ResumePoint:
-        """Return what is known of an id that is polled."""
-        polled = self._polled[activity_id]
-        failures, failed_at = self._planner.failures_of(activity_id)
-        return ResumePoint(polled.last, polled.looked_at, polled.absence.gives_up_at, failures, failed_at)
-
     def _drop(self, activity_id: str) -> None:
         polled = self._polled.pop(activity_id)
         self._urgent.pop(activity_id, None)
@@ -173,6 +167,12 @@ class Poller:
                 # The planner is told at once: when the task has ended, the same may be on its way again.
                 self._finish(action, None, task)
                 self._cancel(task)
+
+    def resume_point(self, activity_id: str) -> ResumePoint:
+        """Return what is known of an id that is polled."""
+        polled = self._polled[activity_id]
+        failures, failed_at = self._planner.failures_of(activity_id)
+        return ResumePoint(polled.last, polled.looked_at, polled.absence.gives_up_at, failures, failed_at)
 
     def _cancel(self, task: asyncio.Task[None]) -> None:
         task.cancel()
