@@ -93,7 +93,7 @@ class Cohort:
         if not page.count:
             page.fetched_at = max(page.fetched_at, entry.looked_at)
         page.count += 1
-        page.due = -math.inf
+        page.due, page.known_queued = -math.inf, None
         self.ids[activity_id] = entry
         if entry.max_staleness < math.inf:
             self.max_staleness[activity_id] = entry.max_staleness
@@ -108,6 +108,7 @@ class Cohort:
         activity_id = entry.activity_id
         del self.ids[activity_id]
         self.page.count -= 1
+        self.page.known_queued = None
         if self.max_staleness:
             self.max_staleness.pop(activity_id, None)
         if phase == UNSEEN:
@@ -126,6 +127,7 @@ class KnownPage:
     `failures`, `failed_at`: see `failures.Subject`. `interval`: seconds from a fetch to when the next one was worth it,
     last time. `starts`: how many of the queued on it began, of late. `located`: the ids that it showed when it was last
     fetched; `sought`: those that it may show, by `pages_missed`; `count`: how many all these are.
+    `known_queued`: what `queued` is, until an id comes or goes.
     """
 
     fetched_at: float
@@ -140,6 +142,7 @@ class KnownPage:
     interval: float = 10.0
     starts: float = 0.0
     count: int = 0
+    known_queued: float | None = None
     located: Cohort = attrs.field(init=False)
     sought: dict[int, Cohort] = attrs.field(factory=dict)
 
@@ -159,11 +162,9 @@ class KnownPage:
     @property
     def queued(self) -> float:
         """How many queued ids it is to be expected to show."""
-        located = self.located
-        queued = float(len(located.ids) - len(located.working) - located.unseen)
-        for cohort in self.sought.values():
-            queued += cohort.queued * cohort.weight
-        return queued
+        if self.known_queued is None:
+            self.known_queued = sum([cohort.queued * cohort.weight for cohort in self.cohorts])
+        return self.known_queued
 
     @property
     def max_staleness(self) -> float:
@@ -181,7 +182,7 @@ class KnownPage:
         small, large = sorted((self.seek(cohort.pages_missed), cohort), key=lambda each: len(each.ids))
         self.sought[cohort.pages_missed] = large
         self.count += len(cohort.ids) - len(small.ids)
-        self.due, large.page = -math.inf, self
+        self.due, self.known_queued, large.page = -math.inf, None, self
         for entry in small.ids.values():
             large.add(entry)
             entry.cohort = large
@@ -191,10 +192,9 @@ class KnownPage:
 
         `rate`: ends a second among the queued. The sum of `Forecast.expected_lag`, written out for speed.
         """
-        total = ends = queued = 0.0
+        total = ends = 0.0
         for cohort in self.cohorts:
             weight = cohort.weight
-            queued += weight * cohort.queued
             for entry in cohort.working.values():
                 elapsed, median = now - entry.looked_at, entry.median_remaining
                 if entry.quadratic:
@@ -217,7 +217,7 @@ class KnownPage:
                 p = min(1.0, elapsed / (2.0 * median))
                 total += weight * cohort.unseen * (p * elapsed / 2.0 if p < 1.0 else elapsed - median)
                 ends += weight * cohort.unseen * p
-        if queued:
+        if self.queued:
             elapsed = now - self.fetched_at
             total += rate * elapsed * elapsed / 2.0
             ends += rate * elapsed

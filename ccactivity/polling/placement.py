@@ -251,7 +251,7 @@ class Placement:
             lost.add(entry)
             entry.cohort = lost
         missing = [cohort for cohort in (lost, *page.sought.values()) if cohort.ids]
-        page.sought, page.count = {}, len(page.located.ids)
+        page.sought, page.count, page.known_queued = {}, len(page.located.ids), None
         for entry in lost.ids.values():
             self.enqueue(entry)
         return missing

@@ -367,11 +367,11 @@ class Planner:
             pages.append(placement.processing_page)
         yield min([page.due for page in pages if page.due > now], default=math.inf), 0.0, None
         if due := [page for page in pages if page.due <= now]:
-            queued = {page: count for page in placement.pages if (count := page.queued)}
-            total, starts = sum(queued.values()), sum([page.starts for page in queued])
+            queued = [page for page in placement.pages if page.queued]
+            total, starts = sum([page.queued for page in queued]), sum([page.starts for page in queued])
             for page in due:
                 # Its part of the stream of queued ids: by where they started, of late, and by how many it shows.
-                count, prior = queued.get(page, 0.0), self._tuning.prior_starts
+                count, prior = page.queued, self._tuning.prior_starts
                 share = (page.starts + prior * count / total) / (starts + prior) if count else 0.0
                 yield self._page_offer(page, share, now)
 
