@@ -26,8 +26,9 @@ class Entry(Forecast):
 
     `watched_since`: loop time of `watch()`. `sequence`: the order of those calls. `cohort`: with whom a list page is
     expected to show it; `ever_located`: some page did. `asked_at`: loop time of the GET that is on its way. `failures`,
-    `failed_at`: see `failures.Subject`. `queued_key`: its key in the queue by
-    creation, None if it is not there. `heap_version`: which of its entries in the heap by due time holds.
+    `failed_at`: see `failures.Subject`. `queued_key`: its key in the queue by creation, None if it is not there.
+    `get_queue`: that of unseen or queued ids in which it is; or `heap_version`: which of its places in the heap by due
+    time holds, 0 for none.
     """
 
     activity_id: str

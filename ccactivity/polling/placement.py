@@ -91,9 +91,10 @@ class Placement:
         return cohort is cohort.page.located and cohort.page.count > 1
 
     def on_look(self, entry: Entry, before: str, looked_at: float, now: float, page: KnownPage | None) -> None:
-        """It was looked at: where is it expected from now on? `page`: that which showed it.
+        """It was looked at: give it its place, which may be on another page.
 
-        `before`, `looked_at`: its phase till now, in which it was placed, and the loop time of the look before.
+        `before`, `looked_at`: the phase in which it was placed, and the loop time, at the look before. `page`: that
+        which showed it; None: a GET did.
         """
         phase, cohort = entry.phase, entry.cohort
         if phase == QUEUED:
@@ -107,8 +108,8 @@ class Placement:
             self._expect(entry, before, cohort)
         elif not self.is_certain(entry):
             self.enqueue(entry)
-        if phase != QUEUED and entry.cohort is not None:
-            entry.cohort.page.due = -math.inf
+        if cohort is not None and not phase == before == QUEUED:
+            cohort.page.due = -math.inf
 
     def on_start(self, entry: Entry, looked_at: float, now: float) -> None:
         """One that was queued at the last look has begun since."""
@@ -283,11 +284,10 @@ class Placement:
         return following
 
     def _forget_empty_pages(self) -> None:
-        kept = dict.fromkeys(page for page in self.pages if page.count or page is self.pages[0])
-        self.pages = list(kept)
+        self.pages = [page for page in self.pages if page.count or page is self.pages[0]]
+        kept = set(self.pages)
         for page in self.pages:
-            if page.follows not in kept:
-                page.follows = None
+            page.follows = page.follows if page.follows in kept else None
         if self._newest_page not in kept:
             self._newest_page = self.pages[0]
 

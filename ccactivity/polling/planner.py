@@ -139,8 +139,7 @@ class Planner:
 
     def forget(self, activity_id: str) -> None:
         """Nobody asks for this id any more."""
-        entry = self._placement.ids.get(activity_id)
-        if entry is not None:
+        if (entry := self._placement.ids.get(activity_id)) is not None:
             self._landed(entry)
             self._placement.forget(entry)
 
@@ -170,6 +169,7 @@ class Planner:
             self._failures.probed(now)
         if isinstance(action, FetchPage):
             page = self._placement.find_page(action.state, action.start)
+            # What a page shows that is not remembered is looked at, but expected where it was.
             self._fetching, self._fetch_started_at = page or KnownPage(now, state="unknown"), now
             return
         entry = self._placement.ids.get(action.activity_id)
@@ -245,8 +245,7 @@ class Planner:
 
     def on_failure(self, action: FetchOne, now: float) -> None:
         """A GET got no answer."""
-        entry = self._placement.ids.get(action.activity_id)
-        if entry is not None:
+        if (entry := self._placement.ids.get(action.activity_id)) is not None:
             self._landed(entry)
             self._failures.failed(entry, now)
             self._placement.enqueue(entry)
@@ -324,12 +323,6 @@ class Planner:
         """Whether no GET of it is on its way, nor too many of ids that may hang like it."""
         crowded = len(self._failing_in_flight) >= _MAX_FAILING_IN_FLIGHT
         return entry.asked_at is None and not (entry.failures and crowded)
-
-    @property
-    def _asked_singly(self) -> int:
-        """How many ids have nothing but GETs, at most; the heap holds dead entries too."""
-        queued = sum(map(len, self._placement.get_queues.values()))
-        return min(len(self._placement.ids), len(self._placement.due_heap) + queued)
 
     def price(self, now: float) -> float:
         """Seconds of lag that a request is worth at this moment."""
@@ -449,7 +442,9 @@ class Planner:
         placement, price = self._placement, self._price
         behind_queued = entry.phase == UNSEEN and not self._lists_enabled and placement.get_queues[QUEUED]
         due = math.inf if entry.phase == QUEUED or behind_queued else self._lag_reaches(entry, now)
-        ceiling = price.ceiling(now, self._asked_singly, now - entry.first_seen_working)
+        # How many ids have nothing but GETs, at most: the heap holds dead entries too.
+        singly = min(len(placement.ids), sum(map(len, (placement.due_heap, *placement.get_queues.values()))))
+        ceiling = price.ceiling(now, singly, now - entry.first_seen_working)
         due = min(due, entry.looked_at + ceiling)
         due = min(due, price.staleness_deadline(entry.looked_at, entry.max_staleness))
         # What was worth a look that failed still is.

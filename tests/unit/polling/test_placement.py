@@ -362,3 +362,11 @@ def test_a_stricter_max_staleness_is_taken_over() -> None:
 
     assert 5.0 == placement.pages[0].max_staleness == placement.ids["a"].max_staleness
     assert "ab" == in_get_queues(placement)
+
+
+def test_a_stricter_max_staleness_needs_no_page() -> None:
+    """Where lists are disabled, the strictest max_staleness holds as well."""
+    placement = placement_of("a", lists=False)
+    placement.watch("a", 1.0, 5.0, lists=False)
+
+    assert (5.0, "a") == (placement.ids["a"].max_staleness, in_get_queues(placement))
