@@ -183,8 +183,7 @@ class ActivitySession:
 
     @property
     def stats(self) -> Stats:
-        """What the session is doing. For use while its event loop runs."""
-        self._enter()
+        """What the session is doing, or had done when it was closed. For use while its event loop runs."""
         sent, finished = dict(self._client.sent), self._poller.finished
         asked = sent.get("list", 0) + sent.get("get", 0)
         return Stats(

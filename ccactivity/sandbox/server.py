@@ -174,7 +174,10 @@ class Sandbox:
         lists: int = 1,
         file_name: str | None = None,
     ) -> str:
-        """Create a job without a request and return its activity id; what is None is drawn."""
+        """Create a job without a request and return its activity id.
+
+        `life`, `rows`: None for random ones of the workload. `file_name`: as the vendor would show it; None for none.
+        """
         with self._lock:
             return self.vendor.submit(self.now, life, kind=kind, rows=rows, lists=lists, file_name=file_name)
 

@@ -78,7 +78,8 @@ async def progress(
 class Server(uvicorn.Server):
     """Ends all streams when it is told to stop: uvicorn would wait until the last import has ended.
 
-    If you start your app with the command `uvicorn`, give it `--timeout-graceful-shutdown 3`.
+    Started with the command `uvicorn --timeout-graceful-shutdown 3`, the app stops after three
+    seconds, and uvicorn logs a traceback for each stream that it cuts off.
     """
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -97,6 +98,8 @@ def main() -> None:
             os.environ.update(vendor.env)
             activity_id = vendor.submit(Life(duration=120))
             print(f"http://127.0.0.1:{options.port}/imports/{activity_id}", flush=True)
+        elif "CCACTIVITY_ACCESS_TOKEN" not in os.environ:
+            parser.error("set CCACTIVITY_ACCESS_TOKEN, or use --sandbox")
         with suppress(KeyboardInterrupt):
             Server(uvicorn.Config(app, host="127.0.0.1", port=options.port)).run()
 
