@@ -25,6 +25,7 @@ import pytest
 from aiohttp import web
 from support.examples import EXAMPLES, Viewer, free_port, get, started
 
+from ccactivity import ActivitySession
 from ccactivity.sandbox import Fault, Life, OAuthRules, Sandbox, Workload, forbidden, throttled
 
 HERE = {"batch_monitor", "device_login", "submit_imports", "test_my_import", "web_app", "web_login"}
@@ -147,6 +148,28 @@ def test_a_429_to_an_import_is_heeded(vendor: Sandbox) -> None:
     assert (0, "", 1) == (code, example.stderr, fault.hits)
     assert [429, 201] == [line.status for line in posts[:2]]
     assert posts[1].time - posts[0].time >= 2
+
+
+@pytest.mark.parametrize("example", ["submit_imports"], indirect=True)
+async def test_an_import_whose_token_ends_while_it_waits(example: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source of the token is told, and the request is sent again with another one."""
+    async with Sandbox() as vendor:
+        monkeypatch.setenv("CCACTIVITY_BASE_URL", vendor.base_url)
+        tokens = ["of-yesterday", vendor.token]
+
+        class Source:
+            async def access_token(self) -> str:
+                return tokens[0]
+
+            async def refused(self, token: str) -> None:
+                assert tokens.pop(0) == token
+
+        source = Source()
+        async with ActivitySession(source, base_url=vendor.base_url) as session, aiohttp.ClientSession() as http:
+            activity_id = await example.start_import(session, http, [{"email": "a@example.com"}], "f4ab", source)
+
+        assert vendor.vendor.job(activity_id)
+        assert [401, 201] == [line.status for line in vendor.log]
 
 
 def test_an_import_that_is_refused() -> None:

@@ -33,7 +33,7 @@ class OAuthRules:
     - `access_life`, `idle_life`, `code_life`, `device_life`: of access tokens, of refresh tokens that nobody uses, of
       authorization codes, of device codes.
     - `interval`: between two polls for a device code.
-    - `approve_after`: a device code is approved by so many polls; None: by `approve` alone.
+    - `approve_after`: a device code is approved by so many polls; None: by `Sandbox.approve_device` alone.
     - `per_second`: requests to the token and device endpoints in a sliding second; None is any number.
     """
 

@@ -42,7 +42,7 @@ _MAX_PENDING_CONNECTIONS = 4096
 
 @frozen
 class Truth:
-    """How an activity really ended: its state, and when, in the time of the sandbox's loop."""
+    """How an activity really ended: its state, and when, by the `time()` of the event loop that serves the sandbox."""
 
     state: str
     ended_at: float
@@ -54,7 +54,7 @@ class Sandbox:
     `start`: the vendor's wall time at the start; None takes that of the running loop if it has a `utc_now()`, as loops
     with virtual time have, and else the real one. `latency`: seconds that a request and its answer take together.
     `host`, `port`: where to listen; port 0 takes a free one. `on_request`: called with each request once its answer is
-    decided, in the thread that serves. All else as in `Vendor`.
+    decided, in the thread that serves. All else as in `Vendor`. Methods may be called from any thread.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Sandbox:
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment variables that point a client here."""
+        """The environment variables for `ActivitySession.from_env`; `oauth_base_url` is for logins."""
         return {"CCACTIVITY_ACCESS_TOKEN": self.token, "CCACTIVITY_BASE_URL": self.base_url}
 
     @property

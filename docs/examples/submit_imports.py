@@ -20,7 +20,7 @@ from contextlib import ExitStack
 
 import aiohttp
 
-from ccactivity import ActivitySession, BatchResult, CCActivityError
+from ccactivity import ActivitySession, BatchResult, CCActivityError, TokenSource
 from ccactivity.sandbox import Sandbox, Workload
 
 ATTEMPTS = 10
@@ -32,12 +32,16 @@ async def start_import(
     http: aiohttp.ClientSession,
     contacts: Sequence[dict[str, str]],
     list_id: str,
+    tokens: TokenSource | None = None,
 ) -> str:
-    """Start an import, and return its activity id."""
+    """Start an import, and return its activity id.
+
+    `tokens`: such as the `OAuthTokens` of the session; None takes the token of the environment.
+    """
     base_url = os.environ.get("CCACTIVITY_BASE_URL", "https://api.cc.email/v3")
-    # A token lives a day. With `OAuthTokens` this is `await tokens.access_token()`.
-    token = os.environ["CCACTIVITY_ACCESS_TOKEN"]
     for _ in range(ATTEMPTS):
+        # Anew for each attempt: a token lives a day.
+        token = await tokens.access_token() if tokens else os.environ["CCACTIVITY_ACCESS_TOKEN"]
         # The permit waits for a turn: this request and the watches of the session share the limit.
         async with (
             session.request_permit() as permit,
@@ -52,11 +56,13 @@ async def start_import(
             permit.answered(answer.status, answer.headers, body)
         if answer.status == 201:
             return str(json.loads(body)["activity_id"])
-        if answer.status != 429:
+        if answer.status == 401 and tokens:  # it has ended meanwhile, and is refreshed
+            await tokens.refused(token)
+        elif answer.status != 429:
             # Not `answer.raise_for_status()`: a log of its error would show the token.
             raise RuntimeError(f"an import was refused: HTTP {answer.status}")
         # A 429 has started nothing. The next permit waits for as long as it asked.
-    raise RuntimeError(f"an import was refused {ATTEMPTS} times: HTTP 429")
+    raise RuntimeError(f"an import was refused {ATTEMPTS} times")
 
 
 async def submit(batches: Iterable[Sequence[dict[str, str]]], list_id: str) -> BatchResult:

@@ -14,7 +14,7 @@ import argparse
 import asyncio
 import os
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -22,9 +22,12 @@ from arq import Retry, func
 from arq.connections import RedisSettings
 from submit_imports import TIMEOUT, made_up_contacts, start_import
 
-from ccactivity import ActivityFailedError, ActivitySession, QuotaExceededError
+from ccactivity import ActivityFailedError, ActivitySession, QuotaExceededError, WatchTimeoutError
 from ccactivity.sandbox import Sandbox, Workload
 
+# Less than arq's `job_timeout` of 300 s. That is also how long the jobs of a worker that was killed are left
+# alone, so do not raise it: follow a long import in slices.
+SLICE_S = 240.0
 LIST_ID = "f4ab800a-5adf-11e9-ba6a-fa163e6b01c1"
 
 
@@ -45,7 +48,9 @@ async def follow_import(ctx: dict[str, Any], activity_id: str) -> dict[str, obje
     """Wait for the end of an import, and tell how it ended."""
     session: ActivitySession = ctx["session"]
     try:
-        activity = await session.wait(activity_id)
+        activity = await session.wait(activity_id, timeout=SLICE_S)
+    except WatchTimeoutError:  # not yet: another worker may go on
+        raise Retry(defer=0) from None
     except ActivityFailedError as error:
         activity = error.activity
     # In your app this goes into its database.
@@ -68,8 +73,8 @@ class WorkerSettings:
 
     functions = (
         import_batch,
-        # arq ends a job after five minutes, and gives it up when five workers were stopped.
-        func(follow_import, timeout=timedelta(hours=12), max_tries=100),
+        # arq would give up a job after five tries.
+        func(follow_import, max_tries=10_000),
     )
     max_jobs = 1000  # not ten: a job that waits costs next to nothing
     on_startup = startup
