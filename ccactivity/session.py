@@ -336,9 +336,11 @@ class ActivitySession:
 
         `ids`: an iterable, or an async iterable that hands over ids as they come to be; the watch ends when it is
         exhausted and every id is accounted for. Duplicates count once; of an async source, which may be endless, the
-        last 10,000 ids and what is watched are remembered for that. `timeout`: seconds for each id.
+        last 10,000 ids and what is watched are remembered for that. `timeout`: seconds for each id, from the first
+        await or iteration, or from when an async source gives it; so of a list it is the time for all.
 
-        An id that cannot be followed does not disturb the others, see `BatchWatch`. ValueError names malformed ids.
+        An id that cannot be followed does not disturb the others, see `BatchWatch`; what concerns the session, such as
+        a dead token, ends the iteration. Raises ValueError naming malformed ids, at the call for an iterable.
         """
         queue = SnapshotQueue(enter=self._enter, timeout=timeout, grace=grace, max_staleness=max_staleness)
         return BatchWatch(ids, queue)
@@ -358,7 +360,8 @@ class ActivitySession:
         activity, one for each change, and the terminal one. It is an ordinary function, not an async one, and what it
         raises ends the call. None: nothing is called.
 
-        Raises nothing for single ids: they are in the result. What concerns the session is raised.
+        Raises nothing for single ids: they are in the result. What concerns the session is raised, and there is no
+        result then: collect what ended with `on_change` or `watch_many` if you need it.
         """
         if inspect.iscoroutinefunction(on_change):
             raise TypeError("on_change must be an ordinary function; to await something at each change, use watch_many")

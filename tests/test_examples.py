@@ -115,14 +115,16 @@ def test_batch_monitor_that_cannot_begin(
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_program(vendor: Sandbox, number: signal.Signals, code: int, tmp_path: Path) -> None:
-    """Ctrl-C and SIGTERM end a program with a code of their own, and nothing is said of it."""
+    """Ctrl-C and SIGTERM end a program with a code of its own, and the report has what did not end."""
     (tmp_path / "ids").write_text("".join(f"{vendor.submit(Life(duration=0.001))}\n" for _ in range(100)))
+    unfinished = vendor.submit(Life(duration=3600))
     with (tmp_path / "ids").open("a") as file:
-        file.write(vendor.submit(Life(duration=3600)))
+        file.write(unfinished)
     with started("batch_monitor.py", f"{tmp_path}/ids", env=vendor.env, cwd=tmp_path) as example:
         example.read_until("100 of 101")
 
         assert (code, "") == (example.stop(number), example.stderr)
+    assert unfinished in (tmp_path / "failures.csv").read_text(encoding="utf-8")
 
 
 # --- requests of a program's own --------------------------------------------------------------------------------------

@@ -10,7 +10,9 @@
 | 1         | some have not, or not in time: see the report     |
 | 2         | wrong usage: a malformed id, no token             |
 | 3         | the API refused, or could not be reached          |
-| 130, 143  | interrupted or told to stop; there is no report   |
+| 130, 143  | interrupted, or told to stop                      |
+
+The report is written however it ends: each import that did not complete with every row, as far as is known.
 """
 
 from __future__ import annotations
@@ -21,46 +23,58 @@ import csv
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from ccactivity import Activity, ActivitySession, BatchResult, CCActivityError
+from ccactivity import Activity, ActivitySession, CCActivityError
 from ccactivity.sandbox import Sandbox, Workload
 
 TIMEOUT_S = 4 * 3600.0  # for each import
 
 
-async def wait_for(ids: Sequence[str]) -> BatchResult:
-    """Wait until each import has ended or cannot be followed, and show how far it is."""
+async def wait_for(ids: Sequence[str], seen: dict[str, Activity]) -> Mapping[str, CCActivityError]:
+    """Wait until each import has ended or cannot be followed; return why those cannot.
+
+    `seen` is given the newest snapshot of each import: it is there if the wait ends early.
+    """
     stop_on_sigterm()
     ended = 0
 
-    def show_progress(activity: Activity) -> None:
+    def take(activity: Activity) -> None:
         nonlocal ended
+        seen[activity.activity_id] = activity
         ended += activity.done
         if activity.done and ended % 100 == 0:
             print(f"{ended} of {len(ids)} have ended", flush=True)
 
     async with ActivitySession.from_env() as session:
-        result = await session.wait_many(ids, timeout=TIMEOUT_S, on_change=show_progress)
+        result = await session.wait_many(ids, timeout=TIMEOUT_S, on_change=take)
     print(f"{session.quota.spent:.0f} requests were sent")
-    return result
+    return result.errors
 
 
-def write_report(result: BatchResult, path: Path) -> int:
-    """Write a line for each import that did not complete, or lost rows; return their number."""
-    partial = [activity for activity in result.completed.values() if activity.partial]
-    failures = [*result.failed.values(), *partial]
+def failures(
+    ids: Sequence[str],
+    seen: Mapping[str, Activity],
+    errors: Mapping[str, CCActivityError],
+) -> Iterator[tuple[object, ...]]:
+    """Yield a row of the report for each import that did not complete, or lost rows."""
+    for activity_id in dict.fromkeys(ids):
+        activity = seen.get(activity_id)
+        if activity is None or not activity.done:
+            state = activity.state if activity else "unknown"
+            yield activity_id, state, "", errors.get(activity_id, "was not seen to end")
+        elif activity.partial or not activity.succeeded:
+            reasons = "; ".join(activity.activity_errors)
+            yield activity_id, activity.state, activity.status.refused_count, reasons
+
+
+def write_report(rows: Sequence[tuple[object, ...]], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(("activity_id", "state", "refused_rows", "reasons"))
-        for activity in failures:
-            refused, reasons = activity.status.refused_count, "; ".join(activity.activity_errors)
-            rows.writerow((activity.activity_id, activity.state, refused, reasons))
-        for activity_id, error in result.errors.items():
-            rows.writerow((activity_id, "unknown", "", error))
-    return len(failures) + len(result.errors)
+        report = csv.writer(file)
+        report.writerow(("activity_id", "state", "refused_rows", "reasons"))
+        report.writerows(rows)
 
 
 def stop_on_sigterm() -> None:
@@ -79,6 +93,10 @@ def main() -> int:
     options = parser.parse_args()
     if not options.sandbox and options.ids is None:
         parser.error("give a file of ids, or --sandbox")
+    ids: list[str] = []
+    seen: dict[str, Activity] = {}
+    errors: Mapping[str, CCActivityError] = {}
+    code = 0
     with ExitStack() as stack:
         try:
             if options.sandbox:
@@ -90,21 +108,23 @@ def main() -> int:
                 ids = options.ids.read_text().split()
             # For you alone, and not printed: what the vendor says of a row may quote the row.
             options.report.touch(mode=0o600)
-            result = asyncio.run(wait_for(ids))
+            errors = asyncio.run(wait_for(ids, seen))
         except (OSError, ValueError) as error:
             parser.error(str(error))
         except CCActivityError as error:
             print(f"error: {error}", file=sys.stderr)
-            return 3
+            code = 3
         except KeyboardInterrupt:
-            return 130
+            code = 130
         except asyncio.CancelledError:
-            return 143
-    failures = write_report(result, options.report)
-    counts = (len(result.completed), len(result.failed), len(result.errors))
-    print("{} completed, {} failed, {} could not be followed".format(*counts))
-    print(f"{failures} to look at, in {options.report}")
-    return 1 if failures else 0
+            code = 143
+    rows = list(failures(ids, seen, errors))
+    write_report(rows, options.report)
+    ended = [activity for activity in seen.values() if activity.done]
+    completed = sum(activity.succeeded for activity in ended)
+    print(f"{completed} completed, {len(ended) - completed} failed, {len(errors)} could not be followed")
+    print(f"{len(rows)} to look at, in {options.report}")
+    return code or (1 if rows else 0)
 
 
 if __name__ == "__main__":
