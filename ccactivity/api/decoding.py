@@ -119,14 +119,16 @@ class Decoder:
         # What cannot be understood is no last page, and is left to who judges links.
         following = links.get("next") if isinstance(links, dict) else links or None
         href = following.get("href") if isinstance(following, dict) else following
+        understood = self._good_rows(rows, _is_activity, "activities", body)
+        if wanted is None:
+            return ActivityPage(tuple(map(self._activity, understood)), href, len(understood))
         chosen, reach = [], 0
-        for place, row in enumerate(self._good_rows(rows, _is_activity, "activities", body), 1):
+        for place, row in enumerate(understood, 1):
             key = row["activity_id"]
-            if wanted is not None and key not in wanted:
-                key = spellings.get(canonical_id(key)) if spellings else None
-            if key is not None:
-                chosen.append(self._decode_unless_same(row, None if known is None else known(key), key))
-                reach = place
+            if key not in wanted and (not spellings or (key := spellings.get(canonical_id(key))) is None):
+                continue
+            chosen.append(self._decode_unless_same(row, None if known is None else known(key), key))
+            reach = place
         return ActivityPage(tuple(chosen), href, reach)
 
     def decode_send_history(self, body: bytes) -> list[SendRecord]:
@@ -175,8 +177,10 @@ class Decoder:
         stamps = self._timestamps
 
         def read(value: Any, _: Any) -> datetime | None:
+            if value is None:
+                return None
             try:
-                return None if value is None else stamps[value]
+                return stamps[value]
             except (TypeError, ValueError, OverflowError):
                 self._notice(name, value)
                 return None
@@ -228,6 +232,8 @@ class Decoder:
         if not value:
             return ()
         items = value if isinstance(value, list) else [value]
+        if {*map(type, items)} == {str}:
+            return tuple(items)
         return tuple(_to_message(item) for item in items if item is not None)
 
 
