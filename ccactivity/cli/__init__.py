@@ -31,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     SIGTERM ends it as Ctrl-C does: the command is cancelled, restores the terminal and says how things stand.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    if not sys.stdout:  # closed before the start, as by >&- in a shell
+        return _report_lost_output("stdout is closed")
     ended_by = signal.SIGINT
 
     def terminate(_: int, frame: FrameType | None) -> None:
@@ -64,14 +66,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _lose_output(error: OSError) -> int:
-    from .exit_codes import ExitCode  # noqa: PLC0415 -- as in `_run`
-
     # Python flushes stdout once more when it ends, and would complain then.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError):
         return _EXIT_BROKEN_PIPE
+    return _report_lost_output(error.strerror)
+
+
+def _report_lost_output(problem: str | None) -> int:
+    from .exit_codes import ExitCode  # noqa: PLC0415 -- as in `_run`
+
     with suppress(OSError):  # stderr may be on the same full disk
-        print(f"error: cannot write the output: {error.strerror}", file=sys.stderr)
+        print(f"error: cannot write the output: {problem}", file=sys.stderr)
     return ExitCode.OUTPUT
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 
 from ccactivity.sandbox import Life, Sandbox
 
-from .processes import Terminal, into_full_disk, run, run_into, started
+from .processes import Terminal, environment, into_full_disk, run, run_into, started
 
 LONG = Life(duration=3600, update_every=0.2)
 
@@ -97,6 +99,15 @@ def test_help_on_a_full_disk(words: list[str]) -> None:
 
     assert (4, "error: cannot write the output: No space left on device\n") == (done.returncode, done.stderr)
     assert 4 == into_full_disk(*words, stderr_too=True).returncode
+
+
+@pytest.mark.parametrize("words", [["list"], ["watch", "an-id", "--json"], ["--help"]])
+def test_a_stdout_that_is_closed(words: list[str]) -> None:
+    """A stdout that is closed before the start, as by `>&-`, is an output that cannot be written."""
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "ccactivity", *words]
+    done = subprocess.run(command, env=environment(), stderr=subprocess.PIPE, text=True, timeout=30, check=False)
+
+    assert (4, "error: cannot write the output: stdout is closed\n") == (done.returncode, done.stderr)
 
 
 def test_help_that_nobody_reads() -> None:
