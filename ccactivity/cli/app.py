@@ -88,6 +88,17 @@ class ApiOptions(LoginOptions):
         return open_session(token_file=self.token_file, store=self.store, base_url=self.base_url)
 
 
+def _read_seconds(_: type, tokens: Sequence[Any]) -> float:
+    try:
+        return float(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"{tokens[0].value!r} is not a number of seconds, as in 14400") from None
+
+
+def _seconds(help_text: str, validator: Number) -> Parameter:
+    return _value("SECONDS", help_text, converter=_read_seconds, validator=validator)
+
+
 JsonLines = Annotated[bool, _flag("--json", "Print JSON, one object per line.")]
 JsonObject = Annotated[bool, _flag("--json", "Print one JSON object.")]
 Csv = Annotated[bool, _flag("--csv", "Print CSV with a header line.")]
@@ -144,11 +155,9 @@ async def watch(
         _value("FILE", "Read one id per line; - reads from stdin.", name="--from", allow_leading_hyphen=True),
     ] = None,
     everything: Annotated[bool, _flag("--all", "Watch all that have not ended.")] = False,
-    timeout: Annotated[
-        float | None, _value("SECONDS", "Stop watching what has not ended after this time.", validator=_POSITIVE)
-    ] = None,
+    timeout: Annotated[float | None, _seconds("Stop watching what has not ended after this time.", _POSITIVE)] = None,
     max_staleness: Annotated[
-        float | None, _value("SECONDS", "Look at least this often, while requests are left.", validator=_POSITIVE)
+        float | None, _seconds("Look at least this often, while requests are left.", _POSITIVE)
     ] = None,
     json: JsonLines = False,
     options: ApiOptions = _NO_API_OPTIONS,
@@ -241,9 +250,7 @@ async def sandbox(
     workers: Annotated[
         int, Parameter(help="How many of them run at once, at most 10,000.", validator=Number(gte=1, lte=10_000))
     ] = 8,
-    token_life: Annotated[
-        float, Parameter(metavar="SECONDS", help="Lifetime of the access token of a login.", validator=_TOKEN_LIFE_S)
-    ] = 86_400.0,
+    token_life: Annotated[float, _seconds("Lifetime of the access token of a login.", _TOKEN_LIFE_S)] = 86_400.0,
     redirect_uri: Annotated[list[str] | None, Parameter(metavar="URI", help=_REDIRECT_URI_HELP)] = None,
     fault: Annotated[list[str] | None, Parameter(metavar="NAME[:CHANCE]", help=_FAULT_HELP)] = None,
     verbose: Annotated[bool, _flag("--verbose", "Print a line on stderr for each request.", alias="-v")] = False,
