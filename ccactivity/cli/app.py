@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["app", "run"]
 
 _EPILOGUE = (
-    "Exit codes: 0 all well, 1 an activity failed or did not end in time, 2 wrong usage, 3 the API refused or could "
-    "not be reached, 4 the output could not be written, 130 interrupted by Ctrl-C, 143 ended by SIGTERM."
+    "Exit codes: 0 all well, 1 an activity failed, could not be followed, or did not end in time, 2 wrong usage, "
+    "3 the API refused or could not be reached, 4 the output could not be written, 130 interrupted by Ctrl-C, "
+    "143 ended by SIGTERM."
 )
 
 
@@ -104,6 +105,7 @@ JsonObject = Annotated[bool, _flag("--json", "Print one JSON object.")]
 Csv = Annotated[bool, _flag("--csv", "Print CSV with a header line.")]
 State = Literal["initialized", "processing", "completed", "cancelled", "failed", "timed_out"]
 _STATE_HELP = "Only those in this state. The API cannot filter for initialized, so for that the whole list is read."
+_FROM_HELP = "Read one id per line; - reads from stdin. Blank lines and lines that start with # are skipped."
 _REDIRECT_URI_HELP = (
     "Where a web login may come back to, beside http addresses of this machine, which are accepted. May be repeated."
 )
@@ -152,7 +154,7 @@ async def watch(
     *,
     source: Annotated[
         str | None,
-        _value("FILE", "Read one id per line; - reads from stdin.", name="--from", allow_leading_hyphen=True),
+        _value("FILE", _FROM_HELP, name="--from", allow_leading_hyphen=True),
     ] = None,
     everything: Annotated[bool, _flag("--all", "Watch all that have not ended.")] = False,
     timeout: Annotated[float | None, _seconds("Stop watching what has not ended after this time.", _POSITIVE)] = None,
@@ -250,12 +252,13 @@ async def sandbox(
     workers: Annotated[
         int, Parameter(help="How many of them run at once, at most 10,000.", validator=Number(gte=1, lte=10_000))
     ] = 8,
+    seed: Annotated[int, Parameter(help="Seed of all that is drawn: how long imports take, and how they end.")] = 0,
     token_life: Annotated[float, _seconds("Lifetime of the access token of a login.", _TOKEN_LIFE_S)] = 86_400.0,
     redirect_uri: Annotated[list[str] | None, Parameter(metavar="URI", help=_REDIRECT_URI_HELP)] = None,
     fault: Annotated[list[str] | None, Parameter(metavar="NAME[:CHANCE]", help=_FAULT_HELP)] = None,
     verbose: Annotated[bool, _flag("--verbose", "Print a line on stderr for each request.", alias="-v")] = False,
 ) -> None:
-    """Run a simulated vendor on this machine until Ctrl-C."""
+    """Run a simulated vendor on this machine until Ctrl-C or SIGTERM."""
     from .sandbox_command import serve
 
     await serve(
@@ -263,6 +266,7 @@ async def sandbox(
         speed=speed,
         jobs=jobs,
         workers=workers,
+        seed=seed,
         token_life=token_life,
         redirect_uris=redirect_uri or (),
         faults=fault or (),

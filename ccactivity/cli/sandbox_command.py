@@ -70,6 +70,7 @@ async def serve(
     speed: float,
     jobs: int,
     workers: int,
+    seed: int,
     token_life: float,
     redirect_uris: Sequence[str],
     faults: Sequence[str],
@@ -78,8 +79,9 @@ async def serve(
     """Serve until the task is cancelled, then say how many requests there were.
 
     `jobs`: how many imports there are from the start, `workers`: how many of them run at once, `speed`: how many times
-    faster than in reality. `token_life`: seconds for which the access token of a login is valid. `redirect_uris`: where
-    a web login may come back to, beside http addresses of this machine. `log_requests`: print a line for each request.
+    faster than in reality. `seed`: of all that is drawn. `token_life`: seconds for which the access token of a login is
+    valid. `redirect_uris`: where a web login may come back to, beside http addresses of this machine. `log_requests`:
+    print a line for each request.
     """
     broken: Counter[str] = Counter()
 
@@ -91,6 +93,7 @@ async def serve(
     rules = OAuthRules(access_life=token_life, interval=_DEVICE_POLL_INTERVAL_S)
     server = Sandbox(
         port=port,
+        seed=seed,
         speed=speed,
         workload=Workload(lanes=workers),
         oauth=rules,

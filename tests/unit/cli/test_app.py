@@ -90,6 +90,9 @@ def test_help(capsys: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "Exit codes: 0 all well" in capsys.readouterr().out
     for words, told in (
         (["watch"], "one id per line"),
+        (["watch"], "start with #"),
+        (["sandbox"], "until Ctrl-C or SIGTERM."),
+        (["sandbox"], "--seed"),
         (["watch"], "[ID...]"),
         (["list"], "cannot filter for initialized"),
         ([], "`ccactivity demo`, which needs no account"),

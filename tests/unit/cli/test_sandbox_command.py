@@ -34,6 +34,7 @@ OPTIONS: Final[dict[str, Any]] = {
     "speed": 1.0,
     "jobs": 3,
     "workers": 8,
+    "seed": 0,
     "token_life": 60.0,
     "redirect_uris": [],
     "faults": [],
@@ -96,6 +97,17 @@ def test_a_port_that_is_taken(vendor: Sandbox) -> None:
 
     assert 2 == done.returncode
     assert f"error: cannot listen on port {port}" in done.stderr
+
+
+async def test_a_seed(capsys: Printed) -> None:
+    """What is drawn is the same again for the same seed."""
+    tokens = []
+    for seed in (1, 1, 2):
+        server = asyncio.ensure_future(serve(**OPTIONS | {"seed": seed}))
+        tokens += re.findall(r"Its token is (\S+)", await greeting_of(capsys))
+        await cancelled(server)
+
+    assert tokens[0] == tokens[1] != tokens[2]
 
 
 async def test_a_line_for_each_request(capsys: Printed) -> None:
