@@ -41,7 +41,7 @@ class ExitCode(IntEnum):
 
     OK = 0
     FAILED = 1
-    """An activity did not complete."""
+    """An activity did not complete, or not in time, or could not be followed."""
     USAGE = 2
     REFUSED = 3
     """The API refused, or could not be reached."""

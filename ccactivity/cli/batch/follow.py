@@ -10,7 +10,16 @@ from typing import Final
 
 import attrs
 
-from ccactivity import Activity, BatchError, BatchWatch, CCActivityError, NotFoundError, Quota
+from ccactivity import (
+    Activity,
+    BatchError,
+    BatchWatch,
+    CCActivityError,
+    NotFoundError,
+    PermissionDeniedError,
+    Quota,
+    WatchTimeoutError,
+)
 
 from ..exit_codes import ExitCode, describe_error, exit_code, print_error
 from ..output import print_json, print_note
@@ -22,22 +31,25 @@ __all__ = ["BatchOutcome", "UnseenCheck", "follow"]
 
 Label = Callable[[str], str]
 Errors = Mapping[str, CCActivityError]
+_ERRORS_INTERVAL_S: Final = 1.0  # between two looks for errors, which no snapshot tells of
 _SILENCE_NOTICE_S: Final = 12.0  # longer than it takes to find out that an id does not exist
 
 
 @attrs.frozen
 class BatchOutcome:
-    """How a batch ended: its last state, and the errors of the ids that could not be followed."""
+    """How a batch ended: its last state, and the errors of the ids that were not followed to their end."""
 
     batch: BatchState
     errors: Errors
 
     @property
     def exit_code(self) -> ExitCode:
-        """The exit code: an id that could not be followed outweighs an activity that failed."""
-        if self.errors:
-            return max(map(exit_code, self.errors.values()))
-        return ExitCode.OK if self.batch.ended == self.batch.completed else ExitCode.FAILED
+        """The exit code: an error that concerns the session, or is all that came of the ids, outweighs one of an id."""
+        errors, batch = self.errors.values(), self.batch
+        denied = [error for error in errors if isinstance(error, PermissionDeniedError)]
+        if denied or (errors and not batch.seen and not batch.late):
+            return max(map(exit_code, denied or errors))
+        return ExitCode.OK if not errors and batch.ended == batch.completed else ExitCode.FAILED
 
 
 @attrs.frozen
@@ -89,7 +101,7 @@ async def follow(
         async with watch:
             # The errors of a BatchError are in `watch.errors` too.
             with _display(batch, errors, quota, as_json=as_json, label=label) as show, suppress(BatchError):
-                async for activity in watch:
+                while activity := await _next(watch, lambda: show(None)):
                     batch.update(activity, loop.time())
                     show(activity)
     finally:
@@ -100,6 +112,17 @@ async def follow(
     return BatchOutcome(batch, errors())
 
 
+async def _next(watch: BatchWatch, meanwhile: Callable[[], None]) -> Activity | None:
+    """Return the next snapshot, None after the last one; call `meanwhile` each second until it comes."""
+    step = asyncio.ensure_future(anext(watch, None))
+    try:
+        while not (await asyncio.wait([step], timeout=_ERRORS_INTERVAL_S))[0]:
+            meanwhile()
+    finally:
+        step.cancel()
+    return step.result()
+
+
 def _note_silence(batch: BatchState) -> None:
     if not batch.seen and not batch.unfollowed:
         print_note("no answer from the API so far, still trying (-v shows why)")
@@ -108,14 +131,16 @@ def _note_silence(batch: BatchState) -> None:
 @contextmanager
 def _display(
     batch: BatchState, errors: Callable[[], Errors], quota: Quota, *, as_json: bool, label: Label | None
-) -> Iterator[Callable[[Activity], None]]:
-    """Show a batch while the block lasts, and its last state however it ends; yield what shows a snapshot."""
+) -> Iterator[Callable[[Activity | None], None]]:
+    """Show a batch while the block lasts, and its last state however it ends; yield what shows a snapshot or errors."""
     loop = asyncio.get_running_loop()
 
-    def note_errors() -> None:
-        if batch.unfollowed < len(known := errors()):
-            for activity_id, error in known.items():
-                batch.stop_following(activity_id, describe_error(error, activity_id))
+    def note_errors() -> list[tuple[str, str, CCActivityError]]:
+        """Record the errors that are new; return them, each with its id and in words."""
+        if batch.unfollowed == len(known := errors()):
+            return []
+        told = [(activity_id, describe_error(error, activity_id), error) for activity_id, error in known.items()]
+        return [new for new in told if batch.stop_following(*new[:2], late=isinstance(new[2], WatchTimeoutError))]
 
     def render(viewport: Viewport) -> list[Line]:
         note_errors()
@@ -128,18 +153,20 @@ def _display(
 
     lines = LineFormatter(batch.began)
 
-    def show(activity: Activity) -> None:
-        if as_json:
+    def show(activity: Activity | None) -> None:
+        for activity_id, words, error in note_errors():
+            print_error(error, activity_id)
+            if as_json:
+                print_json({"activity_id": activity_id, "error": words})
+        if activity and as_json:
             print_json(activity.as_dict())
-        elif line := lines.format(activity, loop.time(), label and label(activity.activity_id)):
+        elif activity and (line := lines.format(activity, loop.time(), label and label(activity.activity_id))):
             print(line, flush=True)
 
     try:
         yield show
     finally:
-        note_errors()
-        for activity_id, error in errors().items():
-            print_error(error, activity_id)
+        show(None)
         last = f"{loop.time() - batch.began:7.1f} s  {summary(batch)}"
         print(last, file=sys.stderr if as_json else sys.stdout, flush=True)
 

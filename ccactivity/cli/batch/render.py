@@ -123,16 +123,21 @@ def summary(batch: BatchState) -> str:
 
 
 def _counts(batch: BatchState) -> Line:
-    """How many activities completed, ended otherwise, are in progress, and could not be followed."""
+    """How many activities completed, ended otherwise, are in progress, were late, and could not be followed."""
     parts: Line = []
     for state, count in sorted(batch.end_states.items(), key=lambda item: (item[0] != "completed", -item[1])):
         parts.append((f"{count:,} {escape(state)}", _STATE_STYLES.get(state, "")))
         if state == "completed" and batch.partial:
             parts.append((f"{batch.partial:,} of them with rows refused", "warning"))
-    if (in_progress := batch.total - batch.ended - batch.unfollowed) > 0:
+    in_progress = batch.total - batch.ended - batch.unfollowed
+    if not batch.seen and in_progress + batch.late:
+        parts.append((f"no answer for {in_progress + batch.late:,}", "warning"))
+    elif in_progress > 0:
         parts.append((f"{in_progress:,} in progress", ""))
-    if batch.unfollowed:
-        parts.append((f"{batch.unfollowed:,} could not be followed", "failure"))
+    if batch.seen and batch.late:
+        parts.append((f"{batch.late:,} did not end in time", "warning"))
+    if batch.unfollowed > batch.late:
+        parts.append((f"{batch.unfollowed - batch.late:,} could not be followed", "failure"))
     return parts or [("nothing seen yet", "")]
 
 
