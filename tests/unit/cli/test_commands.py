@@ -284,6 +284,24 @@ async def test_ids_from_a_file(offline: Sandbox, capsys: Printed, tmp_path: Path
     assert "no ids" in capsys.readouterr().err
 
 
+def test_malformed_ids(vendor: Sandbox, capsys: Printed, tmp_path: Path) -> None:
+    """Each is named with its line if it is from a file, and what an id may be is said once."""
+    file = tmp_path / "ids"
+    file.write_text(f"# of tonight\n{UNKNOWN}\na: b\n\nc/d\n")
+
+    assert 2 == main(["watch", "e f", "--from", str(file)])
+
+    told = complaint(capsys)
+
+    assert told.startswith("error: malformed activity_id 'e f', 'a: b' (line 3), 'c/d' (line 5): expected 1 to 128 ")
+    assert 1 == told.count("expected")
+
+    file.write_text("a b\n" * 3 + "".join(f"{number}/\n" for number in range(9)))
+
+    assert 2 == main(["watch", "--from", str(file)])
+    assert "'3/' (line 7) and 5 more: expected" in complaint(capsys)
+
+
 @pytest.mark.parametrize("stdin", [True, False])
 def test_a_line_of_a_file_of_ids_is_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed, offline: Any, stdin: bool
