@@ -143,11 +143,21 @@ def build(session: nox.Session) -> None:
     session.run(str(python), "-I", "-m", "ccactivity", "list", external=True, success_codes=[2])
 
 
-@nox.session
+@nox.session(tags=LONG)
 def docs(session: nox.Session) -> None:
-    """Run every Python block of README.md as a program; the suite does that too."""
-    session.install("-e", ".[cli,fleet,oauth]", *group("test"))
-    session.run("pytest", "tests/test_readme.py", *session.posargs)
+    """Build the pages of docs/ into .nox/docs/tmp/html; a warning is an error, and nothing is loaded from elsewhere."""
+    session.install(".[cli,fleet,oauth]", *group("docs"))
+    place = session.create_tmp()
+    session.run("sphinx-build", "--fail-on-warning", "--keep-going", "--nitpicky", "-E", "docs", f"{place}/html")
+
+
+@nox.session(tags=LONG)
+def examples(session: nox.Session) -> None:
+    """Check the types of docs/examples, and run those that need a framework; the suite runs the others."""
+    session.install("-e", ".[oauth]", *group("examples"))
+    files = [*sorted(Path("docs/examples").glob("*.py")), "tests/frameworks/test_framework_examples.py"]
+    session.run("mypy", *map(str, files), env={"MYPYPATH": "tests"})
+    run_suite(session, "pytest", "tests/frameworks")
 
 
 @nox.session(python=PYTHON)
@@ -185,8 +195,8 @@ def oldest(session: nox.Session) -> None:
     """Run the suite with the lowest versions of the dependencies that pyproject.toml allows."""
     lowest = [requirement.replace(">=", "==") for requirement in (*DEPENDENCIES, *EXTRAS)]
     session.install("-e", ".", *group("test"), *lowest)
-    # The contracts are about the source alone, and the linter of imports needs a newer rich.
-    run_suite(session, "pytest", "--ignore=tests/test_architecture.py")
+    # The contracts are about the source alone, and the linter of imports needs a newer rich; so do the pictures.
+    run_suite(session, "pytest", "--ignore=tests/test_architecture.py", "--ignore=tests/test_pictures.py")
 
 
 @nox.session(python=PYTHONS[0], tags=LONG)
@@ -226,8 +236,15 @@ def soak(session: nox.Session) -> None:
 @nox.session
 def economy(session: nox.Session) -> None:
     """Measure what watching costs, beside the polling of others; half an hour. `-- --quick` for a minute of it."""
-    session.install("-e", ".", "matplotlib")
+    session.install("-e", ".")
     session.run("python", "benchmarks/economy.py", *session.posargs)
+
+
+@nox.session
+def pictures(session: nox.Session) -> None:
+    """Draw the pictures of README.md and docs/ into docs/images/; seconds. A test fails while they are out of date."""
+    session.install("-e", ".[cli]")
+    session.run("python", "benchmarks/pictures.py")
 
 
 @nox.session

@@ -31,11 +31,18 @@ from ccactivity import ActivitySession, Quota
 from ccactivity.api.decoding import Decoder
 from ccactivity.cli.batch.render import Viewport, render_frame
 from ccactivity.cli.batch.state import BatchState
+from ccactivity.models import Activity as Snapshot
+from ccactivity.polling.pacing import Pacing
+from ccactivity.polling.pages import ShownPage
+from ccactivity.polling.planner import FetchPage, Planner, SleepUntil
+from ccactivity.ratelimit.quota import Budget
 from ccactivity.sandbox import Life, Request, Vendor
 
 ROWS, WATCHED = 500, 20
 WAYS = 32
 WATCHES = 10_000
+PLANNED = 100_000
+START = datetime(2026, 1, 5, tzinfo=UTC)
 ID = "a128970a-cc52-11ea-9dad-fa163e3d9194"
 
 Row = tuple[str, str, str, bool | None]
@@ -101,7 +108,7 @@ class Page(msgspec.Struct):
 
 def page(seed: int = 0) -> bytes:
     """Return a page of the sandbox: the watched rows, under way, and otherwise ended imports, exports and taggings."""
-    start = datetime(2026, 1, 5, tzinfo=UTC) + timedelta(seconds=10_007.123 * seed)
+    start = START + timedelta(seconds=10_007.123 * seed)
     vendor = Vendor(start=start, seed=seed, history=ROWS - WATCHED, per_second=None, per_day=None)
     for _ in range(WATCHED):
         vendor.submit(0.0, Life(duration=600))
@@ -361,12 +368,74 @@ def measure_scheduler(seconds: float = 15.0) -> Iterator[Row]:
     yield what, f"{spent * 100:.0f} % of a core", "", None
 
 
+# --- the planner ----------------------------------------------------------------------------------------------------
+
+
+def plan(rows: Sequence[Snapshot], until: float) -> tuple[Planner, int, float]:
+    """Watch these queued activities, walk the list of them, and wait on for their turn, until that loop time.
+
+    There is no network, and none of them begins. Returns the planner, the requests that it made, and its seconds of
+    CPU for them: all decisions, also those to sleep, and the taking in of each row, by GET or on a page. Rows that are
+    as they were are left out, as the poller does.
+    """
+    planner = Planner(Pacing())
+    for row in rows:
+        planner.watch(row.activity_id, 0.0)
+    budget, now, requests, seconds, walked = Budget(500.0, 0.2), 0.0, 0, 0.0, 0
+    while now < until:
+        began = time.process_time()
+        action = planner.next(now, budget)
+        seconds += time.process_time() - began
+        if isinstance(action, SleepUntil):
+            now = action.when
+            continue
+        if isinstance(action, FetchPage):
+            first = int(action.start or 0)
+            after = first + action.limit
+            news = rows[max(first, walked) : after]
+            walked = max(walked, after)
+        else:
+            first = int(action.activity_id[:8], 16)
+            after = first + 1
+            news = rows[first:after]
+        shown = ShownPage([row.activity_id for row in rows[first:after]], str(after) if after < len(rows) else None)
+        date = START + timedelta(seconds=now)
+        began = time.process_time()
+        planner.started(action, now)
+        for row in news:
+            planner.on_activity(row, now, date, listed=isinstance(action, FetchPage))
+        if isinstance(action, FetchPage):
+            planner.on_page(action, shown, now)
+        seconds += time.process_time() - began
+        requests, now = requests + 1, now + 0.3
+    return planner, requests, seconds
+
+
+def measure_planner() -> Iterator[Row]:
+    ids = [f"{number:08x}{ID[8:]}" for number in range(PLANNED)]
+    rows = [Snapshot(activity_id=key, state="initialized", created_at=START, updated_at=START) for key in ids]
+    costs = []
+    for _ in range(3):
+        gc.collect()
+        gc.freeze()
+        _, requests, seconds = plan(rows, 600.0)
+        costs.append(seconds / requests * 1000)
+    tracemalloc.start()
+    planner, *_ = plan(rows, 60.0)
+    memory = tracemalloc.get_traced_memory()[0] / PLANNED / 1024
+    tracemalloc.stop()
+    del planner
+    what = f"{PLANNED:,} ids, their list walked:"
+    yield f"{what} the planner's CPU a request", f"{min(costs):.2f} ms", "<= 1", min(costs) <= 1
+    yield f"{what} the planner's memory of each", f"{memory:.2f} KB", "<= 0.75", memory <= 0.75
+
+
 # --- the live view --------------------------------------------------------------------------------------------------
 
 
 def measure_frame() -> Iterator[Row]:
     reader = Decoder(lambda _field, _value: None)
-    vendor = Vendor(start=datetime(2026, 1, 5, tzinfo=UTC), history=5000, per_second=None, per_day=None)
+    vendor = Vendor(start=START, history=5000, per_second=None, per_day=None)
     for _ in range(WATCHES - 5000):
         vendor.submit(0.0, Life(duration=600))
     token = {"Authorization": f"Bearer {vendor.token}"}
@@ -390,7 +459,14 @@ def measure_frame() -> Iterator[Row]:
 def main() -> None:
     print(f"Python {sys.version.split()[0]}, aiohttp {aiohttp.__version__}\n\n| what | figure | target | met |")
     print("|---|---|---|---|", flush=True)
-    for measure in (measure_reading, measure_requests, measure_watches, measure_scheduler, measure_frame):
+    for measure in (
+        measure_reading,
+        measure_requests,
+        measure_watches,
+        measure_scheduler,
+        measure_planner,
+        measure_frame,
+    ):
         for what, figure, target, met in measure():
             print(f"| {what} | {figure} | {target} | {'' if met is None else 'yes' if met else 'NO'} |", flush=True)
 

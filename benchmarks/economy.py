@@ -4,7 +4,7 @@ Everything runs over real HTTP against the sandbox, in virtual time. Beside this
 same limiter: the polling policies of well-known clients, one loop for each activity; a blind sweep of the list that
 spends as many requests as this library did; and what an oracle would need that knows every end, for the same mean lag.
 
-    nox -s economy                      # the table and the picture, a quarter of an hour on two cores
+    nox -s economy                      # the table, a quarter of an hour on two cores
     nox -s economy -- --quick           # one seed of the small workloads
     nox -s economy -- --ours --only N=100 --tune single_get_penalty=1.2     # another value of a fitted number
     nox -s economy -- --double all      # what doubling each fitted number does; its docstring quotes this
@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import math
+import shlex
 import statistics
 import sys
 import time
@@ -355,56 +357,31 @@ HEAD = """| workload | policy | requests each | lag mean | p50 | p95 | p99 | max
 |---|---|--:|--:|--:|--:|--:|--:|--:|---|---|"""
 
 
-def draw(rows: Sequence[dict[str, object]], path: Path) -> None:
-    """Draw requests against lag: a panel for each workload, and one for the harder ones, joined to the blind sweep."""
-    import matplotlib as mpl  # noqa: PLC0415 -- only the picture needs it
+def write_json(rows: Sequence[Mapping[str, object]], path: Path) -> None:
+    """Write the command and its figures, from which `benchmarks/pictures.py` draws."""
+    command = shlex.join(["nox", "-s", "economy", "--", *sys.argv[1:]])
+    kept = [{name: _json_value(value) for name, value in row.items() if name != "cpu"} for row in rows]
+    path.write_text(json.dumps({"command": command, "rows": kept}, indent=1) + "\n", encoding="utf-8")
 
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415 -- as above
 
-    marks = dict(zip(dict.fromkeys(str(row["policy"]) for row in rows), "os^vD<>PX*", strict=False))
-    worlds = list(dict.fromkeys(str(row["world"]) for row in rows))
-    harder = [name for name in worlds if name in {world.name for world in WORSE}]
-    panels = [(name, [name]) for name in worlds if name not in harder] + ([("harder worlds", harder)] if harder else [])
-    columns = math.ceil(len(panels) / 2)
-    figure, grid = plt.subplots(
-        2, columns, sharex=True, sharey=True, squeeze=False, figsize=(14, 7), layout="constrained"
-    )
-    for axes, (title, names) in zip(grid.flat, panels, strict=False):
-        for name in names:
-            points = [row for row in rows if row["world"] == name]
-            if len(names) > 1:
-                points = [row for row in points if not str(row["policy"]).startswith("oracle")]
-                axes.plot([row["each"] for row in points], [row["mean"] for row in points], color="0.8", zorder=0)
-            for row in points:
-                mine = str(row["policy"]).startswith("ccactivity")
-                color = "tab:red" if mine else "tab:blue" if "blind" in str(row["policy"]) else "0.4"
-                axes.scatter(
-                    row["each"], row["mean"], marker=marks[str(row["policy"])], color=color, label=row["policy"]
-                )
-        axes.set(xscale="log", yscale="log", title=title, xlabel="requests each", ylabel="mean lag, seconds")
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.grid(visible=True, which="both", alpha=0.2)
-    for axes in grid.flat[len(panels) :]:
-        axes.axis("off")
-    labels = {label: mark for axes in grid.flat for mark, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(labels.values(), labels.keys(), loc="outside lower center", ncols=4, fontsize=8)
-    figure.savefig(path, dpi=120)
+def _json_value(value: object) -> object:
+    if not isinstance(value, float):
+        return value
+    return None if math.isnan(value) else round(value, 3)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one seed of the small workloads")
-    parser.add_argument("--only", default="", help="workloads whose name holds this")
+    parser.add_argument("--only", action="append", default=[], help="workloads whose name holds this; may be repeated")
     parser.add_argument("--ours", action="store_true", help="only this library")
     parser.add_argument("--seeds", type=int, default=0, help="so many seeds instead of each workload's own number")
     parser.add_argument("--price", type=float, default=1.0, help="of this library's watches (default: 1)")
     parser.add_argument("--tune", action="append", default=[], metavar="NAME=VALUE", help="a fitted number of Tuning")
     parser.add_argument("--double", default="", metavar="NAME", help="what doubling a fitted number does, or `all` do")
-    parser.add_argument("--png", type=Path, default=Path("economy.png"), help="where to draw (default: economy.png)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
-    worlds = [world for world in MAIN + WORSE if options.only in world.name]
+    worlds = [world for world in MAIN + WORSE if any(text in world.name for text in options.only or [""])]
     if options.quick:
         worlds = [attrs.evolve(world, seeds=1) for world in worlds if world.count <= 100]
     if options.seeds:
@@ -424,9 +401,8 @@ def main() -> int:
                 print(show(row), flush=True)
                 if str(row["policy"]).startswith("ccactivity"):
                     wrong += int(row["lost"]) + int(row["doubled"]) + int(row["refused"])  # type: ignore[call-overload]
-    if len(rows) > 1:
-        draw(rows, options.png)
-        print(f"\nDrawn: {options.png}")
+    if options.json:
+        write_json(rows, options.json)
     return 1 if wrong else 0
 
 

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
         AuthenticationError,
         BadRequestError,
         BatchError,
+        BodyTooLargeError,
         CCActivityError,
         DecodeError,
         FleetUnavailableError,
         LoginFailedError,
         NotFoundError,
+        NotSentError,
         PagingError,
         PermissionDeniedError,
         QuotaExceededError,
@@ -34,13 +36,14 @@ if TYPE_CHECKING:
         TokenStoreError,
         TransportError,
         UnsafeLinkError,
+        UntrustedServerError,
         WatchTimeoutError,
     )
     from .listing import ActivityList
     from .models import TERMINAL_STATES, Activity, ActivityState, ActivityStatus, SendRecord, SendStatus
     from .polling.pacing import Pacing
     from .ratelimit.quota import Quota
-    from .session import ActivitySession, Stats
+    from .session import ActivitySession, RequestPermit, Stats
     from .tokens import TokenSource
     from .watch import BatchResult, BatchWatch, Watch
 
@@ -58,17 +61,20 @@ __all__ = [
     "BatchError",
     "BatchResult",
     "BatchWatch",
+    "BodyTooLargeError",
     "CCActivityError",
     "DecodeError",
     "FleetUnavailableError",
     "LoginFailedError",
     "NotFoundError",
+    "NotSentError",
     "Pacing",
     "PagingError",
     "PermissionDeniedError",
     "Quota",
     "QuotaExceededError",
     "ReauthorizationRequiredError",
+    "RequestPermit",
     "ResponseError",
     "Retry",
     "SendRecord",
@@ -82,6 +88,7 @@ __all__ = [
     "TokenStoreError",
     "TransportError",
     "UnsafeLinkError",
+    "UntrustedServerError",
     "Watch",
     "WatchTimeoutError",
     "__version__",

@@ -47,6 +47,8 @@ def check_token(token: object) -> Secret:
         problem = "is empty"
     elif len(secret) > _MAX_TOKEN_LENGTH:
         problem = f"is longer than {_MAX_TOKEN_LENGTH} characters"
+    elif "bearer" in secret.lower().split()[:-1]:
+        problem = "must come alone: leave out the word Bearer"
     elif not secret.isascii() or not secret.isprintable() or " " in secret:
         problem = "holds characters other than printable ASCII without spaces; was a line break copied with it?"
     if problem:

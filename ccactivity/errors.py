@@ -4,7 +4,9 @@ Wrong arguments are not in it: they are `ValueError` and `TypeError`, raised at 
 activity are defined beside it, in `models`.
 
     CCActivityError
-    ├── TransportError                  no usable answer came: refused, reset, timed out, bad certificate
+    ├── TransportError                  no usable answer came: reset, timed out
+    │   ├── NotSentError                there was no connection, so the vendor knows nothing of the request
+    │   └── UntrustedServerError        bad certificate, or an HTTP session that sends to another host
     ├── ResponseError                   the vendor answered, and it was a refusal
     │   ├── BadRequestError             400
     │   ├── AuthenticationError         401, after the token source was told
@@ -14,8 +16,9 @@ activity are defined beside it, in `models`.
     │   └── ServerError                 5xx that outlived its retries
     ├── QuotaExceededError              the day's requests are spent, by the vendor's word or by our own ledger
     ├── DecodeError                     a 2xx that is not what the API documents, or any 3xx
+    │   └── BodyTooLargeError           a body of more than 8 MiB
     ├── UnsafeLinkError                 a next link that leads away from the collection; nothing was sent
-    ├── PagingError                     next links that lead in a circle, or never end
+    ├── PagingError                     next links that form a loop, or never end
     ├── ActivityFailedError             the activity ended in another state than completed
     ├── ActivityExpiredError            404 for an activity that had been seen: older than the 10 days it is kept
     ├── WatchTimeoutError               the caller's time for a watch is over (also a TimeoutError)
@@ -47,11 +50,13 @@ __all__ = [
     "AuthenticationError",
     "BadRequestError",
     "BatchError",
+    "BodyTooLargeError",
     "CCActivityError",
     "DecodeError",
     "FleetUnavailableError",
     "LoginFailedError",
     "NotFoundError",
+    "NotSentError",
     "PagingError",
     "PermissionDeniedError",
     "QuotaExceededError",
@@ -64,6 +69,7 @@ __all__ = [
     "TokenStoreError",
     "TransportError",
     "UnsafeLinkError",
+    "UntrustedServerError",
     "WatchTimeoutError",
 ]
 
@@ -76,6 +82,14 @@ class TransportError(CCActivityError):
         self.reason = reason
         self.method = method
         self.path = path
+
+
+class NotSentError(TransportError):
+    """No connection could be made, so nothing was sent: sending again is safe whatever the request does."""
+
+
+class UntrustedServerError(TransportError):
+    """The server is not who it says it is, or not where it should be: sending again changes nothing."""
 
 
 class ResponseError(CCActivityError):
@@ -97,7 +111,9 @@ class ResponseError(CCActivityError):
         request_id: str | None = None,
         hint: str | None = None,
     ) -> None:
-        said = " ".join(part for part in (error_key, error_message) if part)
+        said = ": ".join(part for part in (error_key, error_message) if part)
+        if error_key and error_message and _plain(error_key) == _plain(error_message):
+            said = error_message
         message = f"{method} {path}: HTTP {status}" + (f", {said}" if said else "")
         super().__init__(message + (f" ({hint})" if hint else ""))
         self.status = status
@@ -107,6 +123,11 @@ class ResponseError(CCActivityError):
         self.error_message = error_message
         self.request_id = request_id
         self.hint = hint
+
+
+def _plain(words: str) -> str:
+    """The letters and digits alone: the vendor's key often says what its message says."""
+    return "".join(filter(str.isalnum, words)).casefold()
 
 
 class BadRequestError(ResponseError):
@@ -120,6 +141,7 @@ class AuthenticationError(ResponseError):
 class PermissionDeniedError(ResponseError):
     """HTTP 403: the token lacks a scope, its user a privilege, or the application is deactivated.
 
+    The vendor also answers this to a path that it does not know: `hint` says so if `base_url` does not end in /v3.
     `scope`, `privilege`: what the call needs of the token, and of the user who granted it; None if that is unknown.
     """
 
@@ -176,17 +198,21 @@ class DecodeError(CCActivityError):
         self.path = path
 
 
+class BodyTooLargeError(DecodeError):
+    """A body of more than 8 MiB, which is not read to its end and not asked for again."""
+
+
 class UnsafeLinkError(CCActivityError):
     """A next link that leads away from the collection it belongs to. `link`: the link, escaped and cut."""
 
     def __init__(self, problem: str, *, link: str) -> None:
-        super().__init__(f"next link refused, {problem}: {link}")
+        super().__init__(f"unsafe next link, not followed: {problem} ({link})")
         self.problem = problem
         self.link = link
 
 
 class PagingError(CCActivityError):
-    """Next links that lead in a circle, or still go on after 10,000 pages. What was good has been delivered before."""
+    """Next links that form a loop, or do not end within 10,000 pages. What was good has been delivered before."""
 
 
 class BatchError(CCActivityError, ExceptionGroup[CCActivityError]):

@@ -60,6 +60,6 @@ class ActivityList:
             request = self._endpoint.next_request(page.next, request)
             without_news = 0 if fresh else without_news + 1
             if request is not None and (request.target in visited or without_news >= _MAX_PAGES_WITHOUT_NEWS):
-                raise PagingError(f"{request.path}: the next links lead in a circle")
+                raise PagingError(f"{request.path}: the next links form a loop")
             if request is not None and len(visited) >= _MAX_PAGES:
-                raise PagingError(f"{request.path}: the next links go on after {_MAX_PAGES} pages")
+                raise PagingError(f"{request.path}: there are more than {_MAX_PAGES:,} pages of next links")

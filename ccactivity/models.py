@@ -213,7 +213,7 @@ class ActivityExpiredError(CCActivityError):
 
     def __init__(self, activity: Activity) -> None:
         gone, last = _quoted(activity.activity_id), _quoted(activity.state)
-        super().__init__(f"activity {gone} is gone (the vendor keeps one for 10 days); last seen as {last}")
+        super().__init__(f"activity {gone} no longer exists (the API keeps one for 10 days); last seen as {last}")
         self.activity = activity
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import os
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+import warnings
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -23,8 +26,9 @@ from .api.auth import Authenticator
 from .api.client import ApiClient
 from .api.decoding import Decoder
 from .api.endpoint import Endpoint, check_id
-from .api.messages import Request
+from .api.messages import Reply, Request
 from .api.operations import MAX_PAGE_SIZE, get_activity, get_send_history, list_activities
+from .api.outcome import classify
 from .api.retry import Retry
 from .api.transport import Transport
 from .errors import BatchError, CCActivityError, SessionClosedError
@@ -36,12 +40,12 @@ from .polling.pacing import Pacing
 from .polling.planner import Planner
 from .polling.poller import Poller
 from .polling.tuning import Tuning
-from .ratelimit.limiter import Limiter, QuotaLimiter
+from .ratelimit.limiter import Limiter, Permit, QuotaLimiter
 from .ratelimit.quota import Quota
 from .tokens import TokenSource, source_of
 from .watch import BatchResult, BatchWatch, Watch
 
-__all__ = ["ActivitySession", "Stats"]
+__all__ = ["ActivitySession", "RequestPermit", "Stats"]
 
 T = TypeVar("T")
 
@@ -70,6 +74,29 @@ class Stats:
     """The fleet that the session is part of; None without one."""
 
 
+class RequestPermit:
+    """Permission for one request that the program sends itself; made by `ActivitySession.request_permit`."""
+
+    def __init__(self, permit: Permit, client: ApiClient) -> None:
+        self._permit = permit
+        self._client = client
+
+    def answered(self, status: int, headers: Mapping[str, str] | None = None, body: bytes = b"") -> None:
+        """Say what the vendor answered, so that a 429 is heeded; at most once, and inside the block.
+
+        `status`: the HTTP status. `headers`: of the answer, for the Retry-After and the Date of a 429. `body`: of the
+        answer; that of a 429 says whether the second or the day is spent, and without it only a pause follows.
+
+        After a 429 nobody who shares the limit sends for a while: 1 s or more, 5 s if it does not say why, longer from
+        one to the next; or until 00:00 UTC if the day is spent. No status is an error here. Raises RuntimeError if it
+        is called twice, or after the block.
+        """
+        if self._permit.settled:
+            raise RuntimeError("answered() is called once, inside the block of its permit")
+        lower_case = {name.lower(): value for name, value in (headers or {}).items()}
+        self._client.settle(self._permit, classify(Reply(status, lower_case, body)))
+
+
 class ActivitySession:
     """A connection to the vendor's bulk activities and send histories.
 
@@ -87,6 +114,10 @@ class ActivitySession:
     `now`: gives the aware UTC time, for the day of the quota and nothing else; delays use the event loop's clock.
 
     Raises ValueError or TypeError for arguments that cannot work. Nothing is sent before the first await.
+
+    Warnings are logged by the name `ccactivity`, and those that a person who waits should see by two names below it:
+    `ccactivity.connection`, once in each outage, if the host cannot be reached; `ccactivity.loop` if the event loop did
+    not run for over 5 seconds while something was watched. No log record holds a token.
     """
 
     def __init__(
@@ -155,6 +186,12 @@ class ActivitySession:
     def __repr__(self) -> str:
         return f"<ActivitySession for {self._endpoint.origin}{self._endpoint.prefix}>"
 
+    def __del__(self) -> None:
+        bound = getattr(self, "_loop", None)  # set last: an `__init__` that raised has nothing to close
+        if bound is not None and bound.loop is not None and not self._client.closed:
+            problem = f"unclosed {self!r}, used on {bound.loop!r}: use `async with`, or await its aclose()"
+            warnings.warn(problem, ResourceWarning, stacklevel=1, source=self)
+
     @property
     def quota(self) -> Quota:
         """The limits that this session keeps to."""
@@ -162,8 +199,7 @@ class ActivitySession:
 
     @property
     def stats(self) -> Stats:
-        """What the session is doing. For use while its event loop runs."""
-        self._enter()
+        """What the session is doing, or had done when it was closed. For use while its event loop runs."""
         sent, finished = dict(self._client.sent), self._poller.finished
         asked = sent.get("list", 0) + sent.get("get", 0)
         return Stats(
@@ -232,6 +268,36 @@ class ActivitySession:
         self._enter()
         return await self._client.ask(request, lambda outcome: decode(outcome.reply.body))
 
+    # --- requests of the caller's own -------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def request_permit(self) -> AsyncGenerator[RequestPermit, None]:
+        """Wait until one more request may be sent with the key, for a request that the program sends itself.
+
+        Requests of this library and those sent in such blocks keep the key's limits together. Entering the block waits
+        for a turn, as a single call does; the request should leave at once then. One block is for one request, of any
+        method; a redirect or a retry needs a block of its own. Nothing else belongs in it: after a spent day, everyone
+        waits for the answer to the first request. It is charged in whatever way the block is left, as nobody knows
+        whether a request that failed was sent. `Stats.requests` does not count it, `Quota.spent` does.
+
+            async def submit(body: dict[str, Any]) -> tuple[int, bytes]:
+                for _ in range(10):
+                    async with session.request_permit() as permit, http.post(url, json=body, headers=headers) as answer:
+                        content = await answer.read()
+                        permit.answered(answer.status, answer.headers, content)
+                    if answer.status != 429:  # else once more: the next block waits for as long as the vendor wants
+                        return answer.status, content
+                raise RuntimeError("429 ten times in a row")
+
+        Raises QuotaExceededError at once if the day's requests are spent, and SessionClosedError.
+        """
+        self._enter()
+        permit = await self._client.acquire()
+        try:
+            yield RequestPermit(permit, self._client)
+        finally:
+            permit.close()
+
     # --- watches ----------------------------------------------------------------------------------------------------
 
     def watch(
@@ -289,9 +355,11 @@ class ActivitySession:
 
         `ids`: an iterable, or an async iterable that hands over ids as they come to be; the watch ends when it is
         exhausted and every id is accounted for. Duplicates count once; of an async source, which may be endless, the
-        last 10,000 ids and what is watched are remembered for that. `timeout`: seconds for each id.
+        last 10,000 ids and what is watched are remembered for that. `timeout`: seconds for each id, from the first
+        await or iteration, or from when an async source gives it; so of a list it is the time for all.
 
-        An id that cannot be followed does not disturb the others, see `BatchWatch`. ValueError names malformed ids.
+        An id that cannot be followed does not disturb the others, see `BatchWatch`; what concerns the session, such as
+        a dead token, ends the iteration. Raises ValueError naming malformed ids, at the call for an iterable.
         """
         queue = SnapshotQueue(enter=self._enter, timeout=timeout, grace=grace, max_staleness=max_staleness)
         return BatchWatch(ids, queue)
@@ -303,21 +371,35 @@ class ActivitySession:
         timeout: float | None = None,
         grace: float = 10.0,
         max_staleness: float | None = None,
+        on_change: Callable[[Activity], object] | None = None,
     ) -> BatchResult:
         """Wait until each of many activities has ended or cannot be followed; see `watch_many`.
 
-        Raises nothing for single ids: they are in the result. What concerns the session is raised.
+        `on_change`: called with each snapshot as it is learnt, for instance to show progress: the first of each
+        activity, one for each change, and the terminal one. It is an ordinary function, not an async one, and what it
+        raises ends the call. None: nothing is called.
+
+        Raises nothing for single ids: they are in the result. What concerns the session is raised, and there is no
+        result then: collect what ended with `on_change` or `watch_many` if you need it.
         """
+        if inspect.iscoroutinefunction(on_change):
+            raise TypeError("on_change must be an ordinary function; to await something at each change, use watch_many")
         completed: dict[str, Activity] = {}
         failed: dict[str, Activity] = {}
         errors: Mapping[str, CCActivityError] = {}
         async with self.watch_many(ids, timeout=timeout, grace=grace, max_staleness=max_staleness) as watch:
-            try:
-                async for snapshot in watch:
-                    if snapshot.done:
-                        (completed if snapshot.succeeded else failed)[snapshot.activity_id] = snapshot
-            except BatchError as error:
-                errors = error.errors
+            while True:
+                try:
+                    snapshot = await anext(watch)
+                except StopAsyncIteration:
+                    break
+                except BatchError as error:
+                    errors = error.errors
+                    break
+                if snapshot.done:
+                    (completed if snapshot.succeeded else failed)[snapshot.activity_id] = snapshot
+                if on_change is not None:
+                    on_change(snapshot)
         return BatchResult(completed=completed, failed=failed, errors=errors)
 
     def _enter(self) -> Hub:
@@ -335,7 +417,7 @@ class ActivitySession:
         key = (field, value if isinstance(value, str) and field in ("state", "send_status") else type(value).__name__)
         if key not in self._noticed and len(self._noticed) < 100:
             self._noticed.add(key)
-            _log.warning("the vendor sent an undocumented value of %s: %s", field, describe_json(value, 80))
+            _log.warning("the API sent an undocumented value of %s: %s", field, describe_json(value, 80))
 
 
 def _fleet_from_env(url: str) -> Fleet:

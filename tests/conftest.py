@@ -4,7 +4,8 @@
   loop. It fails when it leaves behind a task, an error that nobody retrieved, or an object that should have been
   closed. `@given` works on it: one loop for each example. asyncio's debug mode is on, but not while coverage is
   measured: the two together take four times as long.
-- A string that must stay secret starts with `CANARY`, or is added to `SECRETS` (forgotten after the test).
+- A string that must stay secret starts with `CANARY`, is a token of the sandbox, or is added to `SECRETS` (forgotten
+  after the test).
   A test fails when one of them shows up in a log record (any logger, DEBUG included: message, arguments,
   traceback), in what it prints, or in a warning that reaches pytest.
 - With CCACTIVITY_TEST_EAGER in the environment every loop starts its tasks eagerly.

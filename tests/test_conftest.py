@@ -99,6 +99,9 @@ def test_registered():
 def test_stdout():
     print("inner-canary-1")
 
+def test_token_of_the_sandbox():
+    logging.getLogger("x").info("inner-token-1")
+
 @pytest.fixture
 def loud():
     yield
@@ -121,10 +124,12 @@ def run(pytester: pytest.Pytester, source: str) -> pytest.RunResult:
     tests = Path(__file__).parent
     pytester.makeconftest((tests / "conftest.py").read_text(encoding="utf-8"))
     shutil.copytree(tests / "support", pytester.path / "support", ignore=shutil.ignore_patterns("__pycache__"))
-    # Another canary, or what the inner run prints would fail the test of it.
+    # Other canaries, or what the inner run prints would fail the test of it.
     canary = pytester.path / "support" / "canary.py"
     text = canary.read_text(encoding="utf-8")
-    canary.write_text(text.replace('CANARY = "canary-secret-"', 'CANARY = "inner-canary-"'), encoding="utf-8")
+    text = text.replace('CANARY = "canary-secret-"', 'CANARY = "inner-canary-"')
+    text = text.replace('SANDBOX_TOKEN = "sandbox-token-"', 'SANDBOX_TOKEN = "inner-token-"')
+    canary.write_text(text, encoding="utf-8")
     pytester.makeini("[pytest]\nfilterwarnings = error\nlog_level = DEBUG\nmarkers = real_time: real")
     pytester.makepyfile(test_it=source)
     return pytester.runpytest_subprocess("-p", "no:randomly", "-p", "no:cacheprovider")
@@ -145,10 +150,11 @@ def test_whatever_is_left_or_shown_fails_its_test(pytester: pytest.Pytester) -> 
     result = run(pytester, BAD)
     outcomes = result.parseoutcomes()
 
-    assert 12 == outcomes["failed"] + outcomes["errors"]
+    assert 13 == outcomes["failed"] + outcomes["errors"]
     for name in ("task", "error", "socket", "coroutine", "violation", "unknown_violation"):
         result.stdout.fnmatch_lines([f"FAILED *::test_{name} *"])
-    for name in ("message", "arguments", "traceback", "registered", "stdout", "stderr_of_a_fixture"):
+    shown = ("message", "arguments", "traceback", "registered", "stdout", "token_of_the_sandbox", "stderr_of_a_fixture")
+    for name in shown:
         result.stdout.fnmatch_lines([f"ERROR *::test_{name} - a secret became visible*"])
 
 

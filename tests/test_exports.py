@@ -23,7 +23,7 @@ MODULES = [
 NAMED = {
     "errors": None,  # everything that the module exports
     "models": None,
-    "session": {"ActivitySession", "Stats"},
+    "session": {"ActivitySession", "RequestPermit", "Stats"},
     "listing": {"ActivityList"},
     "watch": {"BatchResult", "BatchWatch", "Watch"},
     "ratelimit.quota": {"Quota"},

@@ -44,11 +44,7 @@ class Authenticator:
 
     async def replace(self, refused: str) -> bool:
         """Report a refused token, in a task that no caller can cancel; tell whether there is another one now."""
-
-        async def report() -> None:
-            await self._source.refused(refused)
-
-        await self.refresh.run(report)
+        await self.refresh.run(lambda: self._source.refused(refused))
         return not await self.is_current(refused)
 
     async def aclose(self) -> None:

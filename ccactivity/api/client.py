@@ -20,26 +20,26 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Final, Generic, TypeVar
 
 import attrs
 import backoff
 
 from .._secret import Secret
-from ..errors import CCActivityError, DecodeError, SessionClosedError, TransportError
+from ..errors import (
+    BodyTooLargeError,
+    CCActivityError,
+    DecodeError,
+    NotSentError,
+    SessionClosedError,
+    TransportError,
+    UntrustedServerError,
+)
 from ..ratelimit.limiter import Limiter, Permit, PermitResult
 from .auth import Authenticator
-from .messages import Reply, Request
-from .outcome import (
-    BodyTooLargeError,
-    NotSentError,
-    Outcome,
-    OutcomeKind,
-    UntrustedServerError,
-    classify,
-    error_from,
-)
+from .messages import Request
+from .outcome import Outcome, OutcomeKind, classify, error_from
 from .retry import Retry, RetryableError, RetryState
 from .transport import Transport
 
@@ -47,6 +47,7 @@ __all__ = ["ApiClient"]
 
 T = TypeVar("T")
 _log: Final = logging.getLogger("ccactivity")
+_connection_log: Final = logging.getLogger("ccactivity.connection")
 
 
 @attrs.define(eq=False)
@@ -61,50 +62,31 @@ class _Operation(Generic[T]):
     token: Secret = attrs.field(default=Secret(), repr=False)
     reported_token: bool = False
 
-    def may_repeat(self, failure: RetryableError) -> bool:
-        """Whether sending it again is safe: it is idempotent, or the vendor has certainly done nothing.
-
-        A background request that failed is not repeated here: whoever polls knows when it is worth another.
-        """
-        if self.background and failure.reason in (OutcomeKind.TRANSIENT, OutcomeKind.UNREADABLE):
-            return False
-        if self.request.idempotent or isinstance(failure.error, NotSentError):
-            return True
-        return failure.reason not in (OutcomeKind.TRANSIENT, OutcomeKind.UNREADABLE)
-
     async def before_each_send(self) -> str:
         """Return the value of the Authorization header for a request that is about to leave."""
         auth, permit = self.client.auth, self.permit
         assert permit is not None
         ask_again = permit.waited
-        if permit.sent:
-            # The HTTP library sends again by itself, on a connection that turned out to be dead.
-            permit, ask_again = await self._replace_permit(permit), True
-        while auth.refresh.running or asyncio.get_running_loop().time() > permit.expires_at:
-            # Not with a token that is on its way out, and not with a permit that is or gets old meanwhile.
-            permit, ask_again = await self._replace_permit(permit), True
+        # Sent: the HTTP library sends again by itself, on a connection that turned out to be dead. During a refresh:
+        # not with a token that is on its way out, and not with a permit that is or gets old meanwhile.
+        while permit.sent or auth.refresh.running or asyncio.get_running_loop().time() > permit.expires_at:
+            permit.close()
+            await auth.refresh.wait()
+            self.permit = permit = await self.client.limiter.acquire(background=self.background)
+            ask_again = True
         if ask_again:
             self.token = await auth.token()
         permit.sent = True
         self.client.sent[self.request.kind] += 1
         return Secret(f"Bearer {self.token}")
 
-    async def _replace_permit(self, permit: Permit) -> Permit:
-        permit.close()
-        await self.client.auth.refresh.wait()
-        self.permit = await self.client.limiter.acquire(background=self.background)
-        return self.permit
+    def failed(self, reason: OutcomeKind, error: CCActivityError, retry_after: float = 0.0) -> Exception:
+        """What to raise when no usable answer came: sending it again is safe if it is idempotent, or was never sent.
 
-    def without_token(self, reply: Reply) -> Reply:
-        """Take the token out of a body that quotes it, before anyone reads or shows it."""
-        token = self.token.encode()
-        return attrs.evolve(reply, body=reply.body.replace(token, b"(token)")) if token in reply.body else reply
-
-    def unreadable(self, error: DecodeError) -> DecodeError:
-        """The error with the request that it is about."""
-        request = self.request
-        where = {"method": request.method, "path": request.path}
-        return DecodeError(error.problem, status=error.status, excerpt=error.excerpt, **where)
+        A background request is not repeated here: whoever polls knows when it is worth another.
+        """
+        safe = self.request.idempotent or isinstance(error, NotSentError)
+        return RetryableError(reason, error, retry_after) if safe and not self.background else error
 
 
 class ApiClient:
@@ -116,6 +98,7 @@ class ApiClient:
         self.closed: bool = False
         self.sent: Counter[str] = Counter()
         self._transport = transport
+        self._connects = True  # as far as the last attempt has shown
         self._retry_state = RetryState(retry)
         self._scopes: set[asyncio.Timeout] = set()
         # backoff's annotation does not know that a generator of delays is sent the exception.
@@ -147,22 +130,47 @@ class ApiClient:
         if self.closed:
             raise SessionClosedError("the session is closed")
         operation = _Operation(self, request, decode, background, permit)
-        scope = asyncio.timeout(None)
-        self._scopes.add(scope)
-        error: CCActivityError
         try:
-            async with scope:
-                return await self._with_retries(operation)
+            return await self._until_closed(self._with_retries(operation))
         except RetryableError as last:
             error = last.error
+        # Raised out here, so that it carries no trace of the retries.
+        raise error
+
+    async def acquire(self) -> Permit:
+        """Wait for permission for a request of somebody else's, as a single call does; it counts as sent."""
+        permit = await self._until_closed(self.limiter.acquire(background=False))
+        permit.sent = True
+        return permit
+
+    def settle(self, permit: Permit, outcome: Outcome) -> None:
+        """Tell the limiter what a reply says of the key, and pause everyone if it was throttled."""
+        kind = outcome.kind
+        if kind is OutcomeKind.TRANSIENT:
+            permit.settle(PermitResult.NO_ANSWER)
+        elif kind in (OutcomeKind.THROTTLED, OutcomeKind.TOO_MANY_REQUESTS):
+            now, chance = asyncio.get_running_loop().time(), random.random()
+            pause = self._retry_state.pause(kind, now=now, retry_after=outcome.retry_after, chance=chance)
+            permit.settle(PermitResult.THROTTLED, pause=pause)
+        elif kind is OutcomeKind.QUOTA_EXCEEDED:
+            permit.settle(PermitResult.QUOTA_EXCEEDED, server_time=outcome.server_time)
+        else:
+            self._retry_state.answered()
+            permit.settle(PermitResult.ANSWERED)
+
+    async def _until_closed(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await something, unless the client is closed meanwhile: SessionClosedError."""
+        scope = asyncio.timeout(None)
+        self._scopes.add(scope)
+        try:
+            async with scope:
+                return await work
         except TimeoutError:
             if not scope.expired():
                 raise  # of a user's token source
-            error = SessionClosedError("the session was closed meanwhile")
         finally:
             self._scopes.discard(scope)
-        # Raised out here, so that it carries no trace of the retries.
-        raise error
+        raise SessionClosedError("the session was closed during the call")
 
     async def _attempt(self, operation: _Operation[T]) -> T:
         loop, request = asyncio.get_running_loop(), operation.request
@@ -176,49 +184,47 @@ class ApiClient:
         began = loop.time()
         try:
             reply = await self._transport.send(request, operation.before_each_send)
+            self._connects = True
             _log.debug("%s: HTTP %d in %.3f s", request, reply.status, loop.time() - began)
-            outcome = classify(operation.without_token(reply))
+            # A body that quotes the token loses it before anyone reads or shows it. No variable holds it in plain.
+            if operation.token.encode() in reply.body:
+                reply = attrs.evolve(reply, body=reply.body.replace(operation.token.encode(), b"(token)"))
+            outcome = classify(reply)
+            self.settle(operation.permit, outcome)
             if outcome.kind is OutcomeKind.ANSWER:
-                self._retry_state.answered()
-                operation.permit.settle(PermitResult.ANSWERED)
                 return operation.decode(outcome)
         except (UntrustedServerError, BodyTooLargeError):
             raise
         except TransportError as error:
             reason, failed = OutcomeKind.TRANSIENT, error
         except DecodeError as error:
-            reason, failed = OutcomeKind.UNREADABLE, operation.unreadable(error)
+            where = {"method": request.method, "path": request.path}
+            failed = DecodeError(error.problem, status=error.status, excerpt=error.excerpt, **where)
+            reason = OutcomeKind.UNREADABLE
         else:
             raise await self._error_of(operation, outcome)
         finally:
             if not operation.permit.settled:
                 operation.permit.close()
         _log.debug("%s", failed)
-        failure = RetryableError(reason, failed)
-        raise failure if operation.may_repeat(failure) else failed
+        if operation.background:
+            self._on_retry(failed)  # by whoever polls
+        raise operation.failed(reason, failed)
 
     async def _error_of(self, operation: _Operation[Any], outcome: Outcome) -> Exception:
-        """Settle the permit, and return what to raise for a reply that is not an answer."""
-        assert operation.permit is not None
+        """Return what to raise for a reply that is not an answer."""
         kind, error = outcome.kind, error_from(operation.request, outcome)
         if kind is OutcomeKind.TRANSIENT:
-            failure = RetryableError(kind, error, outcome.retry_after)
-            return failure if operation.may_repeat(failure) else error
+            return operation.failed(kind, error, outcome.retry_after)
         if kind in (OutcomeKind.THROTTLED, OutcomeKind.TOO_MANY_REQUESTS):
-            now, chance = asyncio.get_running_loop().time(), random.random()
-            pause = self._retry_state.pause(kind, now=now, retry_after=outcome.retry_after, chance=chance)
-            operation.permit.settle(PermitResult.THROTTLED, pause=pause)
             return RetryableError(kind, error)
         if kind is OutcomeKind.QUOTA_EXCEEDED:
-            operation.permit.settle(PermitResult.QUOTA_EXCEEDED, server_time=outcome.server_time)
             return self.limiter.quota_exceeded_error()
-        self._retry_state.answered()
-        operation.permit.settle(PermitResult.ANSWERED)
         if kind is OutcomeKind.UNAUTHORIZED and await self._replace_token(operation):
             return RetryableError(kind, error)
         if kind is OutcomeKind.UNEXPECTED:
-            problem = DecodeError("a redirect, which the API has none of", status=outcome.reply.status)
-            return operation.unreadable(problem)
+            problem, status = "a redirect, which this API never answers", outcome.reply.status
+            return DecodeError(problem, status=status, method=error.method, path=error.path)
         return error
 
     async def _replace_token(self, operation: _Operation[Any]) -> bool:
@@ -240,3 +246,11 @@ class ApiClient:
             failures[failure.reason] += 1
             count, now, chance = failures[failure.reason], loop.time(), random.random()
             delay = self._retry_state.delay(failure, count, started_at=started_at, now=now, chance=chance)
+            if delay is not None:
+                self._on_retry(failure.error)
+
+    def _on_retry(self, error: CCActivityError) -> None:
+        """Say once an outage that there is no connection: until the retries end, nothing else would be heard of it."""
+        if self._connects and isinstance(error, NotSentError):
+            self._connects = False
+            _connection_log.warning("cannot connect to %s, trying again", self._transport.host)

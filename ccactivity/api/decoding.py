@@ -38,13 +38,11 @@ _MAX_CACHED_TIMESTAMP_LENGTH: Final = 32
 class ActivityPage:
     """One page of the list.
 
-    `next`: the next link as it came, unchecked. `rows`: how many rows the page held. `reach`: which of them, from 1,
-    was the last one wanted; 0 if none was.
+    `next`: the next link as it came, unchecked. `reach`: which row, from 1, was the last one wanted; 0 if none was.
     """
 
     activities: tuple[Activity, ...]
     next: object
-    rows: int
     reach: int
 
 
@@ -54,7 +52,7 @@ def decode_json(body: bytes, *, bracketed: bool = False) -> Any:
         return json.loads(b"[%b]" % body if bracketed else body)
     except (ValueError, RecursionError) as error:
         extra = isinstance(error, json.JSONDecodeError) and error.msg == "Extra data"
-        problem = "more than one JSON value" if extra else "no JSON" if body.strip() else "an empty body"
+        problem = "more than one JSON value" if extra else "not JSON" if body.strip() else "an empty answer"
     raise DecodeError(problem, excerpt=_excerpt(body))
 
 
@@ -94,10 +92,10 @@ class Decoder:
         """Read one activity; `DecodeError` unless it is the wanted one. Its id is as it is written there."""
         row = decode_json(body)
         if not _is_activity(row):
-            raise DecodeError("no activity", excerpt=_excerpt(body))
+            raise DecodeError("not an activity", excerpt=_excerpt(body))
         activity = self._activity(row)
         if activity.activity_id != wanted and canonical_id(activity.activity_id) != canonical_id(wanted):
-            raise DecodeError("another activity than the one asked for", excerpt=_excerpt(body))
+            raise DecodeError("not the activity that was asked for", excerpt=_excerpt(body))
         return _rename(activity, wanted)
 
     def decode_page(
@@ -116,14 +114,14 @@ class Decoder:
         data = decode_json(body)
         rows = data.get("activities") if isinstance(data, dict) else None
         if not isinstance(rows, list):
-            raise DecodeError("a page without activities", excerpt=_excerpt(body))
+            raise DecodeError("not a page of activities", excerpt=_excerpt(body))
         links = data.get("_links")
         # What cannot be understood is no last page, and is left to who judges links.
         following = links.get("next") if isinstance(links, dict) else links or None
         href = following.get("href") if isinstance(following, dict) else following
         understood = self._good_rows(rows, _is_activity, "activities", body)
         if wanted is None:
-            return ActivityPage(tuple(map(self._activity, understood)), href, len(rows), len(rows))
+            return ActivityPage(tuple(map(self._activity, understood)), href, len(understood))
         chosen, reach = [], 0
         for place, row in enumerate(understood, 1):
             key = row["activity_id"]
@@ -131,17 +129,15 @@ class Decoder:
                 continue
             chosen.append(self._decode_unless_same(row, None if known is None else known(key), key))
             reach = place
-        return ActivityPage(tuple(chosen), href, len(rows), reach)
+        return ActivityPage(tuple(chosen), href, reach)
 
     def decode_send_history(self, body: bytes) -> list[SendRecord]:
         """Read a send history. The vendor's page shows it without its brackets, and a single send as bare object."""
-        match decode_json(body, bracketed=True):
-            case [list(rows)]:
-                pass
-            case [{"send_id": _}, *_] as rows if all(map(_is_object, rows)):
-                pass
-            case _:
-                raise DecodeError("no send history", excerpt=_excerpt(body))
+        rows = decode_json(body, bracketed=True)
+        if len(rows) == 1 and isinstance(rows[0], list):
+            rows = rows[0]
+        elif not (rows and all(map(_is_object, rows)) and "send_id" in rows[0]):
+            raise DecodeError("not a send history", excerpt=_excerpt(body))
         return [self._decode_record(row) for row in self._good_rows(rows, _is_object, "send_history", body)]
 
     def _good_rows(self, rows: list[Any], is_one: Callable[[Any], bool], what: str, body: bytes) -> list[Any]:
@@ -149,7 +145,7 @@ class Decoder:
         good = [row for row in rows if is_one(row)]
         if len(good) < len(rows):
             if not good:
-                raise DecodeError(f"none of its rows is one of {what}", excerpt=_excerpt(body))
+                raise DecodeError(f"not one of its rows is understood as {what}", excerpt=_excerpt(body))
             self._notice(what, next(row for row in rows if not is_one(row)))
         return good
 

@@ -51,7 +51,7 @@ class Endpoint:
             raise ValueError(f"{name} must be https: the token would travel in clear text (http is for loopback only)")
         prefix = parts.path.rstrip("/")
         if _climbs(prefix):
-            raise ValueError(f"the path of {name} must be plain")
+            raise ValueError(f"the path of {name} must not hold '.' or '..' segments, '//' or escapes")
         shown = f"[{host}]" if ":" in host else host
         default = {"https": 443, "http": 80}[parts.scheme]
         return cls(f"{parts.scheme}://{shown}" + ("" if port in (None, default) else f":{port}"), prefix)

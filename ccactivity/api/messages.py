@@ -7,9 +7,10 @@ from typing import Final
 
 import attrs
 
-__all__ = ["CAMPAIGN_DATA", "CONTACT_DATA", "SUCCESSES", "Reply", "Request", "Scope"]
+__all__ = ["API_PREFIX", "CAMPAIGN_DATA", "CONTACT_DATA", "SUCCESSES", "Reply", "Request", "Scope"]
 
 SUCCESSES: Final = range(200, 300)  # statuses
+API_PREFIX: Final = "/v3"  # of every path of the API
 
 
 @attrs.frozen
@@ -31,7 +32,8 @@ class Request:
 
     `kind`: "list", "get", "history" or "token", for statistics. `target`: path and query as they stand in the request
     line. `scope`: None for what takes no token. `body`: an encoded form, which only a POST has. `idempotent`: whether
-    sending it twice does what sending it once does, so that it may be repeated when its answer was lost.
+    sending it twice does what sending it once does, so that it may be repeated when its answer was lost. `prefix`: with
+    which the target begins, the path of the base URL.
     """
 
     kind: str
@@ -40,6 +42,7 @@ class Request:
     method: str = "GET"
     body: bytes | None = attrs.field(default=None, repr=False)
     idempotent: bool = False
+    prefix: str = API_PREFIX
 
     @property
     def path(self) -> str:

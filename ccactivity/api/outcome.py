@@ -11,26 +11,26 @@ from typing import Final, TypeGuard
 import attrs
 
 from .._text import escape
-from ..errors import (
+from ..errors import (  # noqa: F401 -- errors pickled by earlier versions name two more of them here
     AuthenticationError,
     BadRequestError,
+    BodyTooLargeError,
     DecodeError,
     NotFoundError,
+    NotSentError,
     PermissionDeniedError,
     ResponseError,
     ServerError,
     ThrottledError,
     TransportError,
+    UntrustedServerError,
 )
 from .decoding import decode_json
-from .messages import SUCCESSES, Reply, Request
+from .messages import API_PREFIX, SUCCESSES, Reply, Request
 
 __all__ = [
-    "BodyTooLargeError",
-    "NotSentError",
     "Outcome",
     "OutcomeKind",
-    "UntrustedServerError",
     "classify",
     "error_from",
     "is_rejection",
@@ -48,18 +48,6 @@ _ERRORS: Final[Mapping[int, type[ResponseError]]] = {
     404: NotFoundError,
     429: ThrottledError,
 }
-
-
-class UntrustedServerError(TransportError):
-    """A failure that trying again does not change: the server is not who it says it is, or not where it should be."""
-
-
-class NotSentError(TransportError):
-    """A failure before there was a connection: the server knows nothing of the request."""
-
-
-class BodyTooLargeError(DecodeError):
-    """A body over the cap, which is not worth three downloads."""
 
 
 class OutcomeKind(Enum):
@@ -128,8 +116,11 @@ def error_from(request: Request, outcome: Outcome) -> ResponseError:
     hint, more = None, {}
     if reply.status == 401:
         hint = "the access token is expired or invalid"
+    elif reply.status == 404 and request.kind == "list":
+        hint = _hint_at_path(request)
     elif reply.status == 403 and scope is not None:
-        hint = f"this call needs the scope {scope.name} and the privilege {scope.privilege}"
+        needs = f"this call needs the scope {scope.name} and the privilege {scope.privilege}"
+        hint = _hint_at_path(request) or needs
         more = {"scope": scope.name, "privilege": scope.privilege}
     return kind(
         status=reply.status,
@@ -141,6 +132,12 @@ def error_from(request: Request, outcome: Outcome) -> ResponseError:
         hint=hint,
         **more,
     )
+
+
+def _hint_at_path(request: Request) -> str | None:
+    """The vendor's gateway refuses a path that it does not know as it refuses a call for want of a scope."""
+    right = request.prefix.endswith(API_PREFIX)
+    return None if right else f"base_url does not end in {API_PREFIX}, which is the likely cause"
 
 
 def is_transient(error: Exception) -> bool:

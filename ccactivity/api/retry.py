@@ -59,8 +59,7 @@ class RetryableError(Exception):
 
     reason: OutcomeKind
     error: CCActivityError
-    retry_after: float = 0.0
-    """Seconds that the vendor asked for."""
+    retry_after: float = 0.0  # seconds that the vendor asked for
 
 
 class RetryState:
@@ -92,8 +91,11 @@ class RetryState:
             return 0.0  # there is another token, or the limiter makes everyone wait
         delay = min(self._retry.cap, self._retry.base * 2.0 ** (count - 1))
         delay = max(delay, min(failure.retry_after, _MAX_PAUSE_S)) + chance * delay / 2
-        if now + delay > started_at + self._retry.deadline or not self._take_from_budget(now):
+        self._budget = min(self._retry.budget, self._budget + (now - self._budget_at) * _BUDGET_PER_SECOND)
+        self._budget_at = now
+        if now + delay > started_at + self._retry.deadline or self._budget < 1:
             return None
+        self._budget -= 1
         return delay
 
     def pause(self, reason: OutcomeKind, *, now: float, retry_after: float, chance: float) -> float:
@@ -109,12 +111,3 @@ class RetryState:
         pause = max(pause, min(retry_after, _MAX_PAUSE_S)) + (0.05 + chance / 2) * least
         self._paused_until = now + pause
         return pause
-
-    def _take_from_budget(self, now: float) -> bool:
-        """Take one retry out of the budget, if there is one."""
-        self._budget = min(self._retry.budget, self._budget + (now - self._budget_at) * _BUDGET_PER_SECOND)
-        self._budget_at = now
-        if self._budget < 1:
-            return False
-        self._budget -= 1
-        return True

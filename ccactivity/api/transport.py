@@ -21,12 +21,20 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import aiohttp
+import attrs
 from yarl import URL
 
 from .._text import escape
-from ..errors import CCActivityError, DecodeError, SessionClosedError, TransportError
+from ..errors import (
+    BodyTooLargeError,
+    CCActivityError,
+    DecodeError,
+    NotSentError,
+    SessionClosedError,
+    TransportError,
+    UntrustedServerError,
+)
 from .messages import SUCCESSES, Reply, Request
-from .outcome import BodyTooLargeError, NotSentError, UntrustedServerError
 
 __all__ = ["MAX_BODY_BYTES", "Transport"]
 
@@ -36,28 +44,27 @@ _GZIP_MAGIC: Final = b"\x1f"  # the first byte of it: a chunk may end there
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 _HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", "Cache-Control": "no-cache"}
 _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
-_CERTIFICATE_ERRORS: Final = (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)
 
 
 class Transport:
-    """Sends requests to one origin.
+    """Sends requests to one origin. `host`: that of the origin, with its port if it is not the usual one.
 
     `http`: a borrowed session, whose cookies, proxies, pool and traces are its owner's and which is never closed; or
     None for an own one that keeps no cookies and ignores the environment.
     """
 
     def __init__(self, origin: str, http: aiohttp.ClientSession | None, timeout: float | None, agent: str) -> None:
-        self._origin = URL(origin)
-        self._base = origin
-        self._borrowed = http
-        self._own: aiohttp.ClientSession | None = None
+        self.host: str = origin.partition("://")[2]
+        self._origin = origin
+        self._http = http
+        self._borrowed = http is not None
         self._timeout = timeout
         self._headers = _HEADERS | {"User-Agent": agent}
 
     async def aclose(self) -> None:
         """Close the own session, if there is one."""
-        if self._own is not None:
-            await self._own.close()
+        if self._http is not None and not self._borrowed:
+            await self._http.close()
 
     async def send(self, request: Request, before_each_send: Callable[[], Awaitable[str]]) -> Reply:
         """Send a request and read its reply, whatever its status.
@@ -67,15 +74,15 @@ class Transport:
         """
         loop = asyncio.get_running_loop()
         clock = asyncio.timeout(None)
-        error: Exception
         try:
             async with clock:
 
                 async def authorize(
                     outgoing: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
                 ) -> aiohttp.ClientResponse:
-                    if outgoing.url.origin() != self._origin:
-                        raise _PassthroughError(self._wrong_origin(request))
+                    if outgoing.url.origin() != URL(self._origin):
+                        reason = f"the aiohttp session sends requests for {self._origin} to another host"
+                        raise _PassthroughError(UntrustedServerError(reason, method=request.method, path=request.path))
                     clock.reschedule(None)
                     try:
                         authorization = await before_each_send()
@@ -89,28 +96,28 @@ class Transport:
                 return await self._send_and_read(request, authorize)
         except CCActivityError:
             raise
+        except _PassthroughError as stop:
+            error = stop.error
         except TimeoutError:
             reason = "no complete answer" + (f" within {self._timeout:g} s" if clock.expired() else ", timed out")
             error = TransportError(reason, method=request.method, path=request.path)
-        except _PassthroughError as stop:
-            error = stop.error
         except Exception as problem:  # noqa: BLE001 -- what is not the library's comes out as it is
             error = self._translate(problem, request)
         # Raised out here, so that the HTTP library's error is neither cause nor context of ours.
         raise error
 
-    def _wrong_origin(self, request: Request) -> TransportError:
-        reason = f"the HTTP session sends what is meant for {self._base} elsewhere"
-        return UntrustedServerError(reason, method=request.method, path=request.path)
-
     async def _send_and_read(self, request: Request, authorize: aiohttp.ClientMiddlewareType) -> Reply:
-        http = self._session()
+        if self._http is None:
+            # The quota bounds what is under way; the pool's own limit would queue after the grant.
+            self._http = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
+            )
         # A request's middlewares replace its session's: the owner's run too, outside of ours. aiohttp has no public
         # name for them.
-        theirs = tuple(getattr(http, "_middlewares", ()) or ())
-        async with http.request(
+        theirs = tuple(getattr(self._http, "_middlewares", ()) or ())
+        async with self._http.request(
             request.method,
-            URL(self._base + request.target, encoded=True),
+            URL(self._origin + request.target, encoded=True),
             headers=self._headers if request.body is None else self._headers | _FORM,
             data=request.body,
             timeout=_NO_TIMEOUT,
@@ -124,104 +131,72 @@ class Transport:
             except BaseException as error:
                 # What is left of the body is not worth reading, so the connection is of no more use.
                 response.close()
-                if not isinstance(error, DecodeError) or response.status in SUCCESSES:
+                if not isinstance(error, DecodeError | zlib.error) or response.status in SUCCESSES:
                     raise
                 body = b""  # what is no success says by its status what to do
             return Reply(response.status, response.headers, body)
 
     def _translate(self, problem: Exception, request: Request) -> Exception:
         """Our error for one of the HTTP library's."""
+        if isinstance(problem, zlib.error):
+            return DecodeError("a body that is not compressed as its Content-Encoding says")
         kind = TransportError
-        if isinstance(problem, _CERTIFICATE_ERRORS):
+        if isinstance(problem, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
             kind = UntrustedServerError
         elif isinstance(problem, aiohttp.ClientConnectorError):
             kind = NotSentError
         elif not isinstance(problem, aiohttp.ClientError | OSError | ValueError | EOFError):
-            # With its session closed under it, the library fails in any way, by an AssertionError for one.
-            http = self._borrowed or self._own
-            return SessionClosedError("the aiohttp session was closed") if http and http.closed else problem
-        return kind(_describe_failure(problem), method=request.method, path=request.path)
-
-    def _session(self) -> aiohttp.ClientSession:
-        if self._borrowed is not None:
-            if self._borrowed.closed:
-                raise SessionClosedError("the borrowed aiohttp session is closed")
-            return self._borrowed
-        if self._own is None:
-            # The quota bounds what is under way; the pool's own limit would queue after the grant.
-            self._own = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
-            )
-        return self._own
+            # With its session closed before or under it, the library fails in any way, by an AssertionError for one.
+            closed = self._http is not None and self._http.closed
+            return SessionClosedError("the aiohttp session was closed") if closed else problem
+        # The name alone where the text may hold headers; the text alone where it says enough.
+        text = "" if isinstance(problem, aiohttp.ClientResponseError) else escape(str(problem), 160)
+        if not text or isinstance(problem, ValueError):
+            text = f"{type(problem).__name__}: {text}".removesuffix(": ")
+        return kind(text, method=request.method, path=request.path)
 
 
+@attrs.define
 class _PassthroughError(Exception):
     """Carries an error that is not the HTTP library's through it, unchanged."""
 
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.error = error
-
-
-def _describe_failure(error: BaseException) -> str:
-    """Say what went wrong in a few words; the name of the error alone where its text may hold headers."""
-    name = type(error).__name__
-    if isinstance(error, aiohttp.ClientResponseError) or not str(error):
-        return name
-    return f"{name}: {escape(str(error), 160)}"
+    error: Exception
 
 
 async def _read_capped(content: aiohttp.StreamReader, encoding: str) -> bytes:
     encoding = encoding.strip().lower()
     if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
         raise DecodeError(f"an unknown content encoding {escape(encoding, 40)!r}")
-    inflater = None if encoding in ("", "identity") else _Inflater()
+    stream: Any = None if encoding in ("", "identity") else zlib.decompressobj(_GZIP_OR_ZLIB)
     parts: list[bytes] = []
     received = size = 0
     while chunk := await content.readany():
         received += len(chunk)
-        part = chunk if inflater is None else inflater.feed(chunk, MAX_BODY_BYTES + 1 - size)
+        part = chunk
+        if stream is not None:
+            part, stream = _inflate(stream, chunk, MAX_BODY_BYTES + 1 - size)
         parts.append(part)
         size += len(part)
         # What arrives counts too: without an end, it may inflate to nothing.
         if max(received, size) > MAX_BODY_BYTES:
             raise BodyTooLargeError(f"a body of more than {MAX_BODY_BYTES // 2**20} MiB")
-    if inflater is not None and received and not inflater.ended:
+    if stream is not None and received and not stream.eof:
         raise DecodeError("a compressed body that ends too early")
     return b"".join(parts)
 
 
-class _Inflater:
-    """Decompresses a zlib stream, or gzip members one after the other (RFC 1952); padding behind them is ignored."""
+def _inflate(stream: Any, chunk: bytes, most: int) -> tuple[bytes, Any]:
+    """Return what comes out of a chunk, `most` bytes of it at most, and the stream that goes on; zlib.error.
 
-    def __init__(self) -> None:
-        self._stream: Any = zlib.decompressobj(_GZIP_OR_ZLIB)
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing is missing."""
-        ended: bool = self._stream.eof
-        return ended
-
-    def feed(self, chunk: bytes, most: int) -> bytes:
-        """Return what comes out of a chunk, `most` bytes of it at most; DecodeError."""
-        parts: list[bytes] = []
-        while chunk and most > 0:
-            if self._stream.eof:
-                if not chunk.startswith(_GZIP_MAGIC):
-                    break
-                self._stream = zlib.decompressobj(_GZIP_OR_ZLIB)
-            parts.append(_inflate(self._stream, chunk, most))
-            most -= len(parts[-1])
-            chunk = self._stream.unused_data
-        return b"".join(parts)
-
-
-def _inflate(stream: Any, chunk: bytes, most: int) -> bytes:
-    try:
-        part: bytes = stream.decompress(chunk, most)
-    except zlib.error:
-        part = b""
-    else:
-        return part
-    raise DecodeError("a body that is not compressed as its header says")
+    Gzip members may come one after the other (RFC 1952), each a stream of its own; padding behind them is ignored.
+    """
+    parts: list[bytes] = []
+    while chunk and most > 0:
+        if stream.eof:
+            if not chunk.startswith(_GZIP_MAGIC):
+                break
+            stream = zlib.decompressobj(_GZIP_OR_ZLIB)
+        parts.append(stream.decompress(chunk, most))
+        most -= len(parts[-1])
+        chunk = stream.unused_data
+    return b"".join(parts), stream

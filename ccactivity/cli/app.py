@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import attrs
 from cyclopts import App, CycloptsError, Parameter
@@ -16,37 +16,40 @@ from cyclopts.validators import Number
 
 from ccactivity import __version__
 
-if TYPE_CHECKING:
-    from rich.text import Text
+from .no_extra import DESCRIPTION
 
+if TYPE_CHECKING:
     from .session import SessionOpening
 
 __all__ = ["app", "run"]
 
 _EPILOGUE = (
-    "Exit codes: 0 all well, 1 an activity did not complete, 2 wrong usage, 3 the API refused or could not be reached, "
-    "130 interrupted."
+    "Exit codes: 0 all well, 1 an activity failed, could not be followed, or did not end in time, 2 wrong usage, "
+    "3 the API refused or could not be reached, 4 the output could not be written, 130 interrupted by Ctrl-C, "
+    "143 ended by SIGTERM."
 )
-
-
-def _format_usage_error(error: CycloptsError) -> Text:
-    from rich.text import Text
-
-    return Text(f"error: {error}")
 
 
 app: App = App(
     name="ccactivity",
-    help="Bulk activities and send histories of the Constant Contact V3 API.",
+    help=f"{DESCRIPTION}\n\nTry it with `ccactivity demo`, which needs no account, or begin with `ccactivity login`.",
     help_epilogue=_EPILOGUE,
     help_format="plaintext",
     version=__version__,
-    error_formatter=_format_usage_error,
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # `main` does that
     default_parameter=Parameter(negative=()),
 )
-app.register_install_completion_command(help="Install the completion of the shell in use.")
+app.register_install_completion_command(help="Install completion for your shell.")
 app["--install-completion"].group = app["--help"].group
+
+
+def _flag(name: str, help_text: str, **more: Any) -> Parameter:
+    return Parameter(name=name, help=help_text, show_default=False, **more)
+
+
+def _value(metavar: str, help_text: str, **more: Any) -> Parameter:
+    return Parameter(metavar=metavar, help=help_text, **more)
 
 
 @Parameter(name="*")
@@ -55,15 +58,16 @@ class LoginOptions:
     """Options of every command that uses an account."""
 
     store: Annotated[
-        Path | None, Parameter(metavar="FILE", help="File with the login; else CCACTIVITY_TOKEN_STORE, else your own.")
+        Path | None,
+        _value("FILE", "File with the login. Default: CCACTIVITY_TOKEN_STORE, else one in your home folder."),
     ] = None
-    verbose: Annotated[bool, Parameter(alias="-v", show_default=False, help="Show the library's log.")] = False
+    verbose: Annotated[bool, _flag("--verbose", "Show each request and decision on stderr.", alias="-v")] = False
 
     def __attrs_post_init__(self) -> None:
         if self.verbose:
-            from .logs import show_logs
+            from .logs import show_whole_log
 
-            show_logs()
+            show_whole_log()
 
 
 @Parameter(name="*")
@@ -72,11 +76,10 @@ class ApiOptions(LoginOptions):
     """Options of every command that asks the API."""
 
     token_file: Annotated[
-        Path | None,
-        Parameter(metavar="FILE", help="File with the access token; else CCACTIVITY_ACCESS_TOKEN, else the login."),
+        Path | None, _value("FILE", "File with an access token. Default: CCACTIVITY_ACCESS_TOKEN, else the login.")
     ] = None
     base_url: Annotated[
-        str | None, Parameter(metavar="URL", help="URL of the API; else CCACTIVITY_BASE_URL, else the vendor's.")
+        str | None, _value("URL", "URL of the API. Default: CCACTIVITY_BASE_URL, else that of Constant Contact.")
     ] = None
 
     fleet: Annotated[
@@ -91,12 +94,28 @@ class ApiOptions(LoginOptions):
         return open_session(token_file=self.token_file, store=self.store, base_url=self.base_url, fleet_url=self.fleet)
 
 
-JsonLines = Annotated[bool, Parameter(name="--json", show_default=False, help="One JSON object per line.")]
-JsonObject = Annotated[bool, Parameter(name="--json", show_default=False, help="One JSON object.")]
-Csv = Annotated[bool, Parameter(name="--csv", show_default=False, help="CSV with a header.")]
-State = Literal["processing", "completed", "cancelled", "failed", "timed_out"]
-Seconds: Parameter = Parameter(metavar="SECONDS", validator=Number(gt=0))
+def _read_seconds(_: type, tokens: Sequence[Any]) -> float:
+    try:
+        return float(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"{tokens[0].value!r} is not a number of seconds, as in 14400") from None
+
+
+def _seconds(help_text: str, validator: Number) -> Parameter:
+    return _value("SECONDS", help_text, converter=_read_seconds, validator=validator)
+
+
+JsonLines = Annotated[bool, _flag("--json", "Print JSON, one object per line.")]
+JsonObject = Annotated[bool, _flag("--json", "Print one JSON object.")]
+Csv = Annotated[bool, _flag("--csv", "Print CSV with a header line.")]
+State = Literal["initialized", "processing", "completed", "cancelled", "failed", "timed_out"]
+_STATE_HELP = "Only those in this state. The API cannot filter for initialized, so for that the whole list is read."
+_FROM_HELP = "Read one id per line; - reads from stdin. Blank lines and lines that start with # are skipped."
+_REDIRECT_URI_HELP = (
+    "Where a web login may come back to, beside http addresses of this machine, which are accepted. May be repeated."
+)
 _FAULT_HELP = "A fault, such as 503, throttled, hang, reset; 503:0.2 hits one request in five. May be repeated."
+_POSITIVE = Number(gt=0)
 _TOKEN_LIFE_S = Number(gte=1, lte=10**9)
 _NO_API_OPTIONS = ApiOptions()
 _NO_LOGIN_OPTIONS = LoginOptions()
@@ -105,10 +124,8 @@ _NO_LOGIN_OPTIONS = LoginOptions()
 @app.command(name="list")
 async def list_(
     *,
-    state: Annotated[State | None, Parameter(help="Only those in this state.")] = None,
-    limit: Annotated[
-        int | None, Parameter(metavar="ROWS", validator=Number(gte=1), help="At most this many rows.")
-    ] = None,
+    state: Annotated[State | None, Parameter(help=_STATE_HELP)] = None,
+    limit: Annotated[int | None, _value("ROWS", "Print at most this many activities.", validator=Number(gte=1))] = None,
     json: JsonLines = False,
     csv: Csv = False,
     options: ApiOptions = _NO_API_OPTIONS,
@@ -120,38 +137,39 @@ async def list_(
     return await commands.list_(options.session(), form, state=state, limit=limit)
 
 
-@app.command
+@app.command(usage="Usage: ccactivity get [OPTIONS] ID...")
 async def get(
-    ids: Annotated[list[str], Parameter(name="ID", help="Activity ids.")],
+    ids: Annotated[list[str], Parameter(name="ID", help="Ids of the activities.")],
     /,
     *,
     json: JsonLines = False,
+    csv: Csv = False,
     options: ApiOptions = _NO_API_OPTIONS,
 ) -> int:
-    """Show single activities as they stand."""
+    """Show activities by their ids, as they are now."""
     from . import commands, output
 
-    return await commands.get(options.session(), output.output_format(json=json), ids)
+    return await commands.get(options.session(), output.output_format(json=json, csv=csv), ids)
 
 
-@app.command
+@app.command(usage="Usage: ccactivity watch [OPTIONS] [ID...]")
 async def watch(
-    ids: Annotated[list[str] | None, Parameter(name="ID", help="Activity ids.")] = None,
+    ids: Annotated[list[str] | None, Parameter(name="ID", help="Ids of the activities.")] = None,
     /,
     *,
     source: Annotated[
         str | None,
-        Parameter(
-            name="--from", allow_leading_hyphen=True, metavar="FILE", help="File with one id per line; - is stdin."
-        ),
+        _value("FILE", _FROM_HELP, name="--from", allow_leading_hyphen=True),
     ] = None,
-    everything: Annotated[bool, Parameter(name="--all", show_default=False, help="All that have not ended.")] = False,
-    timeout: Annotated[float | None, Seconds, Parameter(help="How long each activity has to end.")] = None,
-    max_staleness: Annotated[float | None, Seconds, Parameter(help="Longest time between two looks.")] = None,
+    everything: Annotated[bool, _flag("--all", "Watch all that have not ended.")] = False,
+    timeout: Annotated[float | None, _seconds("Stop watching what has not ended after this time.", _POSITIVE)] = None,
+    max_staleness: Annotated[
+        float | None, _seconds("Look at least this often, while requests are left.", _POSITIVE)
+    ] = None,
     json: JsonLines = False,
     options: ApiOptions = _NO_API_OPTIONS,
 ) -> int:
-    """Watch activities until each has ended."""
+    """Watch activities until all have ended."""
     from . import commands
 
     return await commands.watch(
@@ -167,14 +185,14 @@ async def watch(
 
 @app.command
 async def history(
-    campaign_activity_id: Annotated[str, Parameter(help="Id of a campaign activity.")],
+    campaign_activity_id: Annotated[str, Parameter(help="Campaign activity id of the email.")],
     /,
     *,
     json: JsonLines = False,
     csv: Csv = False,
     options: ApiOptions = _NO_API_OPTIONS,
 ) -> int:
-    """Show how the sends of an email went."""
+    """Show each send of an email, and whether it worked."""
     from . import commands, output
 
     return await commands.history(options.session(), output.output_format(json=json, csv=csv), campaign_activity_id)
@@ -184,14 +202,15 @@ async def history(
 async def login(
     *,
     client_id: Annotated[
-        str | None, Parameter(metavar="ID", help="API key of the application; else CCACTIVITY_CLIENT_ID.")
+        str | None,
+        _value("ID", "API key of your application. Default: CCACTIVITY_CLIENT_ID, else that of the last login."),
     ] = None,
     scope: Annotated[
-        list[str] | None, Parameter(metavar="SCOPE", help="Ask for SCOPE instead of what is needed. May be repeated.")
+        list[str] | None, _value("SCOPE", "Ask for this instead of all scopes that the commands need. May be repeated.")
     ] = None,
     oauth_url: Annotated[
         str | None,
-        Parameter(metavar="URL", help="URL of the login server; else CCACTIVITY_OAUTH_URL, else the vendor's."),
+        _value("URL", "URL of the login server. Default: CCACTIVITY_OAUTH_URL, else that of Constant Contact."),
     ] = None,
     json: JsonObject = False,
     options: LoginOptions = _NO_LOGIN_OPTIONS,
@@ -204,7 +223,7 @@ async def login(
 
 @app.command
 async def logout(*, options: LoginOptions = _NO_LOGIN_OPTIONS) -> int:
-    """Forget the login of this machine."""
+    """Delete the login that is stored on this machine."""
     from .login import logout as command
 
     return await command(options.store)
@@ -214,7 +233,7 @@ async def logout(*, options: LoginOptions = _NO_LOGIN_OPTIONS) -> int:
 async def whoami(
     *,
     refresh: Annotated[
-        bool, Parameter(show_default=False, help="Refresh it first: an idle login ends after 180 days.")
+        bool, _flag("--refresh", "Refresh it first: a login that is not used ends after 180 days.")
     ] = False,
     json: JsonObject = False,
     options: LoginOptions = _NO_LOGIN_OPTIONS,
@@ -232,21 +251,37 @@ async def sandbox(
     speed: Annotated[
         float, Parameter(help="Run jobs this many times faster than in reality.", validator=Number(gt=0))
     ] = 1.0,
-    jobs: Annotated[int, Parameter(help="Imports submitted at the start.", validator=Number(gte=0, lte=1000))] = 20,
-    token_life: Annotated[
-        float, Parameter(metavar="SECONDS", help="Lifetime of the access token of a login.", validator=_TOKEN_LIFE_S)
-    ] = 86_400.0,
+    jobs: Annotated[
+        int, Parameter(help="Imports submitted at the start, at most 100,000.", validator=Number(gte=0, lte=100_000))
+    ] = 20,
+    workers: Annotated[
+        int, Parameter(help="How many of them run at once, at most 10,000.", validator=Number(gte=1, lte=10_000))
+    ] = 8,
+    seed: Annotated[int, Parameter(help="Seed of all that is drawn: how long imports take, and how they end.")] = 0,
+    token_life: Annotated[float, _seconds("Lifetime of the access token of a login.", _TOKEN_LIFE_S)] = 86_400.0,
+    redirect_uri: Annotated[list[str] | None, Parameter(metavar="URI", help=_REDIRECT_URI_HELP)] = None,
     fault: Annotated[list[str] | None, Parameter(metavar="NAME[:CHANCE]", help=_FAULT_HELP)] = None,
+    verbose: Annotated[bool, _flag("--verbose", "Print a line on stderr for each request.", alias="-v")] = False,
 ) -> None:
-    """Serve a simulated vendor until Ctrl-C."""
+    """Run a simulated vendor on this machine until Ctrl-C or SIGTERM."""
     from .sandbox_command import serve
 
-    await serve(port=port, speed=speed, jobs=jobs, token_life=token_life, faults=fault or ())
+    await serve(
+        port=port,
+        speed=speed,
+        jobs=jobs,
+        workers=workers,
+        seed=seed,
+        token_life=token_life,
+        redirect_uris=redirect_uri or (),
+        faults=fault or (),
+        log_requests=verbose,
+    )
 
 
 @app.command
 async def demo(
-    *, imports: Annotated[int, Parameter(help="How many imports.", validator=Number(gte=1, lte=500))] = 30
+    *, imports: Annotated[int, Parameter(help="Number of imports.", validator=Number(gte=1, lte=500))] = 30
 ) -> int:
     """Watch simulated imports; needs no account."""
     from .demo import demo as command
@@ -272,20 +307,26 @@ async def fleet_status(
 
 
 @app.command
-def completion(shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(help="Which shell.")], /) -> int:
-    """Print the completion script of a shell."""
+def completion(shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(help="Your shell.")], /) -> int:
+    """Print the completion script for a shell."""
     sys.stdout.write(app.generate_completion(shell=shell))
     return 0
 
 
 def run(arguments: Sequence[str]) -> int:
     """Carry out a command line and return its exit code."""
-    try:
-        code: int | None = app(arguments)
-    except Exception as error:
-        from .exit_codes import EXPECTED_ERRORS, print_error
+    from .logs import log_on_stderr
 
-        if not isinstance(error, EXPECTED_ERRORS):
+    try:
+        with log_on_stderr():
+            code: int | None = app(arguments, print_error=False, exit_on_error=False)
+    except Exception as error:
+        from .exit_codes import EXPECTED_ERRORS, UsageError, print_error
+
+        if isinstance(error, CycloptsError):
+            code = print_error(UsageError(error))
+        elif isinstance(error, EXPECTED_ERRORS):
+            code = print_error(error)
+        else:
             raise
-        code = print_error(error)
     return code or 0

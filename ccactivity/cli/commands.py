@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Final, TextIO
 
-from ccactivity import DecodeError, NotFoundError
+from ccactivity import ActivitySession, DecodeError, NotFoundError
 
-from .batch.follow import follow
+from .batch.follow import UnseenCheck, follow
 from .exit_codes import ExitCode, UsageError, print_error, read_problem, usage_errors
 from .output import ActivityWriter, OutputFormat, SendWriter, print_note
 from .session import SessionOpening
@@ -19,16 +19,22 @@ __all__ = ["get", "history", "list_", "watch"]
 
 _MAX_PAGE_SIZE: Final = 500  # rows; the vendor gives no more
 _MAX_LINE_CHARACTERS: Final = 65_536
+_MAX_IDS_NAMED: Final = 5  # in the error of malformed ids
+_MALFORMED: Final = "malformed activity_id "  # as the library's own error begins
 
 
 async def list_(opening: SessionOpening, form: OutputFormat, *, state: str | None, limit: int | None) -> int:
     """Write the activities of the last ten days, page by page; those in `state`, and at most `limit`, if not None."""
     writer = ActivityWriter(form)
+    asked, size = state, min(_MAX_PAGE_SIZE, limit or _MAX_PAGE_SIZE)
+    if state == "initialized":  # the vendor cannot be asked for these
+        asked, size = None, _MAX_PAGE_SIZE
     async with opening as (session, _):
         with usage_errors():
-            activities = session.list_activities(state=state, page_size=min(_MAX_PAGE_SIZE, limit or _MAX_PAGE_SIZE))
+            activities = session.list_activities(state=asked, page_size=size)
         async for page in activities.pages():
-            for activity in page if limit is None else page[: limit - writer.count]:
+            wanted = page if asked == state else [activity for activity in page if activity.state == state]
+            for activity in wanted if limit is None else wanted[: limit - writer.count]:
                 writer.write(activity)
             if writer.count == limit:
                 break
@@ -47,7 +53,7 @@ async def get(opening: SessionOpening, form: OutputFormat, ids: Sequence[str]) -
                     activity = await session.get_activity(activity_id)
                 writer.write(activity)
             except (NotFoundError, DecodeError) as error:
-                code = print_error(error)
+                code = print_error(error, activity_id)
     return code
 
 
@@ -74,7 +80,8 @@ async def watch(
     as_json: bool,
 ) -> int:
     """Watch activities until each has ended: those of `ids`, of the file `source`, or `everything` under way."""
-    wanted = [*ids, *(_read_ids(source) if source else ())]
+    line_numbers = _read_ids(source) if source else {}
+    wanted = [*ids, *line_numbers]
     if not wanted and not everything:
         if source:
             print_note("no ids, nothing to watch")
@@ -86,22 +93,47 @@ async def watch(
             if not wanted:
                 print_note("everything has ended, nothing to watch")
                 return ExitCode.OK
+        _check_ids(session, wanted, line_numbers)
         with usage_errors():
             batch_watch = session.watch_many(wanted, timeout=timeout, max_staleness=max_staleness)
-        outcome = await follow(batch_watch, session.quota, expected=len(set(wanted)), as_json=as_json)
+        outcome = await follow(
+            batch_watch,
+            session.quota,
+            expected=len(set(wanted)),
+            as_json=as_json,
+            unseen_check=None if timeout is None else UnseenCheck(wanted, session.get_activity, timeout / 2),
+        )
     for text in dict.fromkeys(filter(None, map(advice, outcome.errors.values()))):
         print_note(text)
     return outcome.exit_code
 
 
-def _read_ids(source: str) -> list[str]:
-    """Return one id per line of a file, or of stdin for "-", but for empty lines and those that begin with #."""
+def _check_ids(session: ActivitySession, ids: Sequence[str], line_numbers: Mapping[str, int]) -> None:
+    """Raise UsageError with each malformed id, and its line if it is from a file; it says once what an id may be."""
+    bad, rule = [], ""
+    for activity_id in dict.fromkeys(ids):
+        try:
+            session.watch(activity_id)
+        except ValueError as error:
+            problem, _, rule = str(error).rpartition(": ")
+            number = line_numbers.get(activity_id)
+            bad.append(problem.removeprefix(_MALFORMED) + (f" (line {number})" if number else ""))
+    if bad:
+        more = f" and {len(bad) - _MAX_IDS_NAMED} more" if len(bad) > _MAX_IDS_NAMED else ""
+        raise UsageError(f"{_MALFORMED}{', '.join(bad[:_MAX_IDS_NAMED])}{more}: {rule}")
+
+
+def _read_ids(source: str) -> dict[str, int]:
+    """Return one id per line of a file, or of stdin for "-", with the number of its line.
+
+    Empty lines, and those that begin with #, are skipped.
+    """
     try:
         with nullcontext(sys.stdin) if source == "-" else Path(source).open(encoding="utf-8") as file:
-            lines = [line.strip() for line in _bounded_lines(file, source)]
+            lines = {line.strip(): number for number, line in enumerate(_bounded_lines(file, source), 1)}
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {source!r}: {read_problem(error)}") from None
-    return [line for line in lines if line and not line.startswith("#")]
+    return {line: number for line, number in lines.items() if line and not line.startswith("#")}
 
 
 def _bounded_lines(file: TextIO, source: str) -> Iterator[str]:

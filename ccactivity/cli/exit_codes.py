@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from typing import Final
 
-import ccactivity
-from ccactivity import CCActivityError, LoginFailedError, ReauthorizationRequiredError, TokenError, WatchTimeoutError
+from ccactivity import (
+    CCActivityError,
+    LoginFailedError,
+    NotFoundError,
+    ReauthorizationRequiredError,
+    ResponseError,
+    TokenError,
+    TransportError,
+    WatchTimeoutError,
+)
 from ccactivity._text import escape
 
-__all__ = ["EXPECTED_ERRORS", "ExitCode", "UsageError", "exit_code", "print_error", "read_problem", "usage_errors"]
+__all__ = [
+    "EXPECTED_ERRORS",
+    "ExitCode",
+    "UsageError",
+    "describe_error",
+    "exit_code",
+    "print_error",
+    "read_problem",
+    "usage_errors",
+]
+
+# The HTTP library's errors in a reason: their names say nothing to who has not seen the code.
+_CLASS_NAME: Final = re.compile(r"\b[A-Z]\w*Error(?:: |$)")
 
 
 class ExitCode(IntEnum):
-    """What a command returns. 130 (interrupted) and 141 (the reader of the output went away) are set in `main`."""
+    """What a command returns. `main` has those of signals: 130 and 143, and 141 if who read the output went away."""
 
     OK = 0
     FAILED = 1
-    """An activity did not complete."""
+    """An activity did not complete, or not in time, or could not be followed."""
     USAGE = 2
     REFUSED = 3
     """The API refused, or could not be reached."""
+    OUTPUT = 4
+    """The output could not be written, to a full disk for one."""
 
 
 class UsageError(Exception):
@@ -60,11 +83,23 @@ def exit_code(error: Exception) -> ExitCode:
     return ExitCode.FAILED if isinstance(error, WatchTimeoutError) else ExitCode.REFUSED
 
 
-def print_error(error: Exception) -> ExitCode:
-    """Print an error on stderr, in one line and escaped; return the exit code."""
-    # The name under which it can be caught: some errors are of private subclasses.
-    names = (kind.__name__ for kind in type(error).__mro__ if isinstance(error, CCActivityError))
-    name = next((name for name in names if name in ccactivity.__all__), "error")
-    text = "; ".join([str(error), *getattr(error, "__notes__", ())])
-    print(f"{name}: {escape(text)}", file=sys.stderr)
+def describe_error(error: Exception, activity_id: str | None = None) -> str:
+    """Say what went wrong, in one line and for people; `activity_id`: of which activity, if that stands beside it."""
+    text = str(error).removeprefix(f"activity '{activity_id}' ")
+    if isinstance(error, ResponseError):
+        words = {(word or "").replace("_", " ").lower(): word for word in (error.error_key, error.error_message)}
+        said = ": ".join(filter(None, words.values()))  # the key often says the same as the message
+        text = "not found (404)" if isinstance(error, NotFoundError) else f"HTTP {error.status}, {said}".rstrip(", ")
+        text += f" ({error.hint})" if error.hint else ""
+    elif isinstance(error, TransportError):
+        text = _CLASS_NAME.sub("", error.reason).replace(" ssl:default", "") or "the connection broke"
+    if isinstance(error, ResponseError | TransportError) and activity_id is None:
+        text = f"{error.method} {error.path}: {text}"
+    return text.replace("base_url", "the base URL")
+
+
+def print_error(error: Exception, activity_id: str | None = None) -> ExitCode:
+    """Print an error on stderr, in one line and escaped; return the exit code. `activity_id`: of which activity."""
+    text = "; ".join([describe_error(error, activity_id), *getattr(error, "__notes__", ())])
+    print("error: " + escape(text if activity_id is None else f"{activity_id}: {text}"), file=sys.stderr)
     return exit_code(error)

@@ -1,27 +1,47 @@
-"""The library's log on stderr, for `-v`. The library logs no secret, so none has to be removed here."""
+"""The library's log on stderr: its warnings as notes, with `-v` all of it. It logs no secret, so none is removed."""
 
 from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
 
 from ccactivity._text import escape
 
-__all__ = ["show_logs"]
+__all__ = ["log_on_stderr", "show_whole_log"]
+
+_log: Final = logging.getLogger("ccactivity")
 
 
-class _CurrentStderrHandler(logging.Handler):
+class _StderrHandler(logging.Handler):
     """Writes to what `sys.stderr` is at the time: the live view replaces it for a while."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(escape(self.format(record)), file=sys.stderr)
+        if self.formatter is not None:
+            print(escape(self.format(record)), file=sys.stderr)
+        elif record.name != "ccactivity.loop":  # about a blocked event loop: of use to programmers only
+            kind = "note" if record.levelno < logging.ERROR else "error"
+            print(f"{kind}: {escape(record.getMessage())}", file=sys.stderr)
 
 
-def show_logs() -> None:
-    """Show everything that the library logs; a second call changes nothing."""
-    log = logging.getLogger("ccactivity")
-    log.setLevel(logging.DEBUG)
-    if not any(isinstance(handler, _CurrentStderrHandler) for handler in log.handlers):
-        handler = _CurrentStderrHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
-        log.addHandler(handler)
+@contextmanager
+def log_on_stderr() -> Iterator[None]:
+    """Show the library's warnings while the block lasts."""
+    handler, level = _StderrHandler(logging.WARNING), _log.level
+    _log.addHandler(handler)
+    try:
+        yield
+    finally:
+        _log.removeHandler(handler)
+        _log.setLevel(level)
+
+
+def show_whole_log() -> None:
+    """Show everything that the library logs, from now on to the end of `log_on_stderr`."""
+    _log.setLevel(logging.DEBUG)
+    for handler in _log.handlers:
+        if isinstance(handler, _StderrHandler):
+            handler.setLevel(logging.DEBUG)
+            handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))

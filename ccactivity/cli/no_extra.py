@@ -9,8 +9,11 @@ from typing import Final
 
 from ccactivity import __version__
 
-__all__ = ["INSTALL_OAUTH", "run"]
+__all__ = ["DESCRIPTION", "INSTALL_OAUTH", "run"]
 
+DESCRIPTION: Final = (
+    "Watch the bulk activities (imports, exports, deletions, tag changes) of a Constant Contact account."
+)
 _CLI_COMMANDS: Final = ("list", "get", "watch", "history", "fleet", "sandbox", "completion", "--install-completion")
 _LOGIN_COMMANDS: Final = ("login", "logout", "whoami")
 _INSTALL: Final = 'pip install "ccactivity[cli]"'
@@ -21,11 +24,11 @@ def run(arguments: Sequence[str]) -> int:
     """Carry out a command line and return its exit code."""
     if arguments and arguments[0] in (*_CLI_COMMANDS, *_LOGIN_COMMANDS):
         install = INSTALL_OAUTH if arguments[0] in _LOGIN_COMMANDS else _INSTALL
-        print(f"ccactivity {arguments[0]} needs more packages: {install}", file=sys.stderr)
+        print(f"error: ccactivity {arguments[0]} needs more packages: {install}", file=sys.stderr)
         return 2
     parser = argparse.ArgumentParser(
         prog="ccactivity",
-        description="Bulk activities and send histories of the Constant Contact V3 API.",
+        description=DESCRIPTION,
         epilog=f"list, get, watch, history, fleet, sandbox and completion need more packages: {_INSTALL};"
         f" login, logout and whoami need {INSTALL_OAUTH}",
     )

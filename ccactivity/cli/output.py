@@ -27,6 +27,7 @@ from .exit_codes import UsageError
 __all__ = ["ActivityWriter", "OutputFormat", "SendWriter", "format_time", "output_format", "print_json", "print_note"]
 
 _MIN_FOLD_COLUMNS: Final = 20
+_MIN_COLUMNS_FOR_TIMES: Final = 100
 
 
 class OutputFormat(StrEnum):
@@ -40,7 +41,7 @@ class OutputFormat(StrEnum):
 def output_format(*, json: bool = False, csv: bool = False) -> OutputFormat:
     """Return the format that the flags ask for; UsageError for both."""
     if json and csv:
-        raise UsageError("--json and --csv cannot be combined")
+        raise UsageError("--json and --csv are mutually exclusive")
     return OutputFormat.JSON if json else OutputFormat.CSV if csv else OutputFormat.TABLE
 
 
@@ -52,6 +53,11 @@ def print_json(data: Mapping[str, Any]) -> None:
 def print_note(text: str) -> None:
     """Write a line for people on stderr."""
     print(text, file=sys.stderr)
+
+
+def _terminal_columns() -> int | None:
+    """The columns of the terminal on stdout; None elsewhere, and for one that does not know its size and says 0."""
+    return (os.get_terminal_size().columns or None) if sys.stdout.isatty() else None
 
 
 class _RowWriter:
@@ -68,8 +74,7 @@ class _RowWriter:
         self._columns = columns
         self._fields = fields
         self._fold = fold
-        # A terminal that does not know its size says 0.
-        self._width = (os.get_terminal_size().columns or None) if sys.stdout.isatty() else None
+        self._width = _terminal_columns()
         self._csv = csv.DictWriter(sys.stdout, fields, lineterminator="\n")
         self._has_header = form is OutputFormat.JSON
 
@@ -128,7 +133,9 @@ class ActivityWriter(_RowWriter):
     """Writes activities."""
 
     def __init__(self, form: OutputFormat) -> None:
-        columns = (("ID", "36"), ("STATE", "11"), ("DONE", ">5"), ("UPDATED", "12"), ("DETAIL", ""))
+        columns = [("ID", "36"), ("STATE", "11"), ("DONE", ">4"), ("UPDATED", "12"), ("DETAIL", "")]
+        if (_terminal_columns() or _MIN_COLUMNS_FOR_TIMES) < _MIN_COLUMNS_FOR_TIMES:
+            columns = [column for column in columns if column[0] != "UPDATED"]
         names = [name for name in Activity(activity_id="").as_dict() if name not in ("status", "_links")]
         counters = [field.name for field in attrs.fields(ActivityStatus)]
         super().__init__(form, columns, [*names, *counters], fold=False)
@@ -138,11 +145,15 @@ class ActivityWriter(_RowWriter):
         data = activity.as_dict()
         if self.format is OutputFormat.CSV:
             data |= activity.status.as_dict()
-        done = "" if activity.progress is None else f"{activity.progress * 100:.0f} %"
-        state = escape(str(activity.state or ""))
-        # The vendor keeps an activity for ten days, so nobody needs the year.
-        updated = format_time(activity.updated_at, "%m-%d %H:%MZ")
-        self._write_row(data, [escape(activity.activity_id), state, done, updated, detail(activity)])
+        cells = {
+            "ID": escape(activity.activity_id),
+            "STATE": escape(str(activity.state or "")),
+            "DONE": "" if activity.progress is None else f"{activity.progress * 100:.0f}%",
+            # The vendor keeps an activity for ten days, so nobody needs the year.
+            "UPDATED": format_time(activity.updated_at, "%m-%d %H:%MZ"),
+            "DETAIL": detail(activity),
+        }
+        self._write_row(data, [cells[name] for name, _ in self._columns])
 
 
 class SendWriter(_RowWriter):

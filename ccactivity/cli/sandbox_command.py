@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
+from urllib.parse import urlsplit
+
+import attrs
 
 from ccactivity import sandbox
-from ccactivity.sandbox import Answer, Effect, Fault, OAuthRules, Sandbox
+from ccactivity._text import escape
+from ccactivity.sandbox import Answer, Effect, Fault, Logged, OAuthRules, Sandbox, Workload
 
 from .exit_codes import UsageError
 from .output import print_note
@@ -36,6 +42,8 @@ FAULTS: Final[dict[str, Callable[[], Answer | Effect]]] = {
     "reset": sandbox.Reset,
     "disconnect": sandbox.Disconnect,
 }
+_JOBS_AT_A_TIME: Final = 1_000
+_MAX_TARGET_CHARACTERS: Final = 200  # of a request, in its log line
 _DEVICE_POLL_INTERVAL_S: Final = 2.0  # shorter than the vendor's 5 s: a person is waiting
 
 
@@ -56,15 +64,42 @@ def parse_faults(texts: Sequence[str]) -> list[Fault]:
     return faults
 
 
-async def serve(*, port: int, speed: float, jobs: int, token_life: float, faults: Sequence[str]) -> None:
+async def serve(
+    *,
+    port: int,
+    speed: float,
+    jobs: int,
+    workers: int,
+    seed: int,
+    token_life: float,
+    redirect_uris: Sequence[str],
+    faults: Sequence[str],
+    log_requests: bool,
+) -> None:
     """Serve until the task is cancelled, then say how many requests there were.
 
-    `jobs`: how many imports there are from the start, `speed`: how many times faster than in reality they run.
-    `token_life`: seconds for which the access token of a login is valid.
+    `jobs`: how many imports there are from the start, `workers`: how many of them run at once, `speed`: how many times
+    faster than in reality. `seed`: of all that is drawn. `token_life`: seconds for which the access token of a login is
+    valid. `redirect_uris`: where a web login may come back to, beside http addresses of this machine. `log_requests`:
+    print a line for each request.
     """
+    broken: Counter[str] = Counter()
+
+    def print_request(logged: Logged) -> None:
+        nonlocal broken
+        before, broken = broken, Counter(attrs.asdict(server.violations))
+        print_note(_request_line(logged, list(broken - before)))
+
     rules = OAuthRules(access_life=token_life, interval=_DEVICE_POLL_INTERVAL_S)
-    server = Sandbox(port=port, speed=speed, oauth=rules)
-    client = server.register_client()
+    server = Sandbox(
+        port=port,
+        seed=seed,
+        speed=speed,
+        workload=Workload(lanes=workers),
+        oauth=rules,
+        on_request=print_request if log_requests else None,
+    )
+    client = server.register_client(redirect_uris=_checked_redirect_uris(redirect_uris), loopback_redirects=True)
     for fault in parse_faults(faults):
         server.faults.add(fault)
     try:
@@ -72,15 +107,54 @@ async def serve(*, port: int, speed: float, jobs: int, token_life: float, faults
     except OSError as error:
         raise UsageError(f"cannot listen on port {port}: {error.strerror}") from None
     try:
-        for _ in range(jobs):
+        for number in range(jobs):
             server.submit()
+            if number % _JOBS_AT_A_TIME == 0:
+                await asyncio.sleep(0)  # Ctrl-C ends this too
         with TemporaryDirectory(prefix="ccactivity-sandbox-") as folder:
-            print(_greeting(server, jobs, _login_environment(server, client.client_id, folder)), flush=True)
+            login = _login_environment(server, client.client_id, folder)
+            print(_greeting(server, jobs, workers, client.redirect_uris, login), flush=True)
             await asyncio.Event().wait()
     finally:
         await server.__aexit__(None, None, None)
-        requests, violations = server.requests.total(), server.violations.total
-        print_note(f"\n{requests} requests, {violations} of them against the vendor's rules")
+        print_note(f"\n{_totals(server)}")
+
+
+def _checked_redirect_uris(uris: Sequence[str]) -> Sequence[str]:
+    for uri in uris:
+        if not _is_whole_url(uri):
+            raise UsageError(f"a redirect URI is a whole URL, as in https://app.example/callback, not {uri!r}")
+    return uris
+
+
+def _is_whole_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return bool(parts.scheme and parts.netloc) and not parts.fragment
+
+
+def _request_line(logged: Logged, broken_rules: Sequence[str]) -> str:
+    target = logged.target
+    if "token_in_url" in broken_rules:
+        target = f"{target.partition('?')[0]}?..."  # the token may be in use
+    line = f"{time.strftime('%H:%M:%S')} {logged.method} {escape(target, _MAX_TARGET_CHARACTERS)}"
+    status = str(logged.status) if logged.status else "no answer"
+    return f"{line} {status}" + (f", against the rules: {', '.join(broken_rules)}" if broken_rules else "")
+
+
+def _totals(server: Sandbox) -> str:
+    broken = Counter(attrs.asdict(server.violations))
+    names = ", ".join(f"{name} {count:,}" for name, count in broken.most_common() if count)
+    violations = _count(broken.total(), "violation")
+    return f"{_count(server.requests.total(), 'request')}, {violations} of the vendor's rules" + (
+        f": {names}" if names else ""
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _login_environment(server: Sandbox, client_id: str, folder: str) -> dict[str, str]:
@@ -93,11 +167,12 @@ def _login_environment(server: Sandbox, client_id: str, folder: str) -> dict[str
     }
 
 
-def _greeting(server: Sandbox, jobs: int, login: Mapping[str, str]) -> str:
-    imports = f"{jobs} imports have been submitted" if jobs != 1 else "1 import has been submitted"
+def _greeting(server: Sandbox, jobs: int, workers: int, redirect_uris: Sequence[str], login: Mapping[str, str]) -> str:
+    verb = "has" if jobs == 1 else "have"
     return "\n".join(
         [
-            f"A simulated server listens at {server.base_url} until Ctrl-C; {imports}.",
+            f"A simulated server listens at {server.base_url} until Ctrl-C.",
+            f"{_count(jobs, 'import')} {verb} been submitted, of which {workers:,} at most run at once.",
             f"Its token is {server.token}",
             f"A campaign activity with a send history is {server.vendor.campaign_activity_id}",
             "",
@@ -112,6 +187,8 @@ def _greeting(server: Sandbox, jobs: int, login: Mapping[str, str]) -> str:
             *_exports(login),
             "ccactivity login",
             "ccactivity watch --all",
+            "",
+            f"A web login may come back to {' or '.join([*redirect_uris, 'any http:// address of this machine'])}.",
         ]
     )
 

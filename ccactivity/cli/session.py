@@ -71,7 +71,7 @@ async def _find_token(
 ) -> tuple[str | Callable[[], Awaitable[str]] | TokenSource, StoredTokens | None]:
     """Return the token, and the login that it is of, if any; the tokens of a login are closed by `stack`."""
     if file is not None and store_path is not None:
-        raise UsageError("--token-file and --store cannot be combined")
+        raise UsageError("--token-file and --store are mutually exclusive")
     if file is not None:
         return _token_file_source(file), None
     if store_path is None and (token := Secret(variable("ACCESS_TOKEN"))):

@@ -27,9 +27,18 @@ from .._version import __version__
 from ..api.decoding import decode_json
 from ..api.endpoint import Endpoint
 from ..api.messages import SUCCESSES, Reply, Request
-from ..api.outcome import NotSentError, Outcome, OutcomeKind, UntrustedServerError, classify, error_from
+from ..api.outcome import Outcome, OutcomeKind, classify, error_from
 from ..api.transport import Transport
-from ..errors import CCActivityError, DecodeError, ServerError, ThrottledError, TokenError, TransportError
+from ..errors import (
+    CCActivityError,
+    DecodeError,
+    NotSentError,
+    ServerError,
+    ThrottledError,
+    TokenError,
+    TransportError,
+    UntrustedServerError,
+)
 
 if TYPE_CHECKING:
     import aiohttp

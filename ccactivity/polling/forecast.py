@@ -21,7 +21,7 @@ spent in stalls taken out again, item counters, a bonus for looks that are bound
 from __future__ import annotations
 
 import math
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 import attrs
@@ -39,6 +39,9 @@ SQRT2: Final = math.sqrt(2.0)
 _MAX_AGE_S: Final = 10 * 86400.0  # the vendor keeps an activity for ten days; a longer age is a broken stamp
 _MAX_CLOCK_ERROR_S: Final = 60.0  # a stamp that contradicts what was observed by more is not believed
 _DATE_RESOLUTION_S: Final = 2.0  # a Date header has whole seconds, and so may a stamp
+_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
+_LATEST: Final = datetime.max.replace(tzinfo=UTC)
+_INITIALIZED: Final = ActivityState.INITIALIZED  # a member is slow to look up
 
 
 @attrs.define(eq=False, weakref_slot=False, kw_only=True)
@@ -55,8 +58,8 @@ class Forecast:
     phase: str = UNSEEN
     suspect_ended: bool = False  # missing where all at work are listed
     # By the vendor's clock; that of the newest snapshot.
-    vendor_created_at: float = math.inf
-    vendor_updated_at: float = -math.inf
+    vendor_created_at: datetime = _LATEST
+    vendor_updated_at: datetime = _EARLIEST
     # By the loop's clock: when that snapshot was made, when work began, when `percent` was first what it is.
     updated_at: float = 0.0
     started_at: float = math.inf
@@ -93,7 +96,6 @@ class Forecast:
         now: float,
         server_now: datetime | None,
         statistics: AccountStatistics,
-        tuning: Tuning,
         *,
         newest: bool = False,
     ) -> bool:
@@ -101,29 +103,29 @@ class Forecast:
 
         `newest`: it cannot be older, whatever its stamps say, for it was asked for after the last one was seen.
         """
-        made_at = now
-        updated, here = _timestamp(activity.updated_at), _timestamp(server_now)
-        if updated is not None and (here is None or updated <= here + _MAX_CLOCK_ERROR_S):
-            made_at = now - min(max(0.0, (here or updated) - updated), _MAX_AGE_S)
+        made_at, updated = now, activity.updated_at
+        age = 0.0 if updated is None or server_now is None else _seconds(server_now, updated)
+        if updated is not None and age >= -_MAX_CLOCK_ERROR_S:
+            if age > 0.0:
+                made_at = now - min(age, _MAX_AGE_S)
             # The vendor's clock may be set back: then its stamps decrease, but not by the Date of the same answer.
-            earlier = here is None or made_at < self.updated_at + _DATE_RESOLUTION_S
+            earlier = server_now is None or made_at < self.updated_at + _DATE_RESOLUTION_S
             if updated < self.vendor_updated_at and earlier and not newest:
                 return False
             if updated != self.vendor_updated_at:
-                seen_at = -math.inf if self.phase == UNSEEN else self.looked_at
-                self.vendor_updated_at, self.updated_at = updated, max(made_at, seen_at)
+                self.vendor_updated_at = updated
+                self.updated_at = made_at if self.phase == UNSEEN else max(made_at, self.looked_at)
             made_at = self.updated_at
-        if activity.state == ActivityState.INITIALIZED:
+        if activity.state == _INITIALIZED:
             if self.phase != QUEUED:
-                self.vendor_created_at = _timestamp(activity.created_at) or math.inf
-            self.phase = QUEUED
+                self.phase, self.vendor_created_at = QUEUED, activity.created_at or _LATEST
         else:
             if self.phase not in (WORKING, UNKNOWN):
                 self.last_seen_queued = self.looked_at if self.phase == QUEUED else -math.inf
                 self.first_seen_working = self.progressed_at = now
                 self.started_at = (self.looked_at + now) / 2 if self.phase == QUEUED else now
             self.phase = WORKING if activity.state == ActivityState.PROCESSING else UNKNOWN
-            self._extrapolate(activity, now, made_at, statistics, tuning)
+            self._extrapolate(activity, now, made_at, statistics)
         self.looked_at = now
         self.suspect_ended = False
         return True
@@ -138,20 +140,19 @@ class Forecast:
         if self.phase == UNSEEN:  # it may have ended long ago
             return
         statistics.on_end(now, seen_at_work=self.phase != QUEUED)
-        started, ended = _timestamp(activity.started_at), _timestamp(activity.updated_at)
-        if started is not None and ended is not None and 0.0 < ended - started < _MAX_AGE_S:
+        started, ended = activity.started_at, activity.updated_at
+        if started is not None and ended is not None and 0.0 < (duration := _seconds(ended, started)) < _MAX_AGE_S:
             # Whatever the stamps say, it ended since the last look, and began between two of them.
             shortest = max(0.0, self.looked_at - self.first_seen_working)
             longest = now - (self.looked_at if self.phase == QUEUED else self.last_seen_queued)
-            statistics.learn_duration(min(max(ended - started, shortest), longest))
-            if self.percent and 0.0 <= ended - self.vendor_updated_at < _MAX_AGE_S:
-                ended_at = max(self.looked_at, min(now, self.updated_at + ended - self.vendor_updated_at))
+            statistics.learn_duration(min(max(duration, shortest), longest))
+            if self.percent and 0.0 <= (later := _seconds(ended, self.vendor_updated_at)) < _MAX_AGE_S:
+                ended_at = max(self.looked_at, min(now, self.updated_at + later))
                 statistics.learn_stall(ended_at - self.progressed_at)
 
-    def _extrapolate(
-        self, activity: Activity, now: float, at: float, statistics: AccountStatistics, tuning: Tuning
-    ) -> None:
-        self._believe_start(_timestamp(activity.started_at), _timestamp(activity.updated_at), at)
+    def _extrapolate(self, activity: Activity, now: float, at: float, statistics: AccountStatistics) -> None:
+        tuning = statistics.tuning
+        self._believe_start(activity.started_at, activity.updated_at, at)
         percent = activity.percent_done if 0 <= (activity.percent_done or 0) <= 100 else None
         if percent != self.percent:
             self.percent, self.progressed_at = percent, at
@@ -168,20 +169,19 @@ class Forecast:
             # An integer hides half a step on average; and what has passed since the stamp remains no more.
             p = (percent + 0.5) / 100
             whole = tuning.remaining_bias * max(0.0, at - self.started_at) * (1 - p) / p
-            self._allow_for_stall(max(tuning.min_median_s, whole - (now - at)), at, now, statistics, tuning)
+            self._allow_for_stall(max(tuning.min_median_s, whole - (now - at)), at, now, statistics)
 
-    def _believe_start(self, started: float | None, updated: float | None, at: float) -> None:
+    def _believe_start(self, started: datetime | None, updated: datetime | None, at: float) -> None:
         """Take the vendor's word for when work began, within what was observed."""
-        if started is None or updated is None or not 0.0 <= updated - started < _MAX_AGE_S:
+        if started is None or updated is None or not 0.0 <= (age := _seconds(updated, started)) < _MAX_AGE_S:
             return
-        began = at - (updated - started)
+        began = at - age
         error = max(self.last_seen_queued - began, began - self.first_seen_working)
         if error <= _MAX_CLOCK_ERROR_S:
             self.started_at = min(max(began, self.last_seen_queued), self.first_seen_working)
 
-    def _allow_for_stall(
-        self, remaining: float, at: float, now: float, statistics: AccountStatistics, tuning: Tuning
-    ) -> None:
+    def _allow_for_stall(self, remaining: float, at: float, now: float, statistics: AccountStatistics) -> None:
+        tuning = statistics.tuning
         # Stalled for certain between two stamps, or perhaps only since the last one.
         certain, possible = at - self.progressed_at, now - self.progressed_at
         stalled = max(tuning.stalled_share * certain, tuning.unreported_share * possible)
@@ -194,5 +194,5 @@ class Forecast:
             self.median_remaining = max(stalled, tuning.stalled_typical_share * statistics.typical_duration)
 
 
-def _timestamp(stamp: datetime | None) -> float | None:
-    return None if stamp is None else stamp.timestamp()
+def _seconds(later: datetime, earlier: datetime) -> float:
+    return (later - earlier).total_seconds()

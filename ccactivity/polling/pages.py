@@ -7,7 +7,9 @@ whole, so that a walk costs no more for many ids.
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
+from datetime import datetime
 
 import attrs
 
@@ -23,9 +25,10 @@ class Entry(Forecast):
     """One polled id: its forecast, and where it may be seen.
 
     `watched_since`: loop time of `watch()`. `sequence`: the order of those calls. `cohort`: with whom a list page is
-    expected to show it; `ever_located`: some page did. `asked_at`: loop time of a GET that is on its way. `failures`,
-    `failed_at`: see `failures.Subject`. `queued_key`: its key in the queue by
-    creation, NaN if it is not there. `heap_version`: which of its entries in the heap by due time holds.
+    expected to show it; `ever_located`: some page did. `asked_at`: loop time of the GET that is on its way. `failures`,
+    `failed_at`: see `failures.Subject`. `queued_key`: its key in the queue by creation, None if it is not there.
+    `get_queue`: that of unseen or queued ids in which it is; or `heap_version`: which of its places in the heap by due
+    time holds, 0 for none.
     """
 
     activity_id: str
@@ -34,26 +37,17 @@ class Entry(Forecast):
     max_staleness: float = math.inf
     cohort: Cohort | None = None
     ever_located: bool = False
-    asked_at: float = math.inf
+    asked_at: float | None = None
     failures: int = 0
     failed_at: float = -math.inf
-    queued_key: float = math.nan
+    queued_key: datetime | None = None
+    get_queue: OrderedDict[str, Entry] | None = None
     heap_version: int = 0
 
     @property
     def page(self) -> KnownPage | None:
         """The list page that shows it, or is to be tried next."""
         return None if self.cohort is None else self.cohort.page
-
-    @property
-    def located(self) -> bool:
-        """Whether its page showed it when it was last fetched."""
-        return self.cohort is not None and self.cohort.located
-
-    @property
-    def in_flight(self) -> bool:
-        """Whether a GET is on its way."""
-        return self.asked_at < math.inf
 
 
 @attrs.frozen
@@ -72,18 +66,15 @@ class ShownPage:
 class Cohort:
     """Ids that a page is equally likely to show.
 
-    `located`: it showed them when it was last fetched. `pages_missed`: pages fetched in vain since they were last
-    shown. `working`: those at work. `queued`, `unseen`: how many have not begun, or were never looked at;
-    `unseen_since`: the sum of their `watched_since`.
+    `pages_missed`: pages fetched in vain since they were last shown. `working`: those at work. `unseen`: how many were
+    never looked at; `unseen_since`: the sum of their `watched_since`. The others are queued.
     """
 
     page: KnownPage
-    located: bool = False
     pages_missed: int = 0
     ids: dict[str, Entry] = attrs.field(factory=dict)
     working: dict[str, Entry] = attrs.field(factory=dict)
     max_staleness: dict[str, float] = attrs.field(factory=dict)
-    queued: int = 0
     unseen: int = 0
     unseen_since: float = 0.0
 
@@ -92,34 +83,40 @@ class Cohort:
         """How likely the page is to show them: after n in vain, it is the next with 1 chance in n + 1."""
         return 1.0 / (1.0 + self.pages_missed)
 
+    @property
+    def queued(self) -> int:
+        """How many have not begun."""
+        return len(self.ids) - len(self.working) - self.unseen
+
     def add(self, entry: Entry) -> None:
         """Expect this id here from now on."""
-        if not self.page.count:
-            self.page.fetched_at = max(self.page.fetched_at, entry.looked_at)
-        self.page.count += 1
-        self.ids[entry.activity_id] = entry
-        self.page.due = -math.inf
+        page, activity_id, phase = self.page, entry.activity_id, entry.phase
+        if not page.count:
+            page.fetched_at = max(page.fetched_at, entry.looked_at)
+        page.count += 1
+        page.due, page.known_queued = -math.inf, None
+        self.ids[activity_id] = entry
         if entry.max_staleness < math.inf:
-            self.max_staleness[entry.activity_id] = entry.max_staleness
-        self._count(entry, 1)
+            self.max_staleness[activity_id] = entry.max_staleness
+        if phase == UNSEEN:
+            self.unseen += 1
+            self.unseen_since += entry.watched_since
+        elif phase != QUEUED:
+            self.working[activity_id] = entry
 
-    def remove(self, entry: Entry) -> None:
-        """Expect it no longer. Its phase must still be that which it was added with."""
-        if self.ids.pop(entry.activity_id, None) is not None:
-            self.page.count -= 1
-            self.max_staleness.pop(entry.activity_id, None)
-            self._count(entry, -1)
-
-    def _count(self, entry: Entry, sign: int) -> None:
-        if entry.phase == QUEUED:
-            self.queued += sign
-        elif entry.phase == UNSEEN:
-            self.unseen += sign
-            self.unseen_since = self.unseen_since + sign * entry.watched_since if self.unseen else 0.0
-        elif sign > 0:
-            self.working[entry.activity_id] = entry
-        else:
-            self.working.pop(entry.activity_id, None)
+    def remove(self, entry: Entry, phase: str) -> None:
+        """Expect it no longer. `phase`: that which it was added with."""
+        activity_id = entry.activity_id
+        del self.ids[activity_id]
+        self.page.count -= 1
+        self.page.known_queued = None
+        if self.max_staleness:
+            self.max_staleness.pop(activity_id, None)
+        if phase == UNSEEN:
+            self.unseen -= 1
+            self.unseen_since = self.unseen_since - entry.watched_since if self.unseen else 0.0
+        elif phase != QUEUED:
+            del self.working[activity_id]
 
 
 @attrs.define(eq=False)
@@ -127,10 +124,11 @@ class KnownPage:
     """A page of a list as it is remembered: the link that gives it, and the polled ids that it may show.
 
     `href`: None for the first page. `follows`: the page whose next link that is, if it is remembered. `fetched_at`:
-    loop time; before the first time that of its making. `due`: loop time before which it is not worth a
-    request. `failures`, `failed_at`: see `failures.Subject`. `interval`: seconds from a fetch to when the next one was
-    worth it, last time. `starts`: how many of the queued on it began, of late. `cohorts`: the ids that it may show, by
-    how likely it is to; `count`: how many they are.
+    loop time; before the first time that of its making. `due`: loop time before which it is not worth a request.
+    `failures`, `failed_at`: see `failures.Subject`. `interval`: seconds from a fetch to when the next one was worth it,
+    last time. `starts`: how many of the queued on it began, of late. `located`: the ids that it showed when it was last
+    fetched; `sought`: those that it may show, by `pages_missed`; `count`: how many all these are.
+    `known_queued`: what `queued` is, until an id comes or goes.
     """
 
     fetched_at: float
@@ -145,7 +143,17 @@ class KnownPage:
     interval: float = 10.0
     starts: float = 0.0
     count: int = 0
-    cohorts: list[Cohort] = attrs.field(factory=list)
+    known_queued: float | None = None
+    located: Cohort = attrs.field(init=False)
+    sought: dict[int, Cohort] = attrs.field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        self.located = Cohort(self)
+
+    @property
+    def cohorts(self) -> tuple[Cohort, ...]:
+        """The ids that it may show, by how likely it is to."""
+        return (self.located, *self.sought.values())
 
     @property
     def entries(self) -> list[Entry]:
@@ -155,31 +163,27 @@ class KnownPage:
     @property
     def queued(self) -> float:
         """How many queued ids it is to be expected to show."""
-        return sum(cohort.queued * cohort.weight for cohort in self.cohorts)
+        if self.known_queued is None:
+            self.known_queued = sum([cohort.queued * cohort.weight for cohort in self.cohorts])
+        return self.known_queued
 
     @property
     def max_staleness(self) -> float:
         """The strictest of its ids."""
         return min((each for cohort in self.cohorts for each in cohort.max_staleness.values()), default=math.inf)
 
-    def cohort(self, *, located: bool = False, pages_missed: int = 0) -> Cohort:
-        """Find or make the cohort that is as likely to be shown."""
-        for each in self.cohorts:
-            if each.located is located and each.pages_missed == pages_missed:
-                return each
-        self.cohorts.append(Cohort(self, located, pages_missed))
-        return self.cohorts[-1]
+    def seek(self, pages_missed: int = 0) -> Cohort:
+        """Find or make the cohort of those that so many pages have not shown."""
+        return self.sought.get(pages_missed) or self.sought.setdefault(pages_missed, Cohort(self, pages_missed))
 
     def take_in(self, cohort: Cohort) -> None:
         """Expect a whole cohort of another page here from now on."""
         if not self.count:
             self.fetched_at = max(self.fetched_at, next(iter(cohort.ids.values())).looked_at)
-        alike = self.cohort(pages_missed=cohort.pages_missed)
-        small, large = sorted((alike, cohort), key=lambda each: len(each.ids))
-        self.cohorts.remove(alike)
-        self.cohorts.append(large)
+        small, large = sorted((self.seek(cohort.pages_missed), cohort), key=lambda each: len(each.ids))
+        self.sought[cohort.pages_missed] = large
         self.count += len(cohort.ids) - len(small.ids)
-        self.due, large.page = -math.inf, self
+        self.due, self.known_queued, large.page = -math.inf, None, self
         for entry in small.ids.values():
             large.add(entry)
             entry.cohort = large
@@ -189,10 +193,9 @@ class KnownPage:
 
         `rate`: ends a second among the queued. The sum of `Forecast.expected_lag`, written out for speed.
         """
-        total = ends = queued = 0.0
+        total = ends = 0.0
         for cohort in self.cohorts:
             weight = cohort.weight
-            queued += weight * cohort.queued
             for entry in cohort.working.values():
                 elapsed, median = now - entry.looked_at, entry.median_remaining
                 if entry.quadratic:
@@ -215,7 +218,7 @@ class KnownPage:
                 p = min(1.0, elapsed / (2.0 * median))
                 total += weight * cohort.unseen * (p * elapsed / 2.0 if p < 1.0 else elapsed - median)
                 ends += weight * cohort.unseen * p
-        if queued:
+        if self.queued:
             elapsed = now - self.fetched_at
             total += rate * elapsed * elapsed / 2.0
             ends += rate * elapsed

@@ -11,6 +11,7 @@ import heapq
 import math
 from collections import OrderedDict
 from collections.abc import Container, Sequence
+from datetime import datetime
 from typing import Final
 
 from ..api.operations import MAX_PAGE_SIZE
@@ -37,10 +38,11 @@ class Placement:
         self.ids: dict[str, Entry] = {}
         self.pages: list[KnownPage] = [KnownPage(-math.inf)]
         self.processing_page: KnownPage = KnownPage(-math.inf, state="processing")
-        self.working: Cohort = self.processing_page.cohort(located=True)
+        self.working: Cohort = self.processing_page.located
         self.get_queues: dict[str, OrderedDict[str, Entry]] = {UNSEEN: OrderedDict(), QUEUED: OrderedDict()}
-        self.due_heap: list[tuple[float, int, Entry]] = []
-        self.creation_queue: list[tuple[float, int, Entry]] = []
+        # Ids, not entries: Python's garbage collector leaves tuples of numbers and strings alone, and there are many.
+        self.due_heap: list[tuple[float, int, str]] = []
+        self.creation_queue: list[tuple[datetime, int, str]] = []
         self.head_known_queued_at: float = -math.inf
         self._tuning = tuning
         self._newest_page = self.pages[0]  # it showed the last id that was new
@@ -63,7 +65,7 @@ class Placement:
             page = self._newest_page if lists else None
             if page is not None and page.href is None:
                 page.limit = min(MAX_PAGE_SIZE, page.limit + 1)
-            self._place(entry, None if page is None else page.cohort())
+            self._expect(entry, UNSEEN, None if page is None else page.seek())
         elif max_staleness < entry.max_staleness:
             entry.max_staleness = max_staleness
             if entry.cohort is not None:
@@ -74,106 +76,128 @@ class Placement:
     def forget(self, entry: Entry) -> None:
         """Strike this id off."""
         del self.ids[entry.activity_id]
-        self._remove(entry)
+        self._dequeue(entry)
+        if entry.activity_id in self.working.ids:
+            self.working.remove(entry, WORKING)
+        if entry.cohort is not None:
+            entry.cohort.remove(entry, entry.phase)
+            self._tidy(entry.cohort.page)
 
     def is_certain(self, entry: Entry) -> bool:
         """Whether a page that is worth a fetch will show it, so that it needs no GET."""
         cohort = entry.cohort
-        return cohort is not None and cohort.located and not entry.suspect_ended and cohort.page.count > 1
+        if cohort is None or entry.suspect_ended:
+            return False
+        return cohort is cohort.page.located and cohort.page.count > 1
 
-    def change_phase(self, entry: Entry, before: str) -> None:
-        """It is in another phase than before."""
-        cohort, after = entry.cohort, entry.phase
-        entry.phase = before
-        self.working.remove(entry)
-        if cohort is not None:
-            cohort.remove(entry)
-        entry.phase = after
-        self._place(entry, cohort)
+    def on_look(self, entry: Entry, before: str, looked_at: float, now: float, page: KnownPage | None) -> None:
+        """It was looked at: give it its place, which may be on another page.
 
-    def _place(self, entry: Entry, cohort: Cohort | None) -> None:
-        """Expect it where these are expected."""
+        `before`, `looked_at`: the phase in which it was placed, and the loop time, at the look before. `page`: that
+        which showed it; None: a GET did.
+        """
+        phase, cohort = entry.phase, entry.cohort
+        if phase == QUEUED:
+            if self.creation_queue and self.creation_queue[0][1] == entry.sequence:
+                self.head_known_queued_at = now
+        elif before == QUEUED:
+            self.on_start(entry, looked_at, now)
+        if page is not None and cohort is not page.located and page.state is None:
+            self._locate(entry, before, page)
+        elif phase != before:
+            self._expect(entry, before, cohort)
+        elif not self.is_certain(entry):
+            self.enqueue(entry)
+        if cohort is not None and not phase == before == QUEUED:
+            cohort.page.due = -math.inf
+
+    def on_start(self, entry: Entry, looked_at: float, now: float) -> None:
+        """One that was queued at the last look has begun since."""
+        if self.creation_queue and self.creation_queue[0][1] == entry.sequence:
+            self.head_known_queued_at = (max(self.head_known_queued_at, looked_at) + now) / 2
+        for page in self.pages:
+            page.starts *= self._tuning.start_decay
+        if entry.cohort is not None:
+            entry.cohort.page.starts += 1.0
+
+    def _locate(self, entry: Entry, before: str, page: KnownPage) -> None:
+        """A page shows it that did not show it the last time."""
+        if not entry.ever_located:
+            entry.ever_located, self._newest_page = True, page
+        self._expect(entry, before, page.located)
+
+    def _expect(self, entry: Entry, before: str, cohort: Cohort | None) -> None:
+        """Expect it where these are expected, in its phase of now. `before`: the phase in which it was placed."""
+        left = entry.cohort
+        if left is not None:
+            left.remove(entry, before)
+        if before == WORKING and entry.activity_id in self.working.ids:
+            self.working.remove(entry, before)
         entry.cohort = cohort
         if cohort is not None:
             cohort.add(entry)
         if entry.phase == WORKING:
             self.working.add(entry)
         self.enqueue(entry)
-
-    def _remove(self, entry: Entry) -> None:
-        """Take it out of everything."""
-        if entry.phase == WORKING:
-            self.working.remove(entry)
-        self._dequeue(entry)
-        cohort, entry.cohort = entry.cohort, None
-        if cohort is not None:
-            cohort.remove(entry)
-            self._tidy(cohort.page)
+        if left is not None and left.page.count == 1:
+            self._tidy(left.page)
 
     def _tidy(self, page: KnownPage) -> None:
-        page.cohorts = [cohort for cohort in page.cohorts if cohort.ids]
         if page.count == 1:  # not worth a page any more
-            self.enqueue(page.entries[0])
+            (entry,) = page.entries
+            self.enqueue(entry)
 
     # --- queues of GETs ---------------------------------------------------------------------------------------------
 
-    def _dequeue(self, entry: Entry) -> None:
-        entry.heap_version = 0
-        self.get_queues[UNSEEN].pop(entry.activity_id, None)
-        self.get_queues[QUEUED].pop(entry.activity_id, None)
-
     def enqueue(self, entry: Entry) -> None:
         """Give it its place in the queues of GETs, or none if a page is certain to show it."""
+        phase, cohort = entry.phase, entry.cohort
         self._dequeue(entry)
-        self._sequence += 1
-        waits = entry.phase == QUEUED or (entry.phase == UNSEEN and entry.cohort is None)
-        if waits and not entry.failures and entry.queued_key != entry.vendor_created_at:
+        waits = phase == QUEUED or (phase == UNSEEN and cohort is None)
+        if waits and entry.queued_key != entry.vendor_created_at and not entry.failures:
             entry.queued_key = entry.vendor_created_at
-            heapq.heappush(self.creation_queue, (entry.vendor_created_at, entry.sequence, entry))
+            heapq.heappush(self.creation_queue, (entry.vendor_created_at, entry.sequence, entry.activity_id))
         if self.is_certain(entry):
             return
-        if entry.phase in self.get_queues and entry.max_staleness == math.inf and not entry.failures:
-            self.get_queues[entry.phase][entry.activity_id] = entry
+        queue = self.get_queues.get(phase)
+        if queue is not None and entry.max_staleness == math.inf and not entry.failures:
+            queue[entry.activity_id] = entry
+            entry.get_queue = queue
         else:
+            self._sequence += 1
             entry.heap_version = self._sequence
-            heapq.heappush(self.due_heap, (-math.inf, entry.heap_version, entry))
+            heapq.heappush(self.due_heap, (-math.inf, entry.heap_version, entry.activity_id))
 
-    def was_queued(self, entry: Entry, seen: float, now: float, *, started: bool) -> None:
-        """One that was queued at the last look, at `seen`, was looked at again: it still is, or has started."""
-        if self.creation_queue and self.creation_queue[0][2] is entry:
-            known = self.head_known_queued_at
-            self.head_known_queued_at = (max(known, seen) + now) / 2 if started else now
-        if started:
-            for page in self.pages:
-                page.starts *= self._tuning.start_decay
-            if entry.page is not None:
-                entry.page.starts += 1.0
+    def _dequeue(self, entry: Entry) -> None:
+        entry.heap_version = 0
+        if entry.get_queue is not None:
+            del entry.get_queue[entry.activity_id]
+            entry.get_queue = None
 
     def head(self, queue: OrderedDict[str, Entry], fetching: KnownPage | None) -> Entry | None:
         """The one looked at longest ago, unless an answer that will show it is on its way."""
         while queue:
             for entry in queue.values():
-                if entry.in_flight:
+                if entry.asked_at is not None:
                     continue
                 if self.is_certain(entry):
                     break
                 return None if entry.page is not None and entry.page is fetching else entry
             else:
                 return None
-            del queue[entry.activity_id]
+            self._dequeue(entry)
         return None
 
     def oldest_queued(self) -> Entry | None:
         """The oldest of the queued; without lists the unseen count as queued behind them."""
         while self.creation_queue:
-            key, _, entry = self.creation_queue[0]
-            holds = entry.queued_key == key
-            waits = entry.phase in self.get_queues and not entry.failures
-            if holds and waits and self.ids.get(entry.activity_id) is entry:
-                return entry
+            key, sequence, activity_id = self.creation_queue[0]
+            entry = self.ids.get(activity_id)
+            if entry is not None and entry.sequence == sequence and entry.queued_key == key:
+                if entry.phase in self.get_queues and not entry.failures:
+                    return entry
+                entry.queued_key = None
             heapq.heappop(self.creation_queue)
-            if holds:
-                entry.queued_key = math.nan
         return None
 
     # --- pages ------------------------------------------------------------------------------------------------------
@@ -195,19 +219,19 @@ class Placement:
 
     def _on_list_page(self, page: KnownPage, shown: ShownPage, now: float, stale: set[str]) -> None:
         self.processing_page.due = -math.inf
-        current = dict.fromkeys(key for key in shown.found if key not in stale)
-        head = self.creation_queue[0][2] if self.creation_queue else None
+        current = dict.fromkeys(shown.found)
+        for key in stale:
+            current.pop(key, None)
+        oldest = self.oldest_queued()
+        if oldest is not None and oldest.phase == QUEUED and oldest.activity_id in current:
+            self.head_known_queued_at = now
+        located = page.located
         found = [entry for key in current if (entry := self.ids.get(key)) is not None]
         for entry in found:
             if entry.phase == QUEUED:
                 entry.looked_at = now
-                if entry is head:
-                    self.head_known_queued_at = now
-            if not (entry.located and entry.page is page):
-                if not entry.ever_located:
-                    entry.ever_located, self._newest_page = True, page
-                self._remove(entry)
-                self._place(entry, page.cohort(located=True))
+            if entry.cohort is not located:
+                self._locate(entry, entry.phase, page)
         if page.count == len(found):
             if shown.next_href and any(each.follows is page for each in self.pages):
                 self._next_page(page, shown.next_href)  # its link may have changed
@@ -221,15 +245,14 @@ class Placement:
 
     def _take_missing(self, page: KnownPage, current: Container[str]) -> list[Cohort]:
         """Take what the page did not show off it."""
-        located = page.cohort(located=True)
         lost = Cohort(page)
-        for key in [key for key in located.ids if key not in current]:
-            entry = located.ids[key]
-            located.remove(entry)
+        for key in [key for key in page.located.ids if key not in current]:
+            entry = page.located.ids[key]
+            page.located.remove(entry, entry.phase)
             lost.add(entry)
             entry.cohort = lost
-        missing = [cohort for cohort in (lost, *page.cohorts) if cohort.ids and cohort is not located]
-        page.cohorts, page.count = [located], len(located.ids)
+        missing = [cohort for cohort in (lost, *page.sought.values()) if cohort.ids]
+        page.sought, page.count, page.known_queued = {}, len(page.located.ids), None
         for entry in lost.ids.values():
             self.enqueue(entry)
         return missing
@@ -239,10 +262,10 @@ class Placement:
             return  # the list is longer than what was seen of it
         found = set(shown.found)
         for key, entry in tuple(self.working.working.items()):
-            if key in found or entry.in_flight or entry.looked_at > asked_at:
+            if key in found or entry.asked_at is not None or entry.looked_at > asked_at:
                 continue
             entry.suspect(now, self._tuning)
-            self.working.remove(entry)  # this page will tell no more of it
+            self.working.remove(entry, WORKING)  # this page will tell no more of it
             self.enqueue(entry)
             if entry.page is not None:
                 entry.page.due = -math.inf
@@ -261,11 +284,10 @@ class Placement:
         return following
 
     def _forget_empty_pages(self) -> None:
-        kept = dict.fromkeys(page for page in self.pages if page.count or page is self.pages[0])
-        self.pages = list(kept)
+        self.pages = [page for page in self.pages if page.count or page is self.pages[0]]
+        kept = set(self.pages)
         for page in self.pages:
-            if page.follows not in kept:
-                page.follows = None
+            page.follows = page.follows if page.follows in kept else None
         if self._newest_page not in kept:
             self._newest_page = self.pages[0]
 
@@ -291,8 +313,7 @@ class Placement:
     def disable_lists(self) -> None:
         """There are no pages any more."""
         for entry in self.ids.values():
-            self._remove(entry)
-            self._place(entry, None)
+            self._expect(entry, entry.phase, None)
         self.pages = [KnownPage(-math.inf)]
         self._newest_page = self.pages[0]
 
@@ -300,6 +321,5 @@ class Placement:
         """Due times that were worked out are too late: work them out again."""
         for page in (*self.pages, self.processing_page):
             page.due = -math.inf
-        valid = [(version, entry) for _, version, entry in self.due_heap if version == entry.heap_version]
-        self.due_heap = [(-math.inf, version, entry) for version, entry in valid]
-        heapq.heapify(self.due_heap)
+        waiting = [entry for entry in self.ids.values() if entry.heap_version]
+        self.due_heap = sorted((-math.inf, entry.heap_version, entry.activity_id) for entry in waiting)

@@ -154,8 +154,7 @@ class Planner:
 
     def forget(self, activity_id: str) -> None:
         """Nobody asks for this id any more."""
-        entry = self._placement.ids.get(activity_id)
-        if entry is not None:
+        if (entry := self._placement.ids.get(activity_id)) is not None:
             self._landed(entry)
             self._placement.forget(entry)
 
@@ -169,8 +168,10 @@ class Planner:
     ) -> None:
         """What was seen of it when it was watched before: not an answer, and not a sign that the vendor is there."""
         entry = self._placement.ids[activity_id]
-        if activity is not None:
-            self._learn(entry, activity, looked_at, None, listed=False, newest=True)
+        if activity is not None and entry.phase == UNSEEN:
+            entry.observe(activity, looked_at, None, self._statistics)
+            self._statistics.last_change = looked_at
+            self._placement.on_look(entry, UNSEEN, looked_at, looked_at, None)
         if failures:
             entry.failures, entry.failed_at = failures, failed_at
             self._placement.enqueue(entry)
@@ -183,10 +184,11 @@ class Planner:
             self._failures.probed(now)
         if isinstance(action, FetchPage):
             page = self._placement.find_page(action.state, action.start)
-            self._fetching, self._fetch_started_at = page or KnownPage(now), now
+            # What a page shows that is not remembered is looked at, but expected where it was.
+            self._fetching, self._fetch_started_at = page or KnownPage(now, state="unknown"), now
             return
         entry = self._placement.ids.get(action.activity_id)
-        if entry is not None and not entry.in_flight:
+        if entry is not None and entry.asked_at is None:
             entry.asked_at = now
             if entry.failures:
                 self._failing_in_flight.add(entry.activity_id)
@@ -199,7 +201,7 @@ class Planner:
             self._landed(entry)
 
     def _landed(self, entry: Entry) -> None:
-        entry.asked_at = math.inf
+        entry.asked_at = None
         self._failing_in_flight.discard(entry.activity_id)
 
     def _answered(self) -> None:
@@ -216,41 +218,29 @@ class Planner:
 
         Returns whether it is news: False if it is older than what was seen before.
         """
-        entry = self._placement.ids.get(activity.activity_id)
+        entry, newest, page = self._placement.ids.get(activity.activity_id), False, self._fetching
         if not listed:
             self._answered()
         if entry is None:
             return True
-        newest = not listed and entry.looked_at <= entry.asked_at < math.inf
         if not listed:
+            newest, page = entry.asked_at is not None and entry.looked_at <= entry.asked_at, None
             self._landed(entry)
-        return self._learn(entry, activity, now, server_now, listed=listed, newest=newest)
-
-    def _learn(
-        self, entry: Entry, activity: Activity, now: float, server_now: datetime | None, *, listed: bool, newest: bool
-    ) -> bool:
-        placement = self._placement
         before, suspected, looked_at = entry.phase, entry.suspect_ended, entry.looked_at
-        if not entry.observe(activity, now, server_now, self._statistics, self._tuning, newest=newest):
+        if not entry.observe(activity, now, server_now, self._statistics, newest=newest):
             if listed:
                 self._stale.add(entry.activity_id)
             return False
         entry.failures = 0
-        if suspected and entry.phase == before:
-            placement.working.add(entry)
+        if entry.phase != before:
+            self._statistics.last_change = now
+        elif suspected:
+            self._placement.working.add(entry)
         if suspected and not listed and entry.phase == WORKING:
             self._false_suspicions += 1
             if self._false_suspicions >= self._tuning.max_false_suspicions:
                 self._states_enabled = False
-        if QUEUED in (before, entry.phase):
-            placement.was_queued(entry, looked_at, now, started=entry.phase != QUEUED)
-        if entry.phase != before:
-            self._statistics.last_change = now
-            placement.change_phase(entry, before)
-        elif not placement.is_certain(entry):
-            placement.enqueue(entry)
-        if entry.page is not None and entry.phase != QUEUED:
-            entry.page.due = -math.inf
+        self._placement.on_look(entry, before, looked_at, now, page)
         return True
 
     def on_terminal(self, activity: Activity, now: float) -> None:
@@ -263,15 +253,14 @@ class Planner:
         entry.on_terminal(activity, now, self._statistics)
         if entry.phase == QUEUED:
             self._statistics.last_change = now
-            self._placement.was_queued(entry, entry.looked_at, now, started=True)
+            self._placement.on_start(entry, entry.looked_at, now)
         if entry.suspect_ended:
             self._false_suspicions = 0
         self._placement.forget(entry)
 
     def on_failure(self, action: FetchOne, now: float) -> None:
         """A GET got no answer."""
-        entry = self._placement.ids.get(action.activity_id)
-        if entry is not None:
+        if (entry := self._placement.ids.get(action.activity_id)) is not None:
             self._landed(entry)
             self._failures.failed(entry, now)
             self._placement.enqueue(entry)
@@ -315,11 +304,11 @@ class Planner:
             rate = budget.refill_rate
             wait = (1.0 - budget.available) / rate if rate > 0 else math.inf
             return SleepUntil(now + min(max(wait, self._tuning.recheck_s), _MAX_SLEEP_S))
-        if self._failures.outage:
+        if self._failures.in_a_row and self._failures.outage:
             return self._probe(now)
         if len(ids) == 1:
             (entry,) = ids.values()
-            if entry.in_flight:
+            if entry.asked_at is not None:
                 return SleepUntil(math.inf)
             if entry.phase == UNSEEN and self._fetching is None and not entry.failures:
                 return FetchOne(entry.activity_id)  # somebody waits, and no page will show it
@@ -348,13 +337,7 @@ class Planner:
     def _may_ask(self, entry: Entry) -> bool:
         """Whether no GET of it is on its way, nor too many of ids that may hang like it."""
         crowded = len(self._failing_in_flight) >= _MAX_FAILING_IN_FLIGHT
-        return not entry.in_flight and not (entry.failures and crowded)
-
-    @property
-    def _asked_singly(self) -> int:
-        """How many ids have nothing but GETs, at most; the heap holds dead entries too."""
-        queued = sum(map(len, self._placement.get_queues.values()))
-        return min(len(self._placement.ids), len(self._placement.due_heap) + queued)
+        return entry.asked_at is None and not (entry.failures and crowded)
 
     def price(self, now: float) -> float:
         """Seconds of lag that a request is worth at this moment."""
@@ -390,21 +373,27 @@ class Planner:
         self._pages_in_use = len(pages)
         if self._states_enabled and len(placement.pages) > 1 and len(placement.working.ids) > 1:
             pages.append(placement.processing_page)
-        yield min((page.due for page in pages if page.due > now), default=math.inf), 0.0, None
-        for page in pages:
-            if page.due <= now:
-                yield self._page_offer(page, now)
+        yield min([page.due for page in pages if page.due > now], default=math.inf), 0.0, None
+        if due := [page for page in pages if page.due <= now]:
+            queued = [page for page in placement.pages if page.queued]
+            total, starts = sum([page.queued for page in queued]), sum([page.starts for page in queued])
+            for page in due:
+                # Its part of the stream of queued ids: by where they started, of late, and by how many it shows.
+                count, prior = page.queued, self._tuning.prior_starts
+                share = (page.starts + prior * count / total) / (starts + prior) if count else 0.0
+                yield self._page_offer(page, share, now)
 
-    def _page_offer(self, page: KnownPage, now: float) -> _Offer:
+    def _page_offer(self, page: KnownPage, share: float, now: float) -> _Offer:
+        """What a fetch is worth. `share`: of the queued that start, those that are on this page."""
         tuning, price = self._tuning, self._price
         floor = page.fetched_at + self._pacing.floor if page.fetched else -math.inf
         if page.failures:
             floor = max(floor, retry_at(page, price.ceiling(now, self._pages_in_use)))
         if now < floor:
             return floor, 0.0, None
-        rate = self._start_rate(page, now) if page.queued else 0.0
         wanted = price.staleness_deadline(page.fetched_at, page.max_staleness)
         latest = math.inf if page.state else min(wanted, page.fetched_at + price.ceiling(now, self._pages_in_use))
+        rate = tuning.queue_sweep_bonus * self._statistics.completion_rate(now) * share
         lag, ends = page.expected_lag(now, rate, tuning)
         worth = lag / price.current / (1.0 + ends if page.state else 1.0)
         first = not (page.fetched or page.href or page.state)  # nothing is known: there is nothing to wait for
@@ -414,14 +403,6 @@ class Planner:
         step = tuning.page_step + tuning.page_step * (now - page.fetched_at) if page.fetched else tuning.page_step
         page.due = min(max(self._lag_reaches_price(page, now, rate), now + step), max(latest, now + _MIN_SLEEP_S))
         return page.due, 0.0, None
-
-    def _start_rate(self, page: KnownPage, now: float) -> float:
-        """Its part of the stream of queued ids: by where they started, of late, and by how many it shows."""
-        pages = [each for each in self._placement.pages if each.queued]
-        queued, starts = sum(each.queued for each in pages), sum(each.starts for each in pages)
-        prior = self._tuning.prior_starts
-        rate = self._tuning.queue_sweep_bonus * self._statistics.completion_rate(now)
-        return rate * (page.starts + prior * page.queued / queued) / (starts + prior)
 
     def _lag_reaches_price(self, page: KnownPage, now: float, rate: float) -> float:
         """When the page's expected lag all but reaches the price: a hair before a GET for one id on it is offered.
@@ -445,8 +426,9 @@ class Planner:
     def _next_due(self, now: float) -> _Offer:
         heap = self._placement.due_heap
         while heap:
-            due, version, entry = heap[0]
-            if version != entry.heap_version or self._placement.is_certain(entry):
+            due, version, activity_id = heap[0]
+            entry = self._placement.ids.get(activity_id)
+            if entry is None or version != entry.heap_version or self._placement.is_certain(entry):
                 heapq.heappop(heap)
                 continue
             if due > now:
@@ -458,12 +440,12 @@ class Planner:
                 late = now >= self._price.staleness_deadline(entry.looked_at, entry.max_staleness)
                 worth = math.inf if late else entry.expected_lag(now) / self._price.current
                 return due, worth, FetchOne(entry.activity_id)
-            heapq.heapreplace(heap, (due, version, entry))
+            heapq.heapreplace(heap, (due, version, activity_id))
         return math.inf, 0.0, None
 
     def _oldest_queued_offer(self, now: float) -> _Offer:
         entry = self._placement.oldest_queued()
-        if entry is None or entry.in_flight or (entry.page is not None and entry.page is self._fetching):
+        if entry is None or entry.asked_at is not None or (entry.page is not None and entry.page is self._fetching):
             return math.inf, 0.0, None
         price, rate = self._price.current, self._statistics.completion_rate(now)
         since = max(self._placement.head_known_queued_at, entry.looked_at)
@@ -475,7 +457,9 @@ class Planner:
         placement, price = self._placement, self._price
         behind_queued = entry.phase == UNSEEN and not self._lists_enabled and placement.get_queues[QUEUED]
         due = math.inf if entry.phase == QUEUED or behind_queued else self._lag_reaches(entry, now)
-        ceiling = price.ceiling(now, self._asked_singly, now - entry.first_seen_working)
+        # How many ids have nothing but GETs, at most: the heap holds dead entries too.
+        singly = min(len(placement.ids), sum(map(len, (placement.due_heap, *placement.get_queues.values()))))
+        ceiling = price.ceiling(now, singly, now - entry.first_seen_working)
         due = min(due, entry.looked_at + ceiling)
         due = min(due, price.staleness_deadline(entry.looked_at, entry.max_staleness))
         # What was worth a look that failed still is.

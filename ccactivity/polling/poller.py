@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
@@ -28,9 +29,10 @@ from ..api.decoding import Decoder, canonical_id
 from ..api.endpoint import Endpoint
 from ..api.messages import Request
 from ..api.operations import get_activity, list_activities
-from ..api.outcome import BodyTooLargeError, Outcome, is_rejection, is_transient
+from ..api.outcome import Outcome, is_rejection, is_transient
 from ..errors import (
     ActivityExpiredError,
+    BodyTooLargeError,
     CCActivityError,
     NotFoundError,
     PermissionDeniedError,
@@ -48,6 +50,7 @@ from .planner import Action, FetchOne, FetchPage, Planner, SleepUntil
 __all__ = ["Poller"]
 
 _log: Final = logging.getLogger("ccactivity")
+_loop_log: Final = logging.getLogger("ccactivity.loop")
 _MAX_IN_FLIGHT: Final = 8
 # So many different activities denied, before anything was answered, means that the token may not read any.
 _MAX_DENIED: Final = 3
@@ -55,6 +58,10 @@ _MAX_DENIED: Final = 3
 _WARN_AFTER_S: Final = 600.0
 # A remembered link may have aged, and a walk brings a new one; refused so often in a row, its list cannot be walked.
 _MAX_REFUSED_LINKS: Final = 3
+# A loop that did not run for longer than this is worth a warning: for as long, nothing that is watched was looked at.
+_MAX_LOOP_PAUSE_S: Final = 5.0
+_LOOP_CHECK_INTERVAL_S: Final = 0.5  # by as much may the pause be longer than what the warning says
+_MAX_REAL_TIME_OFFSET_S: Final = 60.0  # between the clock of the loop and the real one; more, and it is a test's
 
 
 @attrs.define(eq=False)
@@ -100,6 +107,7 @@ class Poller:
     _answered: bool = False  # anything, ever
     _refused_links: int = 0  # in a row
     _runner: asyncio.Task[None] | None = None
+    _loop_check: asyncio.TimerHandle | None = None
     _changed: asyncio.Event = attrs.field(factory=asyncio.Event)
     # Actions until the planner knows what became of them, and tasks that were cancelled until they have ended.
     _in_flight: dict[Action, asyncio.Task[None]] = attrs.field(factory=dict)
@@ -134,18 +142,13 @@ class Poller:
         self._changed.set()
         if self._runner is None:
             self._runner = spawn(self._run())
+            self._check_loop(now)
         return polled.last
 
     def remove(self, activity_id: str) -> None:
         """Poll an id no more; when none is left, stop everything."""
         self._planner.forget(activity_id)
         self._drop(activity_id)
-
-    def resume_point(self, activity_id: str) -> ResumePoint:
-        """Return what is known of an id that is polled."""
-        polled = self._polled[activity_id]
-        failures, failed_at = self._planner.failures_of(activity_id)
-        return ResumePoint(polled.last, polled.looked_at, polled.absence.gives_up_at, failures, failed_at)
 
     def _drop(self, activity_id: str) -> None:
         polled = self._polled.pop(activity_id)
@@ -157,11 +160,19 @@ class Poller:
         if not self._polled and self._runner is not None:
             self._cancel(self._runner)
             self._runner = None
+            if self._loop_check is not None:
+                self._loop_check.cancel()
         for action, task in tuple(self._in_flight.items()):
             if not self._polled or action == FetchOne(activity_id):
                 # The planner is told at once: when the task has ended, the same may be on its way again.
                 self._finish(action, None, task)
                 self._cancel(task)
+
+    def resume_point(self, activity_id: str) -> ResumePoint:
+        """Return what is known of an id that is polled."""
+        polled = self._polled[activity_id]
+        failures, failed_at = self._planner.failures_of(activity_id)
+        return ResumePoint(polled.last, polled.looked_at, polled.absence.gives_up_at, failures, failed_at)
 
     def _cancel(self, task: asyncio.Task[None]) -> None:
         task.cancel()
@@ -208,8 +219,28 @@ class Poller:
                 else:
                     await self._act(action)
         except Exception as error:  # noqa: BLE001 -- a fault of ours, or of a user's clock, ends each watch
-            _log.exception("the poller of watches failed")
+            _log.exception("polling failed unexpectedly, every watch ends with this error")
             self._hub.abort(error)
+
+    def _check_loop(self, due: float) -> None:
+        """Say so if the loop ran nothing for long, and check again soon. `due`: when it should have run this.
+
+        The clock of a test is left alone: it stands still while code runs, and jumps from timer to timer.
+        """
+        loop = asyncio.get_running_loop()
+        now, count = loop.time(), len(self._polled)
+        if abs(now - time.monotonic()) > _MAX_REAL_TIME_OFFSET_S:
+            return
+        if now - due > _MAX_LOOP_PAUSE_S:
+            _loop_log.warning(
+                "the event loop did not run for at least %.1f s while %d %s watched; blocking calls belong in "
+                "asyncio.to_thread (a process or machine that was suspended looks the same)",
+                now - due,
+                count,
+                "activity was" if count == 1 else "activities were",
+            )
+        due = now + _LOOP_CHECK_INTERVAL_S
+        self._loop_check = loop.call_at(due, self._check_loop, due)
 
     def _choose(self, acquired: int = 0) -> Action | SleepUntil:
         """What to do next, with so many permits in hand that the budget was charged for."""
@@ -320,7 +351,7 @@ class Poller:
         elif isinstance(error, UnsafeLinkError | BodyTooLargeError) or is_rejection(error):
             self._give_up_list(action, error)
         elif is_transient(error):
-            _log.debug("a page of the list was not had, the watches go on: %s", error)
+            _log.debug("a page of the list could not be read, watching goes on: %s", error)
         else:
             self._hub.abort(error)
         self._planner.on_page(action, shown, now, failed=error is not None)
@@ -328,10 +359,10 @@ class Poller:
     def _give_up_list(self, action: FetchPage, error: Exception) -> None:
         self._refused_links += action.start is not None
         if self._refused_links >= _MAX_REFUSED_LINKS or (action.start is None and action.state is None):
-            _log.warning("the list of activities cannot be used, single activities are asked for instead: %s", error)
+            _log.warning("the list of activities cannot be used, asking for each activity instead: %s", error)
             self._planner.disable_lists()
         else:
-            _log.debug("a page of the list, or one of its states, cannot be had any more: %s", error)
+            _log.debug("a page of the list, or the list of one state, is no longer used: %s", error)
             self._planner.disable_lists(action)
 
     def _on_activities(self, seen: _Seen, now: float) -> None:
@@ -351,7 +382,7 @@ class Poller:
                 server_time = server_time or seen.outcome.server_time
                 as_before = listed and activity is polled.last and activity.state == ActivityState.INITIALIZED
                 if not (as_before or self._planner.on_activity(activity, now, server_time, listed=listed)):
-                    _log.debug("a snapshot of %s is older than what was seen before, and left out", polled.activity_id)
+                    _log.debug("ignored a snapshot of %s that is older than the last one", polled.activity_id)
                     continue
             changed = polled.last is None or (activity is not polled.last and activity.changed_from(polled.last))
             polled.last = activity
@@ -365,7 +396,8 @@ class Poller:
             if now - polled.failing_since >= _WARN_AFTER_S and not polled.warned:
                 polled.warned = True
                 minutes = (now - polled.failing_since) / 60
-                _log.warning("%s could not be looked at for %.0f minutes: %s", polled.activity_id, minutes, error)
+                problem = "no usable answer about %s for %.0f minutes, still trying: %s"
+                _log.warning(problem, polled.activity_id, minutes, error)
             self._planner.on_failure(action, now)
         elif isinstance(error, NotFoundError):
             self._on_not_found(polled, error, now)

@@ -22,7 +22,7 @@ class AccountStatistics:
         self.last_change: float = -math.inf
         self.typical_duration: float = tuning.first_duration_s
         self.unseen_share: float = tuning.first_unseen_share
-        self._tuning = tuning
+        self.tuning = tuning
         self._ends: list[float] = []
         self._durations = 0
         self._stalls = 0
@@ -32,26 +32,26 @@ class AccountStatistics:
     def on_end(self, now: float, *, seen_at_work: bool) -> None:
         """One more has ended, of which something had been seen before."""
         self._ends.append(now)
-        del self._ends[: -self._tuning.recent_ends]
-        self.unseen_share += self._tuning.unseen_share_weight * ((not seen_at_work) - self.unseen_share)
+        del self._ends[: -self.tuning.recent_ends]
+        self.unseen_share += self.tuning.unseen_share_weight * ((not seen_at_work) - self.unseen_share)
 
     def learn_duration(self, seconds: float) -> None:
         """It was at work for so long."""
         if seconds <= 0.0:
             return
-        self._durations = min(self._durations + 1, self._tuning.max_learned_ends)
+        self._durations = min(self._durations + 1, self.tuning.max_learned_ends)
         self.typical_duration *= (seconds / self.typical_duration) ** (1.0 / (1 + self._durations))
 
     def learn_stall(self, seconds: float) -> None:
         """It had made no progress for so long when it ended."""
-        self._stalls = min(self._stalls + 1, self._tuning.max_learned_ends)
+        self._stalls = min(self._stalls + 1, self.tuning.max_learned_ends)
         if self._stalls > 1:
             self._stall_deviation += (abs(seconds - self._stall_mean) - self._stall_deviation) / self._stalls
         self._stall_mean += (seconds - self._stall_mean) / self._stalls
 
     def remaining_stall(self, stalled: float) -> float | None:
         """Seconds until one ends that has stalled for so long; None unless most had stalled for about as long."""
-        mean, deviation, tuning = self._stall_mean, self._stall_deviation, self._tuning
+        mean, deviation, tuning = self._stall_mean, self._stall_deviation, self.tuning
         alike = self._stalls >= tuning.min_stalls and deviation <= tuning.max_stall_spread * mean
         if not alike or stalled > mean + 2 * deviation:
             return None
@@ -59,7 +59,7 @@ class AccountStatistics:
 
     def completion_rate(self, now: float) -> float:
         """Ends a second among the queued. Soon after a change more is expected: their turn may have come."""
-        tuning = self._tuning
+        tuning = self.tuning
         rate = 1.0 / (tuning.first_interval_s + tuning.interval_growth * max(0.0, now - self.last_change))
         if len(self._ends) > 1:
             rate = max(rate, (len(self._ends) - 1) / max(now - self._ends[0], tuning.min_rate_window_s))

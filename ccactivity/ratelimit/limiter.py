@@ -120,17 +120,15 @@ class QuotaLimiter(Limiter):
     def quota_exceeded_error(self) -> QuotaExceededError:
         resets_at = self._quota.reopens_at(asyncio.get_running_loop().time(), self._now())
         return QuotaExceededError(
-            f"the API key's requests for this day are spent; they come back at {resets_at:%Y-%m-%d %H:%M} UTC",
+            f"the API key has no requests left today; it can be used again at {resets_at:%Y-%m-%d %H:%M} UTC",
             resets_at=resets_at,
         )
 
     def _settle(self, grant: Grant, result: PermitResult, pause: float, server_time: datetime | None) -> None:
-        quota = self._quota
+        quota, now, wall = self._quota, asyncio.get_running_loop().time(), self._now()
         if result is PermitResult.NOT_SENT:
             quota.refund(grant)
-            return
-        now, wall = asyncio.get_running_loop().time(), self._now()
-        if result is PermitResult.ANSWERED:
+        elif result is PermitResult.ANSWERED:
             quota.answered(grant, wall)
         elif result is PermitResult.NO_ANSWER:
             quota.unanswered(grant, wall)

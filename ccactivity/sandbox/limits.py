@@ -115,7 +115,7 @@ class AccessTokens:
 
     def issue(self, now: float) -> str:
         """Return a new token, easy to find wherever it should not be. Earlier ones live on until their own end."""
-        token = f"canary-secret-{self._random.getrandbits(256):064x}"
+        token = f"sandbox-token-{self._random.getrandbits(256):064x}"
         self._ends[token] = now + self._life
         return token
 

@@ -33,7 +33,7 @@ class OAuthRules:
     - `access_life`, `idle_life`, `code_life`, `device_life`: of access tokens, of refresh tokens that nobody uses, of
       authorization codes, of device codes.
     - `interval`: between two polls for a device code.
-    - `approve_after`: a device code is approved by so many polls; None: by `approve` alone.
+    - `approve_after`: a device code is approved by so many polls; None: by `Sandbox.approve_device` alone.
     - `per_second`: requests to the token and device endpoints in a sliding second; None is any number.
     """
 
@@ -157,4 +157,4 @@ class Logins:
 
 def random_secret(random: Random, kind: str) -> str:
     """Return a new token that is easy to find wherever it should not be."""
-    return f"canary-secret-{kind}-{random.getrandbits(192):048x}"
+    return f"sandbox-token-{kind}-{random.getrandbits(192):048x}"

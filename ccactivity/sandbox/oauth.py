@@ -12,9 +12,10 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from html import escape
 from random import Random
 from typing import Any
-from urllib.parse import parse_qs, unquote_plus, urlencode
+from urllib.parse import parse_qs, unquote_plus, urlencode, urlsplit
 
 from attrs import field, frozen
 
@@ -35,6 +36,7 @@ _ENDPOINTS = {
     ("POST", ACTIVATE): "activate",
 }
 _KNOWN_SCOPES = ("account_read", "account_update", "campaign_data", "contact_data", "offline_access")
+_LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _POLL_TOLERANCE_S = 0.01
 _SLOW_DOWN_S = 5.0  # added to the interval of a device that polls too often (RFC 8628, section 3.5)
@@ -42,11 +44,20 @@ _SLOW_DOWN_S = 5.0  # added to the interval of a device that polls too often (RF
 
 @frozen(kw_only=True)
 class RegisteredClient:
-    """An application. `secret`: of a confidential one; None for a public one."""
+    """An application.
+
+    `secret`: of a confidential one; None for a public one. `redirect_uris`: where a login may come back to;
+    `loopback_redirects`: to any http address of this machine as well (RFC 8252, section 7.3).
+    """
 
     client_id: str
     secret: str | None = field(default=None, repr=False)
     redirect_uris: tuple[str, ...] = ()
+    loopback_redirects: bool = False
+
+    def accepts(self, redirect_uri: str) -> bool:
+        """Tell whether a login may come back to this address."""
+        return redirect_uri in self.redirect_uris or (self.loopback_redirects and _is_loopback(redirect_uri))
 
 
 @frozen
@@ -91,10 +102,20 @@ class OAuth:
     # --- for tests -------------------------------------------------------------------------------------------
 
     def register(
-        self, client_id: str = "ccactivity-sandbox", *, secret: str | None = None, redirect_uris: Iterable[str] = ()
+        self,
+        client_id: str = "ccactivity-sandbox",
+        *,
+        secret: str | None = None,
+        redirect_uris: Iterable[str] = (),
+        loopback_redirects: bool = False,
     ) -> RegisteredClient:
         """Register an application, or another secret for one."""
-        client = RegisteredClient(client_id=client_id, secret=secret, redirect_uris=tuple(redirect_uris))
+        client = RegisteredClient(
+            client_id=client_id,
+            secret=secret,
+            redirect_uris=tuple(redirect_uris),
+            loopback_redirects=loopback_redirects,
+        )
         self._clients[client_id] = client
         return client
 
@@ -165,17 +186,28 @@ class OAuth:
     # --- the endpoints ----------------------------------------------------------------------------------------
 
     def _authorize(self, fields: dict[str, str], now: float) -> Reply:
-        client = self._clients.get(fields.get("client_id", ""))
-        redirect = fields.get("redirect_uri", "")
-        if client is None or redirect not in client.redirect_uris:  # send nobody to an address that is not registered
-            return Reply(status=400, body=b"<html><body>Bad Request</body></html>", content_type="text/html")
+        client_id, redirect = fields.get("client_id", ""), fields.get("redirect_uri", "")
+        client = self._clients.get(client_id)
+        # Nobody is sent to an address that is not registered: the person who came is told.
+        if client is None:
+            return _bad_request(f"client_id {client_id!r} is not registered. Registered: {', '.join(self._clients)}")
+        if not client.accepts(redirect):
+            accepted = [*client.redirect_uris, *(["any http:// address of this machine"] * client.loopback_redirects)]
+            registered = ", ".join(accepted) or "none; `register_client(redirect_uris=[...])` registers some"
+            return _bad_request(
+                f"redirect_uri {redirect!r} is not registered for {client_id}. Registered: {registered}"
+            )
+        method = fields.get("code_challenge_method", "S256")
         back = {"state": fields["state"]} if "state" in fields else {}
         if self.deny:
             back |= {"error": "access_denied", "error_description": "The resource owner denied the request."}
-        elif fields.get("response_type") != "code" or fields.get("code_challenge_method", "S256") != "S256":
-            back |= {"error": "invalid_request", "error_description": "Unsupported."}
+        elif (kind := fields.get("response_type", "")) != "code":
+            back |= {"error": "invalid_request", "error_description": f"response_type must be 'code', not {kind!r}."}
+        elif method != "S256":
+            description = f"code_challenge_method must be 'S256', not {method!r}."
+            back |= {"error": "invalid_request", "error_description": description}
         else:
-            # Not a canary: a code is good only once, and the access log of every web app shows it.
+            # Not `random_secret`: a code is good only once, and the access log of every web app shows it.
             code = f"{self._random.getrandbits(192):048x}"
             scopes = _requested_scopes(fields)
             challenge = fields.get("code_challenge", "")
@@ -225,9 +257,16 @@ class OAuth:
         code = self._codes.pop(text, None)
         digest = hashlib.sha256(fields.get("code_verifier", "").encode()).digest()
         challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode() if "code_verifier" in fields else ""
-        shown = (client.client_id, fields.get("redirect_uri"), challenge)
-        if code is None or now >= code.ends or shown != (code.client_id, code.redirect_uri, code.challenge):
-            raise OAuthErrorResponse("invalid_grant", "The authorization code is invalid or has expired.")
+        if code is None:
+            raise _invalid_code("it was never issued, or has been shown before")
+        if now >= code.ends:
+            raise _invalid_code(f"it was good for {self.rules.code_life:g} s")
+        if client.client_id != code.client_id:
+            raise _invalid_code("it was issued to another client_id")
+        if fields.get("redirect_uri") != code.redirect_uri:
+            raise _invalid_code("redirect_uri is not that of the authorization request")
+        if challenge != code.challenge:
+            raise _invalid_code("code_verifier does not match the code_challenge")
         answer = self._logins.begin(client.client_id, code.scopes, now)
         self._used_codes[text] = self.families[-1]
         return answer
@@ -264,5 +303,24 @@ def _requested_scopes(fields: dict[str, str]) -> tuple[str, ...]:
     asked = fields.get("scope", "").split()
     unknown = [scope for scope in asked if scope not in _KNOWN_SCOPES]
     if unknown or not asked:
-        raise OAuthErrorResponse("invalid_scope", "One or more scopes are not configured for the authorization server.")
+        names = " ".join(unknown) or "none was requested"
+        description = f"One or more scopes are not configured for the authorization server: {names}."
+        raise OAuthErrorResponse("invalid_scope", description)
     return tuple(asked)
+
+
+def _invalid_code(reason: str) -> OAuthErrorResponse:
+    return OAuthErrorResponse("invalid_grant", f"The authorization code is invalid or has expired: {reason}.")
+
+
+def _is_loopback(uri: str) -> bool:
+    try:
+        parts = urlsplit(uri)
+        return (parts.scheme, parts.fragment) == ("http", "") and parts.hostname in _LOOPBACK_HOSTS
+    except ValueError:
+        return False
+
+
+def _bad_request(reason: str) -> Reply:
+    body = f"<!doctype html><html><body><h1>Bad Request</h1><p>{escape(reason)}</p></body></html>"
+    return Reply(status=400, body=body.encode(), content_type="text/html; charset=utf-8", headers=_NO_STORE)

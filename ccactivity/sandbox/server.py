@@ -42,7 +42,7 @@ _MAX_PENDING_CONNECTIONS = 4096
 
 @frozen
 class Truth:
-    """How an activity really ended: its state, and when, in the time of the sandbox's loop."""
+    """How an activity really ended: its state, and when, by the `time()` of the event loop that serves the sandbox."""
 
     state: str
     ended_at: float
@@ -53,7 +53,8 @@ class Sandbox:
 
     `start`: the vendor's wall time at the start; None takes that of the running loop if it has a `utc_now()`, as loops
     with virtual time have, and else the real one. `latency`: seconds that a request and its answer take together.
-    `host`, `port`: where to listen; port 0 takes a free one. All else as in `Vendor`.
+    `host`, `port`: where to listen; port 0 takes a free one. `on_request`: called with each request once its answer is
+    decided, in the thread that serves. All else as in `Vendor`. Methods may be called from any thread.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Sandbox:
         spent_today: int = 0,
         token_life: float | None = None,
         oauth: OAuthRules | None = None,
+        on_request: Callable[[Logged], object] | None = None,
     ) -> None:
         self.vendor: Vendor = Vendor(
             start=start or _wall_time(),
@@ -89,6 +91,7 @@ class Sandbox:
             token_life=token_life,
             oauth=oauth,
         )
+        self._on_request = on_request
         self._latency = latency
         self._host = host
         self._port = port
@@ -127,7 +130,7 @@ class Sandbox:
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment variables that point a client here."""
+        """The environment variables for `ActivitySession.from_env`; `oauth_base_url` is for logins."""
         return {"CCACTIVITY_ACCESS_TOKEN": self.token, "CCACTIVITY_BASE_URL": self.base_url}
 
     @property
@@ -171,7 +174,10 @@ class Sandbox:
         lists: int = 1,
         file_name: str | None = None,
     ) -> str:
-        """Create a job without a request and return its activity id; what is None is drawn."""
+        """Create a job without a request and return its activity id.
+
+        `life`, `rows`: None for random ones of the workload. `file_name`: as the vendor would show it; None for none.
+        """
         with self._lock:
             return self.vendor.submit(self.now, life, kind=kind, rows=rows, lists=lists, file_name=file_name)
 
@@ -192,11 +198,22 @@ class Sandbox:
             self.vendor.tokens.expire(self.now)
 
     def register_client(
-        self, client_id: str = "ccactivity-sandbox", *, secret: str | None = None, redirect_uris: Iterable[str] = ()
+        self,
+        client_id: str = "ccactivity-sandbox",
+        *,
+        secret: str | None = None,
+        redirect_uris: Iterable[str] = (),
+        loopback_redirects: bool = False,
     ) -> RegisteredClient:
-        """Register an application: a confidential one if it has a secret, else a public one."""
+        """Register an application: a confidential one if it has a secret, else a public one.
+
+        `redirect_uris`: where its web logins may come back to; `loopback_redirects`: to any http address of this
+        machine as well.
+        """
         with self._lock:
-            return self.oauth.register(client_id, secret=secret, redirect_uris=redirect_uris)
+            return self.oauth.register(
+                client_id, secret=secret, redirect_uris=redirect_uris, loopback_redirects=loopback_redirects
+            )
 
     def approve_device(self, user_code: str) -> None:
         """Approve as the person who types this code in; `KeyError` for a code never issued."""
@@ -286,6 +303,9 @@ class Sandbox:
         )
         with self._lock:
             reply = self.vendor.handle(request, self.now, transit=self._latency / 2)
+            logged = self.vendor.log[-1]
+        if self._on_request is not None:
+            self._on_request(logged)
         if self._latency:
             await asyncio.sleep(self._latency)
         return await misbehave.send(incoming, reply)

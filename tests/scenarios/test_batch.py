@@ -164,6 +164,55 @@ async def test_waiting_for_many_raises_nothing_for_single_ids(vendor: VendorFact
     assert isinstance(result.errors[UNKNOWN_ID], cc.NotFoundError)
 
 
+async def test_waiting_for_many_tells_of_each_change(vendor: VendorFactory) -> None:
+    """`on_change` is given what `watch_many` yields: the first snapshot of each, each change, each end once."""
+    async with vendor() as (sandbox, session):
+        jobs = [sandbox.submit(sb.Life(duration=60)) for _ in range(4)]
+        told: list[cc.Activity] = []
+        waiting = asyncio.create_task(session.wait_many([*jobs, UNKNOWN_ID], on_change=told.append))
+        yielded: list[cc.Activity] = []
+        with pytest.raises(cc.BatchError):
+            async for snapshot in session.watch_many([*jobs, UNKNOWN_ID]):
+                yielded.append(snapshot)
+        result = await waiting
+
+    assert yielded == told
+    assert len(told) > 2 * len(jobs)
+    assert result.completed == {snapshot.activity_id: snapshot for snapshot in told if snapshot.done}
+    assert {UNKNOWN_ID} == set(result.errors)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("of mine"), cc.BatchError.of({"x": cc.PagingError("of mine")})])
+async def test_what_is_told_of_changes_may_raise(vendor: VendorFactory, error: Exception) -> None:
+    """An error of `on_change` ends the call as it is, and nothing runs on."""
+
+    def broken(snapshot: cc.Activity) -> None:
+        if snapshot.done:
+            raise error
+
+    async with vendor() as (sandbox, session):
+        jobs = [sandbox.submit(sb.Life(duration=duration)) for duration in (20, 9e9)]
+        with pytest.raises(type(error), match=r"of mine|1 id") as caught:
+            await session.wait_many(jobs, on_change=broken)
+        asked = len(sandbox.log)
+        await asyncio.sleep(600)
+
+        assert error is caught.value
+        assert asked == len(sandbox.log)
+
+
+async def test_what_is_told_of_changes_is_an_ordinary_function(vendor: VendorFactory) -> None:
+    """Nobody would await an async one, so it is a TypeError before anything is asked."""
+
+    async def show(_: cc.Activity) -> None: ...
+
+    async with vendor() as (sandbox, session):
+        with pytest.raises(TypeError, match="on_change must be an ordinary function"):
+            await session.wait_many([sandbox.submit()], on_change=show)
+
+        assert [] == sandbox.log
+
+
 async def test_the_time_limit_of_an_id_begins_when_it_is_handed_over(vendor: VendorFactory) -> None:
     """`timeout` is for each id: a late one has all of it."""
     async with vendor() as (sandbox, session):

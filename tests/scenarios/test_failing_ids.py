@@ -27,7 +27,7 @@ async def test_what_cannot_be_looked_at_says_so_once(vendor: VendorFactory, capl
 
     assert end.succeeded
     assert len(warnings) == 1
-    assert "could not be looked at for 10 minutes" in warnings[0]
+    assert "for 10 minutes, still trying" in warnings[0]
     assert 60 < len(looks) < 80
 
 

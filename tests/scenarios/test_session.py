@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import pickle
 import re
 import traceback
+import warnings
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -260,8 +262,52 @@ def test_a_session_belongs_to_the_loop_of_its_first_use() -> None:
         with pytest.raises(RuntimeError, match="loop"):
             await session.get_activity(UNKNOWN_ID)
 
+    async def last() -> None:
+        assert session is not None
+        await session.aclose()
+
     run(first())
     run(second())
+    run(last())
+
+
+def test_a_session_that_nobody_closed_is_named() -> None:
+    """A forgotten `async with` is a ResourceWarning that names the session and its loop, when the session is freed."""
+
+    async def forget() -> str:
+        async with sb.Sandbox() as sandbox, aiohttp.ClientSession() as http:
+            session = connect(sandbox, http=http)
+            assert [] == await session.list_activities()
+            return sandbox.base_url
+
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        url = run(forget())
+        gc.collect()
+
+    (warning,) = caught
+    problem = f"unclosed <ActivitySession for {url}>, used on <VirtualTimeLoop "
+    assert ResourceWarning is warning.category
+    assert str(warning.message).startswith(problem)
+    assert str(warning.message).endswith(">: use `async with`, or await its aclose()")
+
+
+def test_a_session_that_has_nothing_to_close_is_not_named() -> None:
+    """No warning comes of one that was closed, one that was never used, or arguments that were refused."""
+
+    async def close() -> None:
+        async with sb.Sandbox() as sandbox, connect(sandbox) as session:
+            assert [] == await session.list_activities()
+
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        run(close())
+        cc.ActivitySession("a-token")
+        with pytest.raises(TypeError):
+            cc.ActivitySession()  # type: ignore[call-arg]
+        with pytest.raises(ValueError, match="base_url"):
+            cc.ActivitySession("a-token", base_url="")
+        gc.collect()
+
+    assert [] == caught
 
 
 GOOD_URLS = ["http://127.0.0.1:1/v3", "http://localhost:1/v3/", "http://[::1]:1/v3", "https://x.example/v3/"]
@@ -280,8 +326,20 @@ def test_a_session_that_cannot_work_is_refused(name: str, values: list[Any]) -> 
         assert "x-token" not in repr(cc.ActivitySession("x-token", base_url=url))
 
 
+async def test_a_base_url_that_lacks_its_path_is_named(vendor: VendorFactory) -> None:
+    """What the vendor denies because the path is wrong is not put down to scopes; watches say so too."""
+    async with (
+        vendor(allowed_violations=["unknown_path"]) as (sandbox, _),
+        connect(sandbox, base_url=sandbox.base_url.removesuffix("/v3")) as session,
+    ):
+        for call in (session.get_activity, session.get_send_history, session.wait):
+            with pytest.raises(cc.PermissionDeniedError, match="base_url does not end in /v3") as caught:
+                await call(UNKNOWN_ID)
+            assert "scope" not in str(caught.value)
+
+
 async def test_nothing_that_is_shown_or_pickled_holds_a_token(vendor: VendorFactory) -> None:
-    """Errors can be pickled with their data; neither they, nor what is behind them, nor a session show a token."""
+    """Errors are public and can be pickled with their data; neither they, nor what is behind them, show a token."""
     effects: list[Any] = [
         *[sb.unauthorized(), sb.forbidden(), sb.not_found(), sb.server_error(), sb.empty(429), sb.message(301, "x")],
         *[sb.html(), sb.Reset(), sb.Hang(), sb.Raw(b"x"), sb.Bomb(1 << 25)],
@@ -293,6 +351,7 @@ async def test_nothing_that_is_shown_or_pickled_holds_a_token(vendor: VendorFact
             sandbox.faults.add(effect)
             with pytest.raises(cc.CCActivityError) as caught:
                 await session.get_activity(UNKNOWN_ID)
+            assert getattr(cc, type(caught.value).__name__) is type(caught.value)
             again = pickle.loads(pickle.dumps(caught.value))
             assert (type(caught.value), str(caught.value)) == (type(again), str(again))
             assert vars(caught.value) == vars(again)

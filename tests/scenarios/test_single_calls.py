@@ -461,3 +461,13 @@ async def test_a_list_that_cannot_be_is_refused_at_the_call(vendor: VendorFactor
             session.list_activities(**arguments)
 
     assert [] == sandbox.log
+
+
+async def test_stats_of_a_session_that_was_closed(vendor: VendorFactory) -> None:
+    """They still tell what the session had done, for the last line of a log."""
+    async with vendor() as (sandbox, session):
+        await session.wait(sandbox.submit(sb.Life(duration=1)))
+        before = session.stats
+        await session.aclose()
+
+        assert (before.requests, 1, 0) == (session.stats.requests, session.stats.finished, session.stats.watching)

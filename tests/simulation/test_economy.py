@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import math
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,6 +57,17 @@ def test_an_oracle_needs_a_look_for_each_cluster_of_ends() -> None:
     """The bound: whoever knows every end asks once for those close together, and less often if they may be late."""
     assert 2 == economy.oracle([0.0, 0.1, 100.0, 100.1], 1.0)
     assert 1 == economy.oracle([0.0, 1.0, 2.0], 10.0)
+
+
+def test_figures_are_written_with_the_command_that_made_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not known is null, and how long the machine took is left out: another run can be compared."""
+    monkeypatch.setattr(sys, "argv", ["economy.py", "--only", "N=100, k=8"])
+    economy.write_json([{"world": "N=1", "each": 2.0 / 3.0, "p50": math.nan, "refused": 0, "cpu": 1.5}], tmp_path / "x")
+
+    assert json.loads((tmp_path / "x").read_text(encoding="utf-8")) == {
+        "command": "nox -s economy -- --only 'N=100, k=8'",
+        "rows": [{"world": "N=1", "each": 0.667, "p50": None, "refused": 0}],
+    }
 
 
 async def test_a_session_tells_what_it_is_doing(vendor: VendorFactory) -> None:

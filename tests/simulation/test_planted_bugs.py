@@ -126,13 +126,13 @@ def an_unknown_state_is_an_end(patch: Patch) -> None:
 
 @caught_by(48)
 def the_token_is_logged(patch: Patch) -> None:
-    real = client._Operation.may_repeat
+    real = client._Operation.failed
 
-    def may_repeat(self: Any, failure: Any) -> bool:
+    def failed(self: Any, *failure: Any) -> Exception:
         logging.getLogger("ccactivity").debug("failed with %s", self.token)
-        return real(self, failure)
+        return real(self, *failure)
 
-    patch.setattr(client._Operation, "may_repeat", may_repeat)
+    patch.setattr(client._Operation, "failed", failed)
 
 
 @caught_by(partial(test_retries.test_an_hour_without_answers_costs_few_requests, vendor))
@@ -289,7 +289,7 @@ def a_cancelled_iteration_just_ends(patch: Patch) -> None:
 
 @caught_by(partial(hostile_world, "failing ids: 20 hang, 1 healthy, no lists", seconds=700.0))
 def ids_that_hang_take_every_slot(patch: Patch) -> None:
-    patch.setattr(planner.Planner, "_may_ask", lambda _self, entry: not entry.in_flight)
+    patch.setattr(planner.Planner, "_may_ask", lambda _self, entry: entry.asked_at is None)
 
 
 @caught_by(partial(hostile_world, "failing ids: 20 503, 1 healthy, no lists", seconds=700.0))
@@ -305,9 +305,9 @@ def probes_go_to_what_has_failed_most(patch: Patch) -> None:
 
 @caught_by(190)
 def any_start_of_work_is_believed(patch: Patch) -> None:
-    def believe_start(self: forecast.Forecast, started: float | None, updated: float | None, at: float) -> None:
+    def believe_start(self: forecast.Forecast, started: datetime | None, updated: datetime | None, at: float) -> None:
         if started is not None and updated is not None:
-            self.started_at = self.first_seen_working = at - (updated - started)
+            self.started_at = self.first_seen_working = at - (updated - started).total_seconds()
 
     patch.setattr(forecast.Forecast, "_believe_start", believe_start)
 
@@ -317,10 +317,11 @@ def the_newest_snapshot_has_the_newest_stamp(patch: Patch) -> None:
     real = forecast.Forecast.observe
 
     def observe(self: forecast.Forecast, activity: Activity, *args: Any, **options: Any) -> bool:
-        updated, newest = forecast._timestamp(activity.updated_at), self.vendor_updated_at
-        if (updated or math.inf) < newest or not real(self, activity, *args, **options):
+        newest = self.vendor_updated_at
+        updated = activity.updated_at or newest
+        if updated < newest or not real(self, activity, *args, **options):
             return False
-        self.vendor_updated_at = max(updated or -math.inf, newest)
+        self.vendor_updated_at = max(updated, newest)
         return True
 
     patch.setattr(forecast.Forecast, "observe", observe)

@@ -1,6 +1,7 @@
 """Finds secrets in texts and in log records.
 
-Every token of the sandbox starts with `CANARY`; another string that must stay secret is added to `SECRETS`.
+A token that a test makes up starts with `CANARY`, every token of the sandbox holds `SANDBOX_TOKEN`; another string that
+must stay secret is added to `SECRETS`.
 """
 
 from __future__ import annotations
@@ -8,13 +9,14 @@ from __future__ import annotations
 import logging
 
 CANARY = "canary-secret-"
+SANDBOX_TOKEN = "sandbox-token-"
 SECRETS: set[str] = set()
 
 
 def secrets_in(*texts: object) -> list[str]:
     """Return the beginning of each secret that one of these shows."""
     text = "\n".join(map(str, texts))
-    return [secret[:16] for secret in SECRETS | {CANARY} if secret in text]
+    return [secret[:16] for secret in SECRETS | {CANARY, SANDBOX_TOKEN} if secret in text]
 
 
 def texts_of(record: logging.LogRecord) -> list[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from ccactivity.models import Activity
 from ccactivity.polling.hub import Hub, ResumePoint
+from ccactivity.polling.poller import Poller
 
 
 class FakeSource:
@@ -42,7 +45,7 @@ class FakeSource:
 
 def connected() -> tuple[Hub, FakeSource]:
     hub, source = Hub(), FakeSource()
-    hub.connect(source)
+    hub.connect(cast("Poller", source))
     return hub, source
 
 

@@ -18,6 +18,8 @@ TOO_LONG = 16_385
 GOOD_TOKENS = [
     pytest.param(TOKEN, id="jwt"),
     pytest.param("a", id="letter"),
+    pytest.param("bearer", id="word"),
+    pytest.param("BearerOfBadNews", id="words"),
     pytest.param("A-Za-z0-9._~+/=", id="base64"),
     pytest.param("!\"#$%&'()*,:;<>?@[]^`{|}", id="punctuation"),
     pytest.param("\\", id="backslash"),
@@ -33,7 +35,13 @@ BAD_TOKENS = [
     ),
     pytest.param(f"{TOKEN}\n", "was a line break copied with it", id="line break behind"),
     pytest.param(f" {TOKEN}", "without spaces", id="space before"),
-    pytest.param(f"Bearer {TOKEN}", "without spaces", id="with its scheme"),
+    *(
+        pytest.param(wrong, "must come alone: leave out the word Bearer", id=f"with its scheme {number}")
+        for number, wrong in enumerate(
+            [f"Bearer {TOKEN}", f"bearer  {TOKEN}", f" BEARER\t{TOKEN}\n", f"Authorization: Bearer {TOKEN}"]
+        )
+    ),
+    pytest.param("Bearer ", "without spaces", id="a scheme alone"),
 ]
 
 

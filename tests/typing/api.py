@@ -134,6 +134,16 @@ async def single_calls() -> None:
     await session.aclose()
 
 
+async def own_requests(session: cc.ActivitySession, http: aiohttp.ClientSession) -> None:
+    async with session.request_permit() as permit, http.post("https://api.cc.email/v3/activities") as response:
+        assert_type(permit, cc.RequestPermit)
+        permit.answered(response.status, response.headers, await response.read())
+    async with session.request_permit() as permit:
+        permit.answered(204)
+
+    permit.answered("204")  # type: ignore[arg-type]
+
+
 async def one_watch(session: cc.ActivitySession) -> None:
     watch = session.watch("id", timeout=60, grace=0, max_staleness=5, every_poll=True)
     assert_type(watch, cc.Watch)
@@ -157,6 +167,10 @@ async def ids_to_come() -> AsyncIterator[str]:
     yield "id"
 
 
+def print_line(line: str) -> None:
+    print(line)
+
+
 async def many_watches(session: cc.ActivitySession) -> None:
     watch = session.watch_many(["id"], timeout=60, grace=0, max_staleness=5)
     assert_type(watch, cc.BatchWatch)
@@ -177,8 +191,13 @@ async def many_watches(session: cc.ActivitySession) -> None:
     assert_type(result.failed, Mapping[str, cc.Activity])
     assert_type(result.errors, Mapping[str, cc.CCActivityError])
     assert_type(await session.wait_many(ids_to_come()), cc.BatchResult)
+    seen: list[cc.Activity] = []
+    assert_type(await session.wait_many(["id"], on_change=seen.append), cc.BatchResult)
+    assert_type(await session.wait_many(["id"], on_change=lambda activity: activity.progress), cc.BatchResult)
+    assert_type(await session.wait_many(["id"], on_change=None), cc.BatchResult)
 
     session.watch_many([7])  # type: ignore[list-item]
+    await session.wait_many(["id"], on_change=print_line)  # type: ignore[arg-type]
 
 
 # --- ccactivity: its models -----------------------------------------------------------------------------------------
@@ -254,6 +273,14 @@ def answers() -> list[type[cc.ResponseError]]:
 
 def others() -> list[type[cc.CCActivityError]]:
     return [cc.FleetUnavailableError, cc.PagingError, cc.SessionClosedError, cc.TokenError]
+
+
+def unanswered() -> list[type[cc.TransportError]]:
+    return [cc.NotSentError, cc.UntrustedServerError]
+
+
+def unread() -> type[cc.DecodeError]:
+    return cc.BodyTooLargeError
 
 
 def token_errors() -> list[type[cc.TokenError]]:
@@ -479,6 +506,7 @@ async def sandboxes() -> None:
     sandbox.expire_token()
     assert_type(sandbox.register_client(), sb.RegisteredClient)
     assert_type(sandbox.register_client("id", secret="s", redirect_uris=["https://app.example"]), sb.RegisteredClient)
+    assert_type(sandbox.register_client(loopback_redirects=True).accepts("http://localhost/"), bool)
     sandbox.approve_device("KPQZ-BXMD")
     sandbox.deny_device("KPQZ-BXMD")
     assert_type(sandbox.log_in("id", ["contact_data"]), dict[str, Any])

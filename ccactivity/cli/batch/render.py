@@ -18,7 +18,7 @@ from .state import BatchState, Problem
 if TYPE_CHECKING:
     from ccactivity import Activity
 
-__all__ = ["Line", "Style", "Viewport", "detail", "duration", "render_frame", "summary", "truncate"]
+__all__ = ["Line", "Style", "Viewport", "detail", "duration", "render_frame", "subject", "summary", "truncate"]
 
 Style = Literal["", "success", "failure", "warning", "moving", "dim"]
 Line = list[tuple[str, Style]]
@@ -88,9 +88,24 @@ def duration(seconds: float) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
-def detail(activity: Activity) -> str:
-    """Say what the state leaves out, escaped: the first error or the rows refused, the number of items, the file."""
-    parts: list[str] = []
+def subject(activity: Activity) -> str:
+    """Say what an activity is, escaped: its file, or else its kind, if that can be told; empty if not.
+
+    The vendor names no kind. Its Swagger file has the contacts for imports only, the results for exports and tags.
+    """
+    counters, results = activity.status, activity.results_url
+    if activity.source_file_name:
+        return escape(activity.source_file_name)
+    if counters.person_count:
+        return "import"
+    if results:
+        return "export" if "_exports/" in results else "tag change"
+    return "list deletion" if counters.list_count and counters.items_total_count is None else ""
+
+
+def detail(activity: Activity, *, with_subject: bool = True) -> str:
+    """Say what the state leaves out, escaped: what it is, the first error or the rows refused, the number of items."""
+    parts = [subject(activity)] if with_subject and subject(activity) else []
     refused = activity.status.refused_count
     if activity.done and not activity.succeeded:
         parts += activity.activity_errors[:1]
@@ -99,8 +114,6 @@ def detail(activity: Activity) -> str:
     total, completed = activity.status.items_total_count, activity.status.items_completed_count
     if total is not None and not activity.done:
         parts.append(f"{total:,} items" if completed is None else f"{completed:,} of {total:,} items")
-    if activity.source_file_name:
-        parts.append(activity.source_file_name)
     return escape(", ".join(parts))
 
 
@@ -110,16 +123,21 @@ def summary(batch: BatchState) -> str:
 
 
 def _counts(batch: BatchState) -> Line:
-    """How many activities completed, ended otherwise, have not ended, and could not be followed."""
+    """How many activities completed, ended otherwise, are in progress, were late, and could not be followed."""
     parts: Line = []
     for state, count in sorted(batch.end_states.items(), key=lambda item: (item[0] != "completed", -item[1])):
         parts.append((f"{count:,} {escape(state)}", _STATE_STYLES.get(state, "")))
         if state == "completed" and batch.partial:
             parts.append((f"{batch.partial:,} of them with rows refused", "warning"))
-    if (not_ended := batch.total - batch.ended - batch.unfollowed) > 0:
-        parts.append((f"{not_ended:,} not ended", ""))
-    if batch.unfollowed:
-        parts.append((f"{batch.unfollowed:,} could not be followed", "failure"))
+    in_progress = batch.total - batch.ended - batch.unfollowed
+    if not batch.seen and in_progress + batch.late:
+        parts.append((f"no answer for {in_progress + batch.late:,}", "warning"))
+    elif in_progress > 0:
+        parts.append((f"{in_progress:,} in progress", ""))
+    if batch.seen and batch.late:
+        parts.append((f"{batch.late:,} did not end in time", "warning"))
+    if batch.unfollowed > batch.late:
+        parts.append((f"{batch.unfollowed - batch.late:,} could not be followed", "failure"))
     return parts or [("nothing seen yet", "")]
 
 
@@ -132,28 +150,37 @@ def render_frame(batch: BatchState, viewport: Viewport, *, spent: float, remaini
     below = [_overall_line(batch, viewport, now), _counts_line(batch, viewport), *problems]
     below.append(_quota_line(viewport, spent, remaining))
     rows = [_row(activity, viewport) for activity in batch.rows(viewport.height - len(below) - 1, now)]
-    return [*rows, *([[]] if rows else []), *below][-viewport.height :]
+    hidden = batch.seen - len(rows)
+    between: Line = [(f"{hidden:,} more", "dim")] if hidden else []
+    return [*rows, *([between] if rows else []), *below][-viewport.height :]
 
 
 def _row(activity: Activity, viewport: Viewport) -> Line:
     style = "warning" if activity.partial else _STATE_STYLES.get(str(activity.state), "")
-    line: Line = [(_label(activity.activity_id, viewport), ""), ("  ", "")]
+    # Where there is no room for both, what it is takes the place of most of the id.
+    name = subject(activity) if _MIN_WIDTH_FOR_WHOLE_IDS <= viewport.width < _MIN_WIDTH_FOR_LONG_BARS else ""
+    line: Line = [(_label(activity.activity_id, viewport, name), ""), ("  ", "")]
     bar_columns = min(14, viewport.width - 30)
     if viewport.width >= _MIN_WIDTH_FOR_WHOLE_IDS:
         bar_columns = 30 if viewport.width >= _MIN_WIDTH_FOR_LONG_BARS else 10
     if bar_columns > 3:
         # Unknown progress shows as an empty bar; an activity that ended early shows how far it got.
         line += [*_bar(activity.progress, bar_columns, style, viewport), (" ", "")]
-    percent = "" if activity.progress is None else f"{activity.progress * 100:.0f} %"
+    percent = "" if activity.progress is None else f"{activity.progress * 100:.0f}%"
     state = viewport.truncate(viewport.escape(str(activity.state or "unknown")), _STATE_COLUMNS)
     # Only the bar has the colour of movement: thin letters in it are hard to read on a light terminal.
-    line += [(f"{percent:>5}  ", ""), (f"{state:<{_STATE_COLUMNS}}", "" if style == "moving" else style)]
-    return _fit([*line, (f"  {viewport.escape(detail(activity))}", "dim")], viewport)
+    line += [(f"{percent:>4}  ", ""), (f"{state:<{_STATE_COLUMNS}}", "" if style == "moving" else style)]
+    more = viewport.escape(detail(activity, with_subject=not name))
+    return _fit([*line, (f"  {more}".rstrip(), "dim")], viewport)
 
 
-def _label(activity_id: str, viewport: Viewport) -> str:
+def _label(activity_id: str, viewport: Viewport, name: str = "") -> str:
     columns = _ID_COLUMNS if viewport.width >= _MIN_WIDTH_FOR_WHOLE_IDS else _SHORT_ID_COLUMNS
-    return f"{viewport.truncate(viewport.escape(activity_id), columns):<{columns}}"
+    text = viewport.escape(activity_id)
+    if name:
+        text = f"{viewport.truncate(text, _SHORT_ID_COLUMNS)}  {viewport.escape(name)}"
+    text = viewport.truncate(text, columns)
+    return text + " " * (columns - sum(map(_columns, text)))
 
 
 def _bar(progress: float | None, columns: int, style: Style, viewport: Viewport) -> Line:
@@ -163,7 +190,7 @@ def _bar(progress: float | None, columns: int, style: Style, viewport: Viewport)
 
 
 def _overall_line(batch: BatchState, viewport: Viewport, now: float) -> Line:
-    parts = [f"{batch.ended:,} of {batch.total:,} ended", f"{int(batch.progress * 100)} %"]
+    parts = [f"{batch.ended:,} of {batch.total:,} ended", f"{int(batch.progress * 100)}%"]
     rate, seconds_left = batch.rate(now), batch.seconds_left(now)
     if batch.ended < batch.total - batch.unfollowed and rate is not None and seconds_left is not None:
         parts += [f"about {duration(seconds_left)} left", f"{rate * 60:,.1f}/min"]
@@ -198,7 +225,9 @@ def _problem_lines(batch: BatchState, viewport: Viewport, max_lines: int) -> lis
 def _problem_line(problem: Problem, viewport: Viewport) -> Line:
     outcome, reason = viewport.escape(problem.outcome), viewport.escape(problem.reason)
     style = _STATE_STYLES.get(problem.outcome, "failure")
-    return _fit([(_label(problem.activity_id, viewport), ""), (f"  {outcome}", style), (f"  {reason}", "")], viewport)
+    return _fit(
+        [(_label(problem.activity_id, viewport), ""), (f"  {outcome}", style), (f"  {reason}".rstrip(), "")], viewport
+    )
 
 
 def _quota_line(viewport: Viewport, spent: float, remaining: float) -> Line:

@@ -56,7 +56,7 @@ class _LastSnapshot:
 
 @attrs.frozen
 class Problem:
-    """An activity that did not complete: how it ended, in a few words, and why, as the vendor or an error says."""
+    """An activity that did not complete: its end or why it could not be followed, and the vendor's reason."""
 
     activity_id: str
     outcome: str
@@ -71,7 +71,8 @@ class BatchState:
     """What is known of a batch that began at `began`, of which `expected` activities are to come (None: unknown).
 
     `end_states`: how many activities ended in each state. `partial`: how many completed with rows refused.
-    `unfollowed`: how many the watch gave up before their end. `problems`: the latest of those that did not complete.
+    `unfollowed`: how many the watch gave up before their end; `late`: those of them whose time was over.
+    `problems`: the latest of those that did not complete.
     """
 
     def __init__(self, began: float, expected: int | None = None) -> None:
@@ -79,6 +80,7 @@ class BatchState:
         self.end_states: Counter[str] = Counter()
         self.partial: int = 0
         self.unfollowed: int = 0
+        self.late: int = 0
         self.problems: deque[Problem] = deque(maxlen=_MAX_PROBLEMS)
         self._expected = expected or 0
         self._snapshots: dict[str, _LastSnapshot] = {}
@@ -110,13 +112,16 @@ class BatchState:
             self._record_end(activity)
         self._sample(now)
 
-    def stop_following(self, activity_id: str, reason: str) -> None:
-        """Record that the watch gave up an activity; a repetition changes nothing."""
-        if activity_id not in self._unfollowed_ids:
-            self._unfollowed_ids.add(activity_id)
-            self.unfollowed += 1
-            self._never_seen += activity_id not in self._snapshots
-            self.problems.append(Problem(activity_id, "could not be followed", reason))
+    def stop_following(self, activity_id: str, outcome: str, *, late: bool = False) -> bool:
+        """Record that the watch gave up an activity, and why; a repetition changes nothing, and returns False."""
+        if activity_id in self._unfollowed_ids:
+            return False
+        self._unfollowed_ids.add(activity_id)
+        self.unfollowed += 1
+        self.late += late
+        self._never_seen += activity_id not in self._snapshots
+        self.problems.append(Problem(activity_id, outcome, ""))
+        return True
 
     def _record_end(self, activity: Activity) -> None:
         self.end_states[str(activity.state)] += 1
@@ -137,6 +142,10 @@ class BatchState:
     def seen(self) -> int:
         """Activities of which there was a snapshot."""
         return len(self._snapshots)
+
+    def has_seen(self, activity_id: str) -> bool:
+        """Whether there was a snapshot of it."""
+        return activity_id in self._snapshots
 
     @property
     def total(self) -> int:

@@ -13,19 +13,22 @@ from support.limiters import RecordingLimiter
 from ccactivity.api.auth import Authenticator
 from ccactivity.api.client import ApiClient
 from ccactivity.api.messages import Reply, Request
-from ccactivity.api.outcome import BodyTooLargeError, NotSentError, Outcome, UntrustedServerError
+from ccactivity.api.outcome import Outcome
 from ccactivity.api.retry import Retry
 from ccactivity.api.transport import Transport
 from ccactivity.errors import (
     AuthenticationError,
+    BodyTooLargeError,
     CCActivityError,
     DecodeError,
     NotFoundError,
+    NotSentError,
     QuotaExceededError,
     ServerError,
     SessionClosedError,
     ThrottledError,
     TransportError,
+    UntrustedServerError,
 )
 from ccactivity.ratelimit.limiter import PermitResult
 from ccactivity.tokens import TokenSource, source_of
@@ -53,6 +56,7 @@ class FakeTransport:
     def __init__(self, script: Script, *, takes: float = 0.0) -> None:
         self.script = list(script)
         self.takes = takes
+        self.host = "api.cc.email"
         self.sent: list[str] = []
         self.closed = False
 
@@ -171,6 +175,40 @@ async def test_a_decode_error_names_its_request() -> None:
     error = await outcome_of(client_of([UNREADABLE])[0])
 
     assert "GET /v3/activities/a: no JSON" == str(error)
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "ccactivity.connection"]
+
+
+async def test_an_unreachable_host_is_named_once_an_outage(caplog: pytest.LogCaptureFixture) -> None:
+    """The first attempt without a connection says so; the next of the same outage do not, those of the next one do."""
+    client, _, _ = client_of([NOT_SENT, NOT_SENT, NOT_SENT, OK, NOT_SENT, LOST, OK, NOT_SENT, OK])
+    calls = [asyncio.ensure_future(outcome_of(client)) for _ in range(2)]
+    await asyncio.sleep(0.1)
+    first = warnings_of(caplog)
+    await asyncio.gather(*calls)
+    await outcome_of(client)
+    await outcome_of(client)
+
+    warning = "cannot connect to api.cc.email, trying again"
+    assert [warning] == first
+    assert [warning] * 3 == warnings_of(caplog)
+    assert {"WARNING"} == {record.levelname for record in caplog.records if record.name == "ccactivity.connection"}
+
+
+@pytest.mark.parametrize(
+    ("failure", "attempts", "background", "count"),
+    [(NOT_SENT, 2, False, 1), (NOT_SENT, 1, False, 0), (NOT_SENT, 1, True, 1), (LOST, 2, False, 0), (LOST, 1, True, 0)],
+)
+async def test_trying_again_is_said_only_where_it_is_true(
+    caplog: pytest.LogCaptureFixture, failure: Exception, attempts: int, background: bool, count: int
+) -> None:
+    """A call that is not repeated just raises; a poll always is repeated, by a later one."""
+    client, _, _ = client_of([failure], retry=Retry(attempts=attempts))
+    await outcome_of(client, background=background)
+
+    assert count == len(warnings_of(caplog))
 
 
 # --- permits --------------------------------------------------------------------------------------------------------

@@ -67,7 +67,6 @@ def test_list_sample() -> None:
         attrs.evolve(SAMPLED, activity_id="{activity_id}", self_url="/v3/activities/{activity_id}"),
     ) == page.activities
     assert "/v3/activities/{actvity_id}" == page.next
-    assert 1 == page.rows
 
 
 @pytest.mark.parametrize(
@@ -347,7 +346,7 @@ def test_deep_activity_error() -> None:
             outcomes.append(error.problem)
 
     # How deep JSON may be nested differs from one Python to the next.
-    assert {"a"} <= set(outcomes) <= {"a", "no JSON"}
+    assert {"a"} <= set(outcomes) <= {"a", "not JSON"}
 
 
 @pytest.mark.parametrize(

@@ -93,12 +93,12 @@ def test_no_send_history(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("body", "problem"),
     [
-        (b"", "an empty body"),
-        (b"  ", "an empty body"),
-        (b"<html>", "no JSON"),
+        (b"", "an empty answer"),
+        (b"  ", "an empty answer"),
+        (b"<html>", "not JSON"),
         (b"{} {}", "more than one JSON value"),
-        (b"[]", "no activity"),
-        (b'{"activity_id": "b"}', "another activity than the one asked for"),
+        (b"[]", "not an activity"),
+        (b'{"activity_id": "b"}', "not the activity that was asked for"),
     ],
 )
 def test_problem(body: bytes, problem: str) -> None:
@@ -168,7 +168,7 @@ def test_empty_page() -> None:
     """A page without rows is a page."""
     page = QUIET.decode_page(b'{"activities": []}')
 
-    assert ((), 0) == (page.activities, page.rows)
+    assert ((), 0) == (page.activities, page.reach)
 
 
 @pytest.mark.parametrize("row", [None, 5, "a", [], {}, {"activity_id": None}, {"activity_id": 5}, {"activity_id": ""}])
@@ -179,27 +179,26 @@ def test_row_that_is_no_activity(row: Any) -> None:
 
     assert ["a", "b"] == [activity.activity_id for activity in page.activities]
     assert [("activities", row)] == notices
-    assert 3 == page.rows
 
 
 @pytest.mark.parametrize(
-    ("wanted", "ids"),
+    ("wanted", "ids", "reach"),
     [
-        (None, ["a", "b", "c"]),
-        ({"b"}, ["b"]),
-        ({"c", "a"}, ["a", "c"]),
-        (["b", "b"], ["b"]),
-        ({"other"}, []),
-        (set(), []),
+        (None, ["a", "b", "c"], 3),
+        ({"b"}, ["b"], 2),
+        ({"c", "a"}, ["a", "c"], 3),
+        (["b", "b"], ["b"], 2),
+        ({"other"}, [], 0),
+        (set(), [], 0),
     ],
 )
-def test_wanted(wanted: Any, ids: list[str]) -> None:
-    """Only the wanted rows of a page are read, in the page's order; all of them count."""
+def test_wanted(wanted: Any, ids: list[str], reach: int) -> None:
+    """Only the wanted rows of a page are read, in the page's order; the page says how far down the last of them is."""
     body = packed({"activities": [{"activity_id": activity_id} for activity_id in "abc"]})
     page = QUIET.decode_page(body, wanted)
 
     assert ids == [activity.activity_id for activity in page.activities]
-    assert 3 == page.rows
+    assert reach == page.reach
 
 
 def test_unwanted_rows_are_not_read() -> None:
@@ -242,7 +241,7 @@ def test_a_uuid_has_no_case() -> None:
 
 def test_other_ids_have_a_case() -> None:
     """What is no UUID is compared as it is."""
-    with pytest.raises(DecodeError, match="another activity"):
+    with pytest.raises(DecodeError, match="not the activity that was asked for"):
         QUIET.decode_activity(packed({"activity_id": "abc"}), "ABC")
 
 

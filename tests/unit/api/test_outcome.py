@@ -13,10 +13,7 @@ from ccactivity.api.endpoint import Endpoint
 from ccactivity.api.messages import Reply, Request
 from ccactivity.api.operations import get_activity, get_send_history, list_activities
 from ccactivity.api.outcome import (
-    BodyTooLargeError,
-    NotSentError,
     OutcomeKind,
-    UntrustedServerError,
     classify,
     error_from,
     is_rejection,
@@ -26,10 +23,12 @@ from ccactivity.errors import (
     AuthenticationError,
     BadRequestError,
     BatchError,
+    BodyTooLargeError,
     CCActivityError,
     DecodeError,
     LoginFailedError,
     NotFoundError,
+    NotSentError,
     PagingError,
     PermissionDeniedError,
     QuotaExceededError,
@@ -42,6 +41,7 @@ from ccactivity.errors import (
     TokenStoreError,
     TransportError,
     UnsafeLinkError,
+    UntrustedServerError,
 )
 from ccactivity.models import Activity, ActivityExpiredError, ActivityFailedError, WatchTimeoutError
 
@@ -195,6 +195,28 @@ def test_permission_denied(request_: Request, scope: str, privilege: str) -> Non
 
     assert scope in str(error)
     assert privilege in str(error)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "is_wrong"),
+    [
+        ("https://api.cc.email/v3", False),
+        ("https://proxy.example/contacts/v3/", False),
+        ("https://api.cc.email", True),
+        ("https://api.cc.email/v2", True),
+        ("https://api.cc.email/v3/activities", True),
+    ],
+)
+def test_a_wrong_path_is_named(base_url: str, is_wrong: bool) -> None:
+    """A 403 of a base URL that does not end in /v3 names that, and no scope; so does a list that does not exist."""
+    api, hint = Endpoint.parse(base_url), "base_url does not end in /v3, which is the likely cause"
+    calls = [list_activities(api, limit=500), get_activity(api, "04fe9a"), get_send_history(api, "04fe9a")]
+    denied = [error_from(call, classify(Reply(403))) for call in calls]
+    missing = [error_from(call, classify(Reply(404))).hint for call in calls]
+
+    assert [hint if is_wrong else None, None, None] == missing
+    assert [is_wrong] * 3 == [hint == error.hint for error in denied]
+    assert [not is_wrong] * 3 == ["scope" in str(error) for error in denied]
 
 
 @pytest.mark.parametrize(

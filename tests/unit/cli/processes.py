@@ -13,6 +13,8 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
 
 from ccactivity.sandbox import Sandbox
 
@@ -23,10 +25,28 @@ def environment(sandbox: Sandbox | None = None, **more: str) -> dict[str, str]:
     return kept | {"TERM": "xterm-256color"} | (sandbox.env if sandbox else {}) | more
 
 
-def run(*words: str, code: str | None = None) -> subprocess.CompletedProcess[str]:
+def run(*words: str, code: str | None = None, **env: str) -> subprocess.CompletedProcess[str]:
     start = ["-m", "ccactivity"] if code is None else ["-c", code]
     command = [sys.executable, *start, *words]
-    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(
+        command, env=environment(None, **env), capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def run_into(
+    out: IO[str], *words: str, sandbox: Sandbox | None = None, stderr_too: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run with stdout, and perhaps stderr, in a file."""
+    command = [sys.executable, "-m", "ccactivity", *words]
+    err = out if stderr_too else subprocess.PIPE
+    return subprocess.run(command, env=environment(sandbox), stdout=out, stderr=err, text=True, timeout=30, check=False)
+
+
+def into_full_disk(
+    *words: str, sandbox: Sandbox | None = None, stderr_too: bool = False
+) -> subprocess.CompletedProcess[str]:
+    with Path("/dev/full").open("w") as disk:
+        return run_into(disk, *words, sandbox=sandbox, stderr_too=stderr_too)
 
 
 @contextlib.contextmanager

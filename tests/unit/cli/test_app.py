@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import subprocess
 import sys
@@ -22,18 +23,22 @@ UNKNOWN = "04fe9a00-a579-43c5-bb1a-58ed29bf0a6a"
 @pytest.mark.parametrize(
     ("arguments", "complains"),
     [
-        (["list", "--state", "initialized"], "initialized"),
+        (["list", "--state", "odd"], "initialized"),
         (["list", "--limit", "0"], "Must be >= 1"),
-        (["list", "--json", "--csv"], "cannot be combined"),
+        (["list", "--json", "--csv"], "--json and --csv are mutually exclusive"),
+        (["get", UNKNOWN, "--json", "--csv"], "--json and --csv are mutually exclusive"),
         (["get"], "ID"),
         (["get", "a/b"], "malformed activity_id"),
         (["watch"], "nothing to watch"),
         (["watch", "a b"], "malformed activity_id"),
         (["watch", UNKNOWN, "--timeout", "0"], "Must be > 0"),
+        (["watch", UNKNOWN, "--timeout", "4h"], "--timeout: '4h' is not a number of seconds, as in 14400"),
+        (["watch", UNKNOWN, "--max-staleness", "1m"], "'1m' is not a number of seconds, as in 14400"),
+        (["sandbox", "--token-life", "1d"], "'1d' is not a number of seconds, as in 14400"),
         (["watch", "--from", "no/such/file"], "cannot read 'no/such/file': No such file"),
         (["history", "../x"], "malformed campaign_activity_id"),
         (["frobnicate"], "frobnicate"),
-        (["list", "--base-url", "ftp://127.0.0.1"], "base_url"),
+        (["list", "--base-url", "ftp://127.0.0.1"], "the base URL must look like https://host/v3"),
         (["sandbox", "--fault", "earthquake"], "no such fault: 'earthquake'; there are 401, "),
         (["sandbox", "--fault", "503:2"], "number from 0 to 1"),
         (["sandbox", "--fault", "503:x"], "number from 0 to 1"),
@@ -48,14 +53,21 @@ def test_wrong_usage(vendor: Sandbox, capsys: Printed, arguments: list[str], com
     out, err = capsys.readouterr()
 
     assert "" == out
+    assert err.startswith("error: ")
+    assert 1 == err.count("\n")
     assert complains in err
     assert 0 == vendor.requests.total()
 
 
-def test_a_bug_shows_its_traceback(vendor: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is no refusal and no wrong usage is not dressed up as one."""
-    monkeypatch.setattr("ccactivity.cli.commands.ActivityWriter", lambda form: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
+@pytest.mark.parametrize("bug", [ZeroDivisionError("by nothing"), OSError(errno.ENOTCONN, "not connected")])
+def test_a_bug_shows_its_traceback(vendor: Sandbox, monkeypatch: pytest.MonkeyPatch, bug: Exception) -> None:
+    """What is no refusal, no wrong usage and no full disk is not dressed up as one."""
+
+    def fail(form: object) -> None:
+        raise bug
+
+    monkeypatch.setattr("ccactivity.cli.commands.ActivityWriter", fail)
+    with pytest.raises(type(bug)):
         main(["list"])
 
 
@@ -70,10 +82,23 @@ def test_help(capsys: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 == main(["--help"])
 
     out = capsys.readouterr().out
+
+    assert ["0", "1", "2", "3", "4", "130", "143"] == re.findall(r"\d+", out[out.index("Exit codes") :])
     for name in names:
         assert name in out
         assert 0 == main([name, "--help"])
         assert "Exit codes: 0 all well" in capsys.readouterr().out
+    for words, told in (
+        (["watch"], "one id per line"),
+        (["watch"], "start with #"),
+        (["sandbox"], "until Ctrl-C or SIGTERM."),
+        (["sandbox"], "--seed"),
+        (["watch"], "[ID...]"),
+        (["list"], "cannot filter for initialized"),
+        ([], "`ccactivity demo`, which needs no account"),
+    ):
+        assert 0 == main([*words, "--help"])
+        assert told in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -17,7 +17,7 @@ from ccactivity.cli.commands import list_, watch
 from ccactivity.cli.exit_codes import print_error
 from ccactivity.cli.output import OutputFormat
 from ccactivity.cli.session import open_session
-from ccactivity.sandbox import Life, Patch, Sandbox, not_found
+from ccactivity.sandbox import Life, Patch, Sandbox, not_found, server_error
 
 UNKNOWN = "04fe9a00-a579-43c5-bb1a-58ed29bf0a6a"
 CAMPAIGN = "1ead98be-dfa0-4e04-81f7-5f1534d42e9c"
@@ -33,7 +33,10 @@ def said(printed: Printed) -> list[str]:
 
 def test_list(vendor: Sandbox, capsys: Printed) -> None:
     """`list` writes a line for each activity, the columns under their names."""
-    ids = [vendor.submit(Life(duration=1e6), rows=100), vendor.submit(Life(duration=1e6), file_name="people.csv")]
+    ids = [
+        vendor.submit(Life(duration=1e6), rows=100),
+        vendor.submit(Life(duration=1e6), file_name="people.csv", rows=6),
+    ]
 
     assert 0 == main(["list"])
 
@@ -41,7 +44,7 @@ def test_list(vendor: Sandbox, capsys: Printed) -> None:
 
     assert ["ID", "STATE", "DONE", "UPDATED", "DETAIL"] == header.split()
     assert set(ids) == {row.split()[0] for row in rows}
-    assert any(row.endswith("people.csv") for row in rows)
+    assert {"import, 101 items", "people.csv, 7 items"} == {row[header.index("DETAIL") :] for row in rows}
     assert {header.index("STATE")} == {row.index("processing") for row in rows}
 
 
@@ -74,20 +77,29 @@ def test_a_time_that_cannot_be_converted(vendor: Sandbox, capsys: Printed, stamp
 
     assert 0 == main(["list", *form])
     assert 0 == main(["history", CAMPAIGN, *form])
-    if form != ["--csv"]:
-        assert 0 == main(["get", job, *form])
+    assert 0 == main(["get", job, *form])
 
     out = capsys.readouterr().out
     assert job in out
     assert stamp not in out
 
 
-@pytest.mark.parametrize(("arguments", "count"), [(["--limit", "3"], 3), (["--state", "completed"], 5), ([], 6)])
+@pytest.mark.parametrize(
+    ("arguments", "count"),
+    [
+        (["--limit", "3"], 3),
+        (["--state", "completed"], 5),
+        (["--state", "initialized"], 2),
+        (["--state", "initialized", "--limit", "1"], 1),
+        ([], 8),
+    ],
+)
 def test_list_of_some(vendor: Sandbox, capsys: Printed, arguments: list[str], count: int) -> None:
-    """`--limit` bounds the rows, `--state` says which."""
+    """`--limit` bounds the rows, `--state` says which, also if it is one that the vendor cannot be asked for."""
     for _ in range(5):
         vendor.submit(DONE)
-    vendor.submit(Life(duration=1e6))
+    for delay in (0.0, 1e6, 1e6):
+        vendor.submit(Life(delay=delay, duration=1e6))
 
     assert 0 == main(["list", "--json", *arguments])
     assert count == len(said(capsys))
@@ -110,12 +122,15 @@ def test_get(vendor: Sandbox, capsys: Printed) -> None:
     assert 0 == main(["get", *ids, ids[0], "--json"])
     assert ids == [json.loads(line)["activity_id"] for line in said(capsys)]
 
+    assert 0 == main(["get", *ids, "--csv"])
+    assert ids == [row["activity_id"] for row in csv.DictReader(said(capsys))]
+
     assert 3 == main(["get", UNKNOWN, ids[0]])
 
     out, err = capsys.readouterr()
 
-    assert out.splitlines()[1].startswith(f"{ids[0]}  completed    100 %")
-    assert err.startswith("NotFoundError: GET ")
+    assert out.splitlines()[1].startswith(f"{ids[0]}  completed    100%")
+    assert f"error: {UNKNOWN}: not found (404)\n" == err
 
 
 def test_not_found_is_no_bug_of_get(vendor: Sandbox, capsys: Printed) -> None:
@@ -124,7 +139,7 @@ def test_not_found_is_no_bug_of_get(vendor: Sandbox, capsys: Printed) -> None:
     vendor.faults.add(not_found(), where="get")
 
     assert 3 == main(["get", job])
-    assert "NotFoundError" in capsys.readouterr().err
+    assert f"error: {job}: not found (404)" == complaint(capsys)
 
 
 def test_history(vendor: Sandbox, capsys: Printed) -> None:
@@ -169,7 +184,7 @@ async def test_the_api_cannot_be_reached(offline: Sandbox, capsys: Printed) -> N
         await list_(open_session(base_url=offline.base_url), OutputFormat.TABLE, state=None, limit=None)
 
     assert 3 == print_error(caught.value)
-    assert complaint(capsys).startswith("TransportError: GET /v3/activities: ")
+    assert complaint(capsys).startswith("error: GET /v3/activities: Cannot connect to host 127.0.0.1:")
 
 
 # --- watch, in virtual time -------------------------------------------------------------------------------------------
@@ -210,6 +225,32 @@ async def test_watch_as_json(offline: Sandbox, capsys: Printed) -> None:
     assert err.endswith(" s  1 completed\n")
 
 
+@pytest.mark.parametrize("others", [0, 1, 30])
+@pytest.mark.parametrize("timeout", [None, 5.0, 1.0])
+async def test_an_id_that_does_not_exist(offline: Sandbox, capsys: Printed, timeout: float | None, others: int) -> None:
+    """It is said not to be found, and not to be late, however short the timeout is, and whatever else is watched."""
+    async with offline:
+        jobs = [offline.submit(Life(duration=0.1)) for _ in range(others)]
+
+        assert (1 if others else 3) == await run_watch([*jobs, UNKNOWN], offline, timeout=timeout)
+
+    assert f"error: {UNKNOWN}: not found (404)" in capsys.readouterr().err.splitlines()
+
+
+async def test_what_is_late_in_an_outage(offline: Sandbox, capsys: Printed) -> None:
+    """Nothing is known of an id while nothing is answered, so it is late."""
+    offline.faults.add(server_error(503))
+    async with offline:
+        job = offline.submit(Life(duration=1))
+
+        assert 1 == await run_watch([job], offline, timeout=5.0)
+
+    out, err = capsys.readouterr()
+
+    assert out.endswith(" s  no answer for 1\n")
+    assert f"error: {job}: did not end within 5 s, never seen\n" == err
+
+
 async def test_watch_all(offline: Sandbox, capsys: Printed) -> None:
     """`--all` watches what has not ended; when all has, there is nothing to do."""
     async with offline:
@@ -241,6 +282,24 @@ async def test_ids_from_a_file(offline: Sandbox, capsys: Printed, tmp_path: Path
 
     assert 0 == await run_watch([], offline, source=str(file))
     assert "no ids" in capsys.readouterr().err
+
+
+def test_malformed_ids(vendor: Sandbox, capsys: Printed, tmp_path: Path) -> None:
+    """Each is named with its line if it is from a file, and what an id may be is said once."""
+    file = tmp_path / "ids"
+    file.write_text(f"# of tonight\n{UNKNOWN}\na: b\n\nc/d\n")
+
+    assert 2 == main(["watch", "e f", "--from", str(file)])
+
+    told = complaint(capsys)
+
+    assert told.startswith("error: malformed activity_id 'e f', 'a: b' (line 3), 'c/d' (line 5): expected 1 to 128 ")
+    assert 1 == told.count("expected")
+
+    file.write_text("a b\n" * 3 + "".join(f"{number}/\n" for number in range(9)))
+
+    assert 2 == main(["watch", "--from", str(file)])
+    assert "'3/' (line 7) and 5 more: expected" in complaint(capsys)
 
 
 @pytest.mark.parametrize("stdin", [True, False])

@@ -117,7 +117,7 @@ def test_a_server_that_refuses(oauth_vendor: Sandbox, capsys: Printed, monkeypat
 
     said = complaint(capsys)
 
-    assert said.startswith("LoginFailedError: the login was refused (invalid_client: ")
+    assert said.startswith("error: the login was refused (invalid_client: ")
     assert "check the client id" in said
     assert "CCACTIVITY_CLIENT_SECRET" in said
 
@@ -256,7 +256,7 @@ def test_a_login_that_is_over(oauth_vendor: Sandbox, capsys: Printed, store: Pat
 
     said = complaint(capsys)
 
-    assert said.startswith("ReauthorizationRequiredError: ")
+    assert said.startswith("error: ")
     assert said.endswith("run `ccactivity login`")
 
     assert 3 == main(["whoami"])

@@ -30,7 +30,7 @@ def test_without_the_extra(command: str, extras: str) -> None:
     done = run(command, "x", code=BARE)
 
     assert (2, "") == (done.returncode, done.stdout)
-    assert f'ccactivity {command} needs more packages: pip install "ccactivity[{extras}]"\n' == done.stderr
+    assert f'error: ccactivity {command} needs more packages: pip install "ccactivity[{extras}]"\n' == done.stderr
 
 
 @pytest.mark.parametrize("words", [["--help"], ["demo", "--help"], ["--version"]])
@@ -57,5 +57,5 @@ def test_demo_without_the_extra() -> None:
 
     assert "A simulated vendor listens at http://127.0.0.1:" in out[0]
     assert "import   1  initialized" in out[3]
-    assert rest.endswith(" not ended\n")
+    assert rest.endswith(" in progress\n")
     assert (130, "") == (process.returncode, err)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import sys
+from datetime import UTC, datetime
 
 import pytest
 from support.logins import Printed
@@ -30,8 +31,22 @@ def test_a_table_is_cut_at_the_width_of_a_terminal(
     ActivityWriter(OutputFormat.TABLE).write(ACTIVITY)
     _, row = capsys.readouterr().out.splitlines()
 
-    assert row.endswith("The fil…" if cut else "The file could not be processed.")
+    assert row.endswith("The file could not be …" if cut else "The file could not be processed.")
     assert (80 == len(row)) == cut
+
+
+@pytest.mark.parametrize(("columns", "shown"), [(99, False), (100, True), (0, True)])
+def test_a_narrow_terminal_leaves_no_room_for_times(
+    columns: int, shown: bool, capsys: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a narrow terminal it is more important what an activity is than when it was updated."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(os, "get_terminal_size", lambda: os.terminal_size((columns, 24)))
+    updated = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
+    ActivityWriter(OutputFormat.TABLE).write(Activity(activity_id="an-id", state="completed", updated_at=updated))
+    header, row = capsys.readouterr().out.splitlines()
+
+    assert shown == ("UPDATED" in header) == ("11-24 09:30Z" in row)
 
 
 def test_the_last_column_of_a_send_history_is_folded(capsys: Printed, monkeypatch: pytest.MonkeyPatch) -> None:

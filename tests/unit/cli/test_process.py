@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 
 from ccactivity.sandbox import Life, Sandbox
 
-from .processes import Terminal, started
+from .processes import Terminal, environment, into_full_disk, run, run_into, started
 
 LONG = Life(duration=3600, update_every=0.2)
 
@@ -30,19 +32,92 @@ def lines(text: str) -> list[str]:
 # --- signals and pipes ------------------------------------------------------------------------------------------------
 
 
-def test_ctrl_c(vendor: Sandbox) -> None:
-    """Ctrl-C ends a watch with 130 and the last state, and without a traceback."""
+# How a shell script starts a program in the background: it does not hear Ctrl-C.
+DEAF = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+runpy.run_module("ccactivity", run_name="__main__")
+"""
+
+# A process that gets a signal while it imports a module, here at the very beginning of the import.
+STRUCK = """
+import os, signal, sys
+
+class Striking:
+    def find_spec(self, name, *_):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), signal.Signals[sys.argv[2]])
+
+sys.modules.pop(sys.argv[1], None)
+sys.meta_path.insert(0, Striking())
+from ccactivity.cli import main
+sys.exit(main(["watch", "an-id"]))
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, None), (signal.SIGTERM, None), (signal.SIGTERM, DEAF)])
+def test_a_signal_ends_a_watch(vendor: Sandbox, number: signal.Signals, code: str | None) -> None:
+    """Ctrl-C and SIGTERM end a watch with the last state and the code of the signal, without a traceback."""
     job = vendor.submit(LONG)
-    with started("watch", job, sandbox=vendor) as process:
+    with started("watch", job, sandbox=vendor, code=code) as process:
         assert process.stdout is not None
         assert job in process.stdout.readline()
 
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=10)
 
-    assert 130 == process.returncode
-    assert out.endswith(" s  1 not ended\n")
+    assert 128 + number == process.returncode
+    assert out.endswith(" s  1 in progress\n")
     assert "" == err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("module", ["importlib.util", "cyclopts", "asyncio", "aiohttp"])
+def test_a_signal_while_modules_are_imported(module: str, number: signal.Signals) -> None:
+    """A signal before anything has begun ends the command without a word."""
+    nowhere = {"CCACTIVITY_ACCESS_TOKEN": "a-token", "CCACTIVITY_BASE_URL": "http://127.0.0.1:9/v3"}
+    done = run(module, number.name, code=STRUCK, **nowhere)
+
+    assert (128 + number, "") == (done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize(
+    "words", [["list"], ["list", "--csv"], ["get", "JOB"], ["history", "CAMPAIGN"], ["watch", "JOB"]]
+)
+def test_a_full_disk(vendor: Sandbox, words: list[str]) -> None:
+    """Output that cannot be written is one line on stderr, and has an exit code of its own."""
+    ids = {"JOB": vendor.submit(Life(duration=0.01)), "CAMPAIGN": vendor.vendor.campaign_activity_id}
+    done = into_full_disk(*(ids.get(word, word) for word in words), sandbox=vendor)
+
+    assert (4, "error: cannot write the output: No space left on device\n") == (done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["completion", "bash"]])
+def test_help_on_a_full_disk(words: list[str]) -> None:
+    """It is the same for what asks no API, and if stderr is as full as stdout."""
+    done = into_full_disk(*words)
+
+    assert (4, "error: cannot write the output: No space left on device\n") == (done.returncode, done.stderr)
+    assert 4 == into_full_disk(*words, stderr_too=True).returncode
+
+
+@pytest.mark.parametrize("words", [["list"], ["watch", "an-id", "--json"], ["--help"]])
+def test_a_stdout_that_is_closed(words: list[str]) -> None:
+    """A stdout that is closed before the start, as by `>&-`, is an output that cannot be written."""
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "ccactivity", *words]
+    done = subprocess.run(command, env=environment(), stderr=subprocess.PIPE, text=True, timeout=30, check=False)
+
+    assert (4, "error: cannot write the output: stdout is closed\n") == (done.returncode, done.stderr)
+
+
+def test_help_that_nobody_reads() -> None:
+    """Help that goes to a pipe which is closed ends without a word."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        done = run_into(pipe, "--help")
+
+    assert (141, "") == (done.returncode, done.stderr)
 
 
 def test_broken_pipe(vendor: Sandbox) -> None:
@@ -89,19 +164,27 @@ def test_ctrl_c_of_a_login(vendor: Sandbox, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "env", "colored"), [(80, {}, True), (40, {"NO_COLOR": "1"}, False), (30, {}, True)]
+    ("columns", "env", "colored", "number"),
+    [
+        (80, {}, True, signal.SIGINT),
+        (40, {"NO_COLOR": "1"}, False, signal.SIGTERM),
+        (30, {}, True, signal.SIGTERM),
+    ],
 )
 @pytest.mark.slow
-def test_live_view(vendor: Sandbox, columns: int, env: dict[str, str], colored: bool) -> None:
-    """On a terminal the view is drawn in place, as wide as it is; Ctrl-C leaves it, with the cursor where it was."""
+def test_live_view(vendor: Sandbox, columns: int, env: dict[str, str], colored: bool, number: signal.Signals) -> None:
+    """On a terminal the view is drawn in place, as wide as it is.
+
+    A signal leaves it: its last state stays, and the cursor is back, on a line of its own.
+    """
     jobs = [vendor.submit(life) for life in (LONG, LONG, Life(duration=0.01))]
     terminal = Terminal("watch", *jobs, columns=columns, sandbox=vendor, env=env)
     terminal.read_until(lambda text: text.count("1 of 3 ended") >= 3 and "proc" in text)
-    os.killpg(terminal.process.pid, signal.SIGINT)
+    os.killpg(terminal.process.pid, number)
 
-    assert 130 == terminal.close()
+    assert 128 + number == terminal.close()
     assert max(map(len, lines(terminal.text))) <= columns
-    assert terminal.text.endswith("\x1b[?25h")
+    assert terminal.text.endswith("\r\n\x1b[?25h")
     assert "Traceback" not in terminal.text
     assert vendor.token not in terminal.text
     assert colored == bool(re.search(r"\x1b\[(?:\d+;)*3[1-6]m", terminal.text))

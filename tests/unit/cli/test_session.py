@@ -77,7 +77,7 @@ def test_a_token_file_is_read_again_when_its_token_is_refused(vendor: Sandbox, t
     vendor.expire_token()
 
     assert 3 == main(["list", "--token-file", str(file)])
-    assert complaint(capsys).startswith("AuthenticationError: GET /v3/activities: HTTP 401")
+    assert complaint(capsys).startswith("error: GET /v3/activities: HTTP 401, Unauthorized (the access token is ")
 
     file.write_text(vendor.issue_token())
 

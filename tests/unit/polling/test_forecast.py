@@ -28,7 +28,7 @@ def observed(*snapshots: Activity, interval: float = 10.0, dated: bool = True) -
     known = forecast()
     for number, activity in enumerate(snapshots):
         now = number * interval
-        known.observe(activity, now, at(now) if dated else None, AccountStatistics(TUNING), TUNING)
+        known.observe(activity, now, at(now) if dated else None, AccountStatistics(TUNING))
     return known
 
 
@@ -101,7 +101,7 @@ def test_an_older_snapshot_is_no_look() -> None:
     """A snapshot older than one seen before changes nothing, with a Date and without."""
     known = observed(snapshot("a", percent=90, updated=-5.0))
     before, older, statistics = attrs.asdict(known), snapshot("a", percent=20, updated=-20.0), AccountStatistics(TUNING)
-    taken = [known.observe(older, 20.0, date, statistics, TUNING) for date in (at(20.0), None)]
+    taken = [known.observe(older, 20.0, date, statistics) for date in (at(20.0), None)]
 
     assert [False, False] == taken
     assert before == attrs.asdict(known)
@@ -112,7 +112,7 @@ def test_what_was_asked_for_later_is_not_older() -> None:
     known = observed(snapshot("a", percent=20, updated=-5.0))
     older = snapshot("a", percent=90, updated=-20.0)
 
-    assert known.observe(older, 20.0, at(20.0), AccountStatistics(TUNING), TUNING, newest=True)
+    assert known.observe(older, 20.0, at(20.0), AccountStatistics(TUNING), newest=True)
     assert (90, 20.0) == (known.percent, known.looked_at)
 
 
@@ -121,7 +121,7 @@ def test_a_clock_that_is_set_back_makes_nothing_older() -> None:
     known = observed(snapshot("a", percent=20, updated=0.0))
     later = snapshot("a", percent=30, updated=10.0 - 3600.0)
 
-    assert known.observe(later, 10.0, at(10.0 - 3600.0), AccountStatistics(TUNING), TUNING)
+    assert known.observe(later, 10.0, at(10.0 - 3600.0), AccountStatistics(TUNING))
     assert (30, 10.0) == (known.percent, known.updated_at)
 
 
@@ -131,15 +131,15 @@ def test_a_stamp_from_the_future_says_nothing() -> None:
     vendor_updated_at = known.vendor_updated_at
     honest = snapshot("a", percent=40, updated=20.0)
 
-    assert at(0.0).timestamp() == vendor_updated_at
-    assert known.observe(honest, 20.0, at(20.0), AccountStatistics(TUNING), TUNING)
+    assert at(0.0) == vendor_updated_at
+    assert known.observe(honest, 20.0, at(20.0), AccountStatistics(TUNING))
 
 
 def start_of(*, began: float, updated: float = 60.0) -> float:
     """When work began, for all that is known: queued at a look at 10 s, at work at one at 60 s."""
     known = observed(queued("a"), queued("a"), interval=10.0)
     working = snapshot("a", percent=10, began=began, updated=updated)
-    known.observe(working, 60.0, at(60.0), AccountStatistics(TUNING), TUNING)
+    known.observe(working, 60.0, at(60.0), AccountStatistics(TUNING))
     return known.started_at
 
 
@@ -155,7 +155,7 @@ def test_work_began_between_two_looks(began: float, start: float) -> None:
 def test_a_new_snapshot_was_made_since_the_last_look(updated: float) -> None:
     """However old its stamp says it is, what was not there at the last look was made after it."""
     known = observed(snapshot("a", percent=10, began=-9 * 3600.0, updated=-6 * 3600.0))
-    known.observe(snapshot("a", percent=20, updated=updated), 40.0, at(40.0), AccountStatistics(TUNING), TUNING)
+    known.observe(snapshot("a", percent=20, updated=updated), 40.0, at(40.0), AccountStatistics(TUNING))
 
     assert 0.0 == known.updated_at
 
@@ -168,7 +168,7 @@ def test_a_new_snapshot_was_made_since_the_last_look(updated: float) -> None:
 def test_age_of_a_snapshot_is_by_the_vendors_clock(server_time: datetime | None, age: float) -> None:
     """How old a snapshot is is the difference of two of the vendor's stamps, within 0 and the ten days it keeps one."""
     known = forecast()
-    known.observe(snapshot("a", updated=0.0), 100.0, server_time, AccountStatistics(TUNING), TUNING)
+    known.observe(snapshot("a", updated=0.0), 100.0, server_time, AccountStatistics(TUNING))
 
     assert 100.0 - age == known.updated_at
 
@@ -176,7 +176,7 @@ def test_age_of_a_snapshot_is_by_the_vendors_clock(server_time: datetime | None,
 def test_progress_since_the_stamp_does_not_remain() -> None:
     """What has passed since the snapshot was made is taken off what remains."""
     known = forecast()
-    known.observe(snapshot("a", percent=50, updated=0.0), 20.0, at(20.0), AccountStatistics(TUNING), TUNING)
+    known.observe(snapshot("a", percent=50, updated=0.0), 20.0, at(20.0), AccountStatistics(TUNING))
 
     assert pytest.approx(1.05 * 60 * 0.495 / 0.505 - 20.0) == known.median_remaining
 
@@ -203,7 +203,7 @@ def test_a_suspect_may_have_ended_at_any_time_since_the_last_look() -> None:
     known = observed(snapshot("a", percent=5))
     known.suspect(100.0, TUNING)
     suspected = known.suspect_ended, known.quadratic, known.median_remaining
-    known.observe(snapshot("a", percent=6, updated=101.0), 101.0, at(101.0), AccountStatistics(TUNING), TUNING)
+    known.observe(snapshot("a", percent=6, updated=101.0), 101.0, at(101.0), AccountStatistics(TUNING))
 
     assert (True, False, 50.0) == suspected
     assert not known.suspect_ended

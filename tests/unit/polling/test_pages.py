@@ -35,7 +35,7 @@ def test_a_pages_lag_is_the_sum_and_its_slope_the_ends(rows: list[tuple[float, b
     """A page removes the expected lag of all its ids, each by how certain it is to be shown."""
     page = KnownPage(0.0)
     for i, (median, quadratic, missed) in enumerate(rows):
-        page.cohort(pages_missed=missed).add(entry_of(f"a{i}", median=median, quadratic=quadratic))
+        page.seek(missed).add(entry_of(f"a{i}", median=median, quadratic=quadratic))
     total = sum(entry.expected_lag(now) * each.weight for each in page.cohorts for entry in each.ids.values())
     lag, ends = page.expected_lag(now, 0.0, TUNING)
     after, _ = page.expected_lag(now + 1e-4, 0.0, TUNING)
@@ -56,17 +56,16 @@ def test_lag_of_what_has_not_begun(phase: str, elapsed: float, lag: float, ends:
     """The unseen are forecast together; of the queued, so many end in a second, however many there are."""
     page = KnownPage(0.0)
     for key in "ab":
-        page.cohort().add(entry_of(key, phase=phase))
+        page.seek().add(entry_of(key, phase=phase))
 
     assert pytest.approx((lag, ends)) == page.expected_lag(elapsed, 0.1, TUNING)
 
 
 def test_what_is_taken_off_a_page_counts_no_more() -> None:
-    """A page that showed nothing but one id is worth nothing without it, and another id may be taken off in vain."""
+    """A page that showed nothing but one id is worth nothing without it."""
     page, entry = KnownPage(0.0), entry_of("a", phase=UNSEEN)
-    page.cohort().add(entry)
-    page.cohort().remove(entry)
-    page.cohort().remove(entry_of("b"))
+    page.seek().add(entry)
+    page.seek().remove(entry, UNSEEN)
 
     assert (0.0, 0.0) == page.expected_lag(100.0, 1.0, TUNING)
     assert 0 == page.queued == page.count

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from support.planner_world import at
+
 from ccactivity.api.operations import MAX_PAGE_SIZE
 from ccactivity.polling.forecast import QUEUED, UNSEEN, WORKING
 from ccactivity.polling.pages import KnownPage, ShownPage
@@ -29,10 +31,12 @@ def show(placement: Placement, href: str | None, found: str, next_href: str | No
     placement.on_page(page, ShownPage(list(found), next_href), now, now, set())
 
 
-def change_phase(placement: Placement, key: str, phase: str, *, created: float = math.inf) -> None:
+def look(placement: Placement, key: str, phase: str, *, created: float = 0.0, now: float = 0.0) -> None:
+    """A GET showed this id in that phase, at this loop time."""
     entry = placement.ids[key]
-    before, entry.phase, entry.vendor_created_at = entry.phase, phase, created
-    placement.change_phase(entry, before)
+    before, looked_at = entry.phase, entry.looked_at
+    entry.phase, entry.vendor_created_at, entry.looked_at = phase, at(created), now
+    placement.on_look(entry, before, looked_at, now, None)
 
 
 def ids_on(placement: Placement) -> list[str]:
@@ -49,7 +53,8 @@ def pages_missed(placement: Placement, key: str) -> int:
 def in_get_queues(placement: Placement) -> str:
     """The ids that may be asked for by GET; what has become certain is taken out of a queue late."""
     queued = [entry for queue in placement.get_queues.values() for entry in queue.values()]
-    queued += [entry for _, version, entry in placement.due_heap if version == entry.heap_version]
+    due = [(version, placement.ids[key]) for _, version, key in placement.due_heap if key in placement.ids]
+    queued += [entry for version, entry in due if version == entry.heap_version]
     return "".join(sorted(entry.activity_id for entry in queued if not placement.is_certain(entry)))
 
 
@@ -207,8 +212,8 @@ def suspects(next_href: str | None = None, *, looked_at: float = 0.0, in_flight:
     """Which of three at work are suspected when the list of those at work shows the first of them only."""
     placement = placement_of("a", "b", "c")
     for key in "abc":
-        change_phase(placement, key, WORKING)
-    placement.ids["b"].looked_at, placement.ids["b"].asked_at = looked_at, 0.0 if in_flight else math.inf
+        look(placement, key, WORKING)
+    placement.ids["b"].looked_at, placement.ids["b"].asked_at = looked_at, 0.0 if in_flight else None
     page = placement.find_page("processing", None)
     assert page is placement.processing_page
     placement.on_page(page, ShownPage(["a"], next_href), 10.0, 10.3, set())
@@ -227,7 +232,7 @@ def test_a_suspect_is_asked_for_by_get() -> None:
     """What its page is certain to show is asked for all the same when it is suspected to have ended."""
     placement = placement_of("a", "b", "c")
     for key in "abc":
-        change_phase(placement, key, WORKING)
+        look(placement, key, WORKING)
     show(placement, FIRST, "abc")
     placement.on_page(placement.processing_page, ShownPage(["a", "b"], None), 10.0, 10.3, set())
 
@@ -238,7 +243,7 @@ def test_a_suspect_needs_no_page() -> None:
     """The list of those at work tells of ids that are on no page, too, since lists were disabled meanwhile."""
     placement = placement_of("a", "b", lists=False)
     for key in "ab":
-        change_phase(placement, key, WORKING)
+        look(placement, key, WORKING)
     placement.on_page(placement.processing_page, ShownPage(["a"], None), 10.0, 10.3, set())
 
     assert [False, True] == [placement.ids[key].suspect_ended for key in "ab"]
@@ -248,7 +253,7 @@ def test_a_suspect_counts_no_more_where_it_is_missing() -> None:
     """The list of those at work is not fetched again for an id that it has already shown to be missing."""
     placement = placement_of("a", "b", "c")
     for key in "abc":
-        change_phase(placement, key, WORKING)
+        look(placement, key, WORKING)
     before = placement.processing_page.expected_lag(100.0, 0.0, TUNING)
     placement.on_page(placement.processing_page, ShownPage(["a"], None), 10.0, 10.3, set())
 
@@ -301,9 +306,9 @@ def test_the_oldest_of_the_queued_is_next() -> None:
     """Queued activities begin in the order of their creation; those that have begun or are forgotten queue no more."""
     placement = placement_of("a", "b", "c")
     for created, key in enumerate("cba"):
-        change_phase(placement, key, QUEUED, created=float(created))
+        look(placement, key, QUEUED, created=float(created))
     order = [oldest(placement)]
-    change_phase(placement, "c", WORKING)
+    look(placement, "c", WORKING)
     order.append(oldest(placement))
     placement.forget(placement.ids["b"])
     order.append(oldest(placement))
@@ -316,7 +321,7 @@ def test_without_lists_the_unseen_queue_behind_the_queued() -> None:
     """What nobody has seen may be queued as well: by GETs it is asked for after those that are."""
     placement = placement_of("a", "b", lists=False)
     unseen = oldest(placement)
-    change_phase(placement, "b", QUEUED, created=5.0)
+    look(placement, "b", QUEUED, created=5.0)
 
     assert ("a", "b") == (unseen, oldest(placement))
 
@@ -325,7 +330,7 @@ def test_what_cannot_be_had_lets_others_pass() -> None:
     """An id whose GET failed is asked for by itself, and not in its turn, until it is had again."""
     placement = placement_of("a", "b")
     for created, key in enumerate("ab"):
-        change_phase(placement, key, QUEUED, created=float(created))
+        look(placement, key, QUEUED, created=float(created))
     turns = []
     for failures in (1, 0):
         placement.ids["a"].failures = failures
@@ -339,11 +344,11 @@ def test_a_start_is_known_to_be_between_two_looks() -> None:
     """The head of the queue is known to be queued by its last look; it began halfway between that and the next."""
     placement = placement_of("a", "b")
     for created, key in enumerate("ab"):
-        change_phase(placement, key, QUEUED, created=float(created))
-    placement.was_queued(placement.ids["a"], 0.0, 10.0, started=False)
+        look(placement, key, QUEUED, created=float(created))
+    look(placement, "a", QUEUED, created=0.0, now=10.0)
     waiting = placement.head_known_queued_at
-    placement.was_queued(placement.ids["b"], 0.0, 12.0, started=False)
-    placement.was_queued(placement.ids["a"], 10.0, 20.0, started=True)
+    look(placement, "b", QUEUED, created=1.0, now=12.0)
+    look(placement, "a", WORKING, created=0.0, now=20.0)
 
     assert (10.0, 15.0) == (waiting, placement.head_known_queued_at)
     assert 1.0 == placement.pages[0].starts
@@ -357,3 +362,11 @@ def test_a_stricter_max_staleness_is_taken_over() -> None:
 
     assert 5.0 == placement.pages[0].max_staleness == placement.ids["a"].max_staleness
     assert "ab" == in_get_queues(placement)
+
+
+def test_a_stricter_max_staleness_needs_no_page() -> None:
+    """Where lists are disabled, the strictest max_staleness holds as well."""
+    placement = placement_of("a", lists=False)
+    placement.watch("a", 1.0, 5.0, lists=False)
+
+    assert (5.0, "a") == (placement.ids["a"].max_staleness, in_get_queues(placement))

@@ -184,7 +184,8 @@ def test_what_was_seen_before_is_not_asked_again_at_once() -> None:
     again, known = Planner(Pacing()), planner_of("a")
     known.on_activity(snapshot("a", percent=50), 0.0, NOON)
     again.watch("a", 5.0)
-    again.restore("a", snapshot("a", percent=50), 0.0, 0, -math.inf)
+    for percent in (50, 1):  # the second time there is nothing that is not known
+        again.restore("a", snapshot("a", percent=percent), 0.0, 0, -math.inf)
 
     assert next_request_at(known, 5.0) == pytest.approx(next_request_at(again, 5.0), abs=0.1)
 
@@ -273,7 +274,7 @@ def test_an_older_row_moves_nothing_backward() -> None:
     planner.on_page(FetchPage(500), ShownPage(["a", "b"], None), 12.0)
 
     assert before == (entry.median_remaining, entry.looked_at, entry.percent)
-    assert not entry.located
+    assert entry.cohort is not placement_of(planner).pages[0].located
 
 
 def suspect_and_find(planner: Planner, now: float) -> bool:

@@ -165,7 +165,7 @@ def check_sums(planner: Planner) -> None:
     assert {id(entry) for entry in expected} == {id(entry) for entry in placement.ids.values() if entry.cohort}
     working = {key for key, entry in placement.ids.items() if entry.phase == WORKING and not entry.suspect_ended}
     assert working == set(placement.working.ids)
-    assert planner._failing_in_flight <= {key for key, entry in placement.ids.items() if entry.in_flight}
+    assert planner._failing_in_flight <= {key for key, entry in placement.ids.items() if entry.asked_at is not None}
 
 
 VERBS = ["watch", "watch closely", "forget", "end", "begin", "hide", "run", "disable lists", "drain"]

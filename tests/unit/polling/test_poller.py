@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import math
+import re
+import time
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -133,6 +136,70 @@ async def test_at_most_eight_requests_are_under_way() -> None:
     assert (8, 30) == (client.at_once, poller.finished)
 
 
+class ShiftedClock:
+    """A loop's real clock, which jumps ahead as it does for a loop that was blocked."""
+
+    def __init__(self) -> None:
+        self.shift = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.shift
+
+    async def jump(self, seconds: float) -> None:
+        """Let `seconds` pass at once, and then the loop run what is due."""
+        self.shift += seconds
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+
+def pauses_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "ccactivity.loop"]
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize(("ids", "watched"), [("a", "1 activity was"), ("abc", "3 activities were")])
+async def test_a_loop_that_did_not_run_is_said_once(
+    ids: str, watched: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loop that was blocked for over five seconds while something was watched is one warning for each time."""
+    clock = ShiftedClock()
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", clock)
+    hub, _ = polling(FakeClient(**dict.fromkeys(ids, AT_WORK)))
+    queue = queue_of(hub, *ids)
+    counts = []
+    for seconds in (0.0, 5.0, 7.3, 0.0, 4.0, 30.0, 0.0):
+        await clock.jump(seconds)
+        counts.append(len(pauses_of(caplog)))
+    await unsubscribe(hub, queue)
+    await clock.jump(7.3)
+
+    assert [0, 0, 1, 1, 1, 2, 2] == counts
+    first, _ = pauses_of(caplog)
+    found = re.fullmatch(rf"the event loop did not run for at least (.*) s while {watched} watched; blocking .*", first)
+    assert found is not None
+    assert 6.8 <= float(found[1]) <= 7.4
+    assert {logging.WARNING} == {record.levelno for record in caplog.records if record.name == "ccactivity.loop"}
+
+
+async def test_a_clock_of_a_test_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour of virtual time is not cut into half seconds, which would make the tests of users slow."""
+    timers: list[float] = []
+    loop = asyncio.get_running_loop()
+    call_at = loop.call_at
+
+    def counted(when: float, *arguments: Any, **options: Any) -> asyncio.TimerHandle:
+        timers.append(when)
+        return call_at(when, *arguments, **options)
+
+    monkeypatch.setattr(loop, "call_at", counted)
+    hub, _ = polling(FakeClient(a=AT_WORK))
+    queue = queue_of(hub, "a")
+    await asyncio.sleep(3600)
+    await unsubscribe(hub, queue)
+
+    assert 3 < len(timers) < 1000
+
+
 async def test_a_first_look_that_somebody_awaits_is_no_background() -> None:
     """An id that is prioritized is asked for as by a single call; one that is being looked at is not asked again."""
     client, limiter = FakeClient(a=AT_WORK), RecordingLimiter()
@@ -254,7 +321,7 @@ async def test_a_fault_of_ours_ends_all_watches(caplog: pytest.LogCaptureFixture
 
     assert ZeroDivisionError is type(queue.aborted)
     assert 0 == hub.watching
-    assert "the poller of watches failed" in caplog.text
+    assert "polling failed unexpectedly" in caplog.text
 
 
 async def test_a_look_that_nobody_waits_for_is_cancelled() -> None:

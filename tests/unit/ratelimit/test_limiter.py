@@ -192,7 +192,7 @@ async def test_a_spent_day_is_an_error_in_the_foreground() -> None:
     quota = Quota(4, 1, 0)
     limiter = limiter_of(quota)
     await acquire(limiter, 1)
-    with pytest.raises(QuotaExceededError, match="they come back at 2026-01-02 00:00 UTC") as caught:
+    with pytest.raises(QuotaExceededError, match="can be used again at 2026-01-02 00:00 UTC") as caught:
         await limiter.acquire(background=False)
 
     assert (datetime.fromisoformat("2026-01-02T00:00:00Z"), 0.0) == (caught.value.resets_at, clock())

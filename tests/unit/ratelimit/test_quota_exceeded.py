@@ -6,7 +6,9 @@ import math
 from datetime import datetime, timedelta
 
 import pytest
-from support.quota_callers import MIDNIGHT, NOON, Callers, ask, take
+from hypothesis import given
+from hypothesis import strategies as st
+from support.quota_callers import CLOSE, MIDNIGHT, NOON, Callers, ask, take
 
 from ccactivity.ratelimit.quota import Quota
 
@@ -98,6 +100,23 @@ def test_exceeded(server: datetime | None, left: float) -> None:
     assert left == quota.seconds_until_open(5.0, NOON, background=False)
     assert 0 == ask(quota, 5.0 + left, NOON + timedelta(seconds=left))
     assert 20 == ask(quota, 5.0 + left, NOON + timedelta(seconds=left), background=True)
+
+
+@given(
+    left=st.floats(0.001, 86_400.0),
+    wrong_by=st.timedeltas(min_value=timedelta(days=-400), max_value=timedelta(days=400)),
+    vendor_is_wrong=st.booleans(),
+)
+def test_one_wrong_clock_costs_a_quarter_of_an_hour(left: float, wrong_by: timedelta, vendor_is_wrong: bool) -> None:
+    """Whichever of the two clocks is wrong, and however far: nobody waits for more than 15 minutes beyond the real
+    00:00 UTC, which is `left` seconds away.
+    """
+    right = MIDNIGHT - timedelta(seconds=left)
+    wall, server = (right, right + wrong_by) if vendor_is_wrong else (right + wrong_by, right)
+    quota = Quota()
+    quota.exceeded(take(quota, 0, wall), 0, wall, server=server, jitter=0.0)
+
+    assert quota.seconds_until_open(0, wall, background=False) <= left + 900 + CLOSE
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import json
 
-from .helpers import ALL_SCOPES, START, error_of, make_oauth, refresh, use
+from support.canary import secrets_in
+
+from .helpers import ALL_SCOPES, START, error_of, make_oauth, post_form, refresh, use
 
 
 def test_a_rotating_token_serves_once_and_its_reuse_ends_the_family() -> None:
@@ -65,3 +67,17 @@ def test_a_token_is_good_for_the_scopes_of_its_login() -> None:
     assert 403 == use(vendor, answer["access_token"])
     assert 403 == use(vendor, refresh(vendor, answer["refresh_token"])[1]["access_token"])
     assert 200 == use(vendor, vendor.oauth.grant("public", ["contact_data"], 0.0)["access_token"])
+
+
+def test_every_token_is_named_after_the_sandbox() -> None:
+    """Whoever finds one in a log or a file sees that it opens nothing, and where it is from."""
+    vendor = make_oauth()
+    login = vendor.oauth.grant("public", ALL_SCOPES.split(), 0.0)
+    device = post_form(vendor, "/device/authorize", client_id="public", scope=ALL_SCOPES)[1]
+
+    assert vendor.token.startswith("sandbox-token-")
+    assert login["refresh_token"].startswith("sandbox-token-refresh-")
+    assert device["device_code"].startswith("sandbox-token-device-")
+    assert login["access_token"].split(".")[2].startswith("sandbox-token-signature-")
+    for token in (vendor.token, login["refresh_token"], device["device_code"], login["access_token"]):
+        assert secrets_in(token), "the suite looks for it in whatever a test shows"

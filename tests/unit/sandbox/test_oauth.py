@@ -40,35 +40,80 @@ def exchange(vendor: Vendor, code: str, now: float = 0.0, **changes: str) -> tup
 def test_an_authorization_code_is_good_once_for_who_began() -> None:
     """The verifier, the redirect and the client have to be the same; showing a code again ends what it brought."""
     vendor = make_oauth()
-    changes: list[dict[str, Any]] = [{"code_verifier": "other"}, {"redirect_uri": "https://evil.example"}]
-    for wrong in changes:
-        assert (400, "invalid_grant") == error_of(exchange(vendor, code_of(authorize(vendor)), **wrong))
+    vendor.oauth.register("another", redirect_uris=[REDIRECT])
+    changes: dict[str, dict[str, Any]] = {
+        "code_verifier": {"code_verifier": "other"},
+        "redirect_uri": {"redirect_uri": "https://evil.example"},
+        "client_id": {"client_id": "another"},
+        "was good for 300 s": {"now": 300.0},
+    }
+    for rule, wrong in changes.items():
+        status, refusal = exchange(vendor, code_of(authorize(vendor)), **wrong)
+        assert (400, "invalid_grant") == error_of((status, refusal))
+        assert rule in refusal["error_description"]
     code = code_of(authorize(vendor))
     status, answer = exchange(vendor, code)
     assert (200, ALL_SCOPES) == (status, answer["scope"])
-    assert 400 == exchange(vendor, code)[0]
+    assert "shown before" in exchange(vendor, code)[1]["error_description"]
     assert 400 == refresh(vendor, answer["refresh_token"])[0]
-    assert 400 == exchange(vendor, code_of(authorize(vendor, 0.0)), 300.0)[0]
 
 
 @pytest.mark.parametrize(
-    ("changes", "error"),
+    ("changes", "rule"),
     [
-        ({"response_type": "token"}, "invalid_request"),
-        ({"code_challenge_method": "plain"}, "invalid_request"),
+        ({"response_type": "token"}, "response_type must be 'code', not 'token'."),
+        ({"code_challenge_method": "plain"}, "code_challenge_method must be 'S256', not 'plain'."),
     ],
 )
-def test_what_authorize_does_not_support_is_sent_back(changes: dict[str, Any], error: str) -> None:
-    """With the state, and an error in the place of the code."""
+def test_what_authorize_does_not_support_is_sent_back(changes: dict[str, Any], rule: str) -> None:
+    """With the state, and with an error that says which rule failed in the place of the code."""
     query = parse_qs(urlsplit(authorize(make_oauth(), **changes).headers["Location"]).query)
 
-    assert ([error], ["s"]) == (query["error"], query["state"])
+    assert (["invalid_request"], [rule], ["s"]) == (query["error"], query["error_description"], query["state"])
 
 
-@pytest.mark.parametrize("changes", [{"redirect_uri": "https://evil.example"}, {"client_id": "nobody"}, {"scope": "x"}])
-def test_nobody_is_sent_to_a_place_that_is_not_registered(changes: dict[str, Any]) -> None:
-    """An unknown client or redirect, and a wrong scope, are refused on the spot."""
-    assert 400 == authorize(make_oauth(), **changes).status
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"redirect_uri": "https://evil.example/<b>"}, "redirect_uri &#x27;https://evil.example/&lt;b&gt;&#x27;"),
+        ({"redirect_uri": "https://evil.example"}, f"not registered for public. Registered: {REDIRECT}"),
+        ({"client_id": "nobody"}, "client_id &#x27;nobody&#x27; is not registered. Registered: public, private"),
+        ({"scope": "x contact_data y"}, "not configured for the authorization server: x y."),
+        ({"scope": ""}, "none was requested"),
+    ],
+)
+def test_nobody_is_sent_to_a_place_that_is_not_registered(changes: dict[str, Any], rule: str) -> None:
+    """An unknown client or redirect, and a wrong scope, are refused on the spot; the person who came reads why."""
+    reply = authorize(make_oauth(), **changes)
+
+    assert 400 == reply.status
+    assert rule in reply.body.decode()
+
+
+@pytest.mark.parametrize(
+    ("uri", "status"),
+    [
+        ("http://127.0.0.1:8000/callback", 302),
+        ("http://localhost/callback?tenant=5", 302),
+        ("http://[::1]:1/", 302),
+        (REDIRECT, 302),
+        ("https://127.0.0.1/callback", 400),
+        ("http://127.0.0.1:8000/#fragment", 400),
+        ("http://127.0.0.1.evil.example/", 400),
+        ("http://localhost@evil.example/", 400),
+        ("http://[::1/", 400),
+        ("", 400),
+    ],
+)
+def test_an_application_may_come_back_to_any_port_of_this_machine(uri: str, status: int) -> None:
+    """If it is registered so, as programs are that pick a free port; any other address has to be registered."""
+    vendor = make_oauth()
+    vendor.oauth.register("native", redirect_uris=[REDIRECT], loopback_redirects=True)
+    reply = authorize(vendor, client_id="native", redirect_uri=uri)
+
+    assert status == reply.status
+    assert (status == 302) == reply.headers.get("Location", "").startswith(uri + ("&" if "?" in uri else "?"))
+    assert 400 == authorize(make_oauth(), redirect_uri="http://127.0.0.1:8000/callback").status
 
 
 def test_a_device_code_passes_through_its_states() -> None:

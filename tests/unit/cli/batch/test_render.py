@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ccactivity import Activity, ActivityStatus
-from ccactivity.cli.batch.render import Viewport, detail, duration, truncate
+from ccactivity.cli.batch.render import Viewport, detail, duration, subject, truncate
 
 from .activities import activity, batch_of, texts
 
@@ -21,14 +23,54 @@ def test_frame() -> None:
     )
 
     assert [
-        "00000001-cc52-11ea-9dad-fa163e3d9194  ━━────────  24 %  processing   1,204 of 5…",
-        "00000002-cc52-11ea-9dad-fa163e3d9194  ━━━━━━────  60 %  failed       The file c…",
+        "00000001-cc52-11ea-9dad-fa163e3d9194  ━━────────  24%  processing   1,204 of 5,…",
+        "00000002-cc52-11ea-9dad-fa163e3d9194  ━━━━━━────  60%  failed       The file co…",
         "",
-        f"{'━' * 37}{'─' * 23}  1 of 2 ended  62 %",
-        "1 failed · 1 not ended",
+        f"{'━' * 37}{'─' * 24}  1 of 2 ended  62%",
+        "1 failed · 1 in progress",
         "00000002-cc52-11ea-9dad-fa163e3d9194  failed  The file could not be processed.",
         "12 requests spent today, at most 9,988 left",
     ] == texts(batch, Viewport(width=80, height=23))
+
+
+@pytest.mark.parametrize(
+    ("known", "name"),
+    [
+        ({"source_file_name": "people.csv", "status": ActivityStatus(person_count=5)}, "people.csv"),
+        ({"status": ActivityStatus(person_count=5, list_count=0)}, "import"),
+        ({"status": ActivityStatus(list_count=3)}, "list deletion"),
+        ({"status": ActivityStatus(list_count=3, items_total_count=10, items_completed_count=2)}, ""),
+        ({"status": ActivityStatus(person_count=0, items_total_count=10, list_count=0)}, ""),
+        ({"results_url": "/v3/contact_exports/5aecf179-cc52-11ea-9dad-fa163e3d9194"}, "export"),
+        ({"results_url": "/v3/activities/5aecf179-cc52-11ea-9dad-fa163e3d9194/results"}, "tag change"),
+    ],
+)
+def test_what_an_activity_is(known: dict[str, Any], name: str) -> None:
+    """An activity is called by its file, or by its kind where its counters and links tell, and else by nothing."""
+    assert name == subject(activity(1, **known))
+
+
+def test_rows_are_called_by_name() -> None:
+    """A row says what an activity is: in the place of most of the id, or at its end where there is room for both."""
+    batch = batch_of(activity(1, source_file_name="子ども.csv"), activity(2))
+
+    assert [
+        "00000002-cc52-11ea-9dad-fa163e3d9194  ──────────   0%  processing",
+        "00000001…  子ども.csv                 ──────────   0%  processing",
+    ] == [text.rstrip() for text in texts(batch, Viewport(width=80, height=23))[:2]]
+    assert texts(batch, WIDE)[1].startswith("00000001-cc52-11ea-9dad-fa163e3d9194  ")
+    assert texts(batch, WIDE)[1].endswith("  子ども.csv")
+    assert texts(batch, Viewport(width=60, height=23))[1].endswith("  子ども.csv")
+
+
+def test_rows_that_do_not_fit_are_counted() -> None:
+    """Below the rows it says how many more there are; nothing if all are shown."""
+    batch = batch_of(*(activity(number) for number in range(15)))
+    shown = texts(batch, Viewport(width=80, height=10))
+
+    assert 6 == sum("processing" in text for text in shown)
+    assert "9 more" == shown[6]
+    assert "" == texts(batch, WIDE)[15]
 
 
 @pytest.mark.parametrize("width", [8, 20, 39, 40, 60, 75, 76, 80, 110, 200])
@@ -84,8 +126,8 @@ def test_rate_and_time_left() -> None:
     batch = batch_of(activity(1), activity(2))
     batch.update(activity(1, percent=50), 10.0)
 
-    assert texts(batch, WIDE, now=10.0)[-3].endswith("  0 of 2 ended  25 %  about 30 s left  3.0/min")
-    assert texts(batch, Viewport(width=44, height=40), now=10.0)[-3].endswith("  0 of 2 ended  25 %")
+    assert texts(batch, WIDE, now=10.0)[-3].endswith("  0 of 2 ended  25%  about 30 s left  3.0/min")
+    assert texts(batch, Viewport(width=44, height=40), now=10.0)[-3].endswith("  0 of 2 ended  25%")
 
 
 @pytest.mark.parametrize(

@@ -116,8 +116,26 @@ def test_counts() -> None:
         batch.stop_following("gone", "it is gone")
 
     assert (5, 2, 1, 1, 1) == (batch.total, batch.ended, batch.completed, batch.partial, batch.unfollowed)
-    assert "1 completed, 1 of them with rows refused, 1 failed, 2 not ended, 1 could not be followed" == summary(batch)
+    assert "1 completed, 1 of them with rows refused, 1 failed, 2 in progress, 1 could not be followed" == summary(
+        batch
+    )
     assert "nothing seen yet" == summary(BatchState(0.0))
+
+
+def test_what_is_late_is_counted_apart() -> None:
+    """What ran out of time is no problem of its id; of a batch that never got an answer, that is what is said."""
+    batch = BatchState(0.0, expected=500)
+
+    assert "no answer for 500" == summary(batch)
+
+    batch.stop_following("gone", "it is gone")
+    batch.stop_following("late", "it is late", late=True)
+
+    assert "no answer for 499, 1 could not be followed" == summary(batch)
+
+    batch.update(activity(1), 1.0)
+
+    assert "498 in progress, 1 did not end in time, 1 could not be followed" == summary(batch)
 
 
 def test_progress() -> None:

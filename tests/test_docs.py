@@ -1,4 +1,4 @@
-"""README.md is true: its programs run, and its commands are those that CI runs.
+"""README.md and docs/ are true: their programs run, their commands are those of CI, and every public name is there.
 
 Each ```python block is a program of its own, run from top to bottom in an empty namespace, as by an import: what
 is under `if __name__ == "__main__":` is not run.
@@ -7,8 +7,6 @@ is under `if __name__ == "__main__":` is not run.
   of `ActivitySession.from_env()` point. In it are ten activities that have ended, one that has just begun, and
   a send history for every id that the block mentions.
 - A block that defines `test_...` functions has them called, with the fixture `ccactivity_sandbox` and in real time.
-- A block that defines `make_app()` has the app served, and the events of an import read to their end.
-- A block that defines `make_login_app(database)` has the app served, and a person log in and look at their imports.
 
 The sandboxes know an application with the client id of the environment; a device code is approved by the third poll.
 
@@ -23,35 +21,42 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import aiohttp
 import pytest
-from aiohttp import web
 from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
+import ccactivity
+import ccactivity.fleet
+import ccactivity.oauth
+import ccactivity.sandbox
+import ccactivity.testing
 from ccactivity.cli.app import app
 from ccactivity.sandbox import OAuthRules, Sandbox
 from ccactivity.testing import run
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+DOCS = ROOT / "docs"
+PAGES = [README, *sorted(DOCS.glob("**/*.md"))]
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def run_block(example: Example) -> None:
     source = "\n" * (example.line + example.parsed.line_offset) + example.parsed
-    block: dict[str, Any] = {"__name__": f"readme_line_{example.line}"}
-    exec(compile(source, str(README), "exec"), block)
+    block: dict[str, Any] = {"__name__": f"block_{example.line}"}
+    exec(compile(source, example.path, "exec"), block)
     example.namespace["block"] = block
 
 
 def examples() -> list[Any]:
     sybil = Sybil(parsers=[CodeBlockParser("python", run_block), SkipParser()])
     return [
-        pytest.param(one, id=f"line {one.line}", marks=[pytest.mark.slow] if "\ndef test_" in one.parsed else [])
-        for one in sybil.parse(README).examples()
+        pytest.param(one, id=f"{page.stem} {one.line}", marks=[pytest.mark.slow] if "\ndef test_" in one.parsed else [])
+        for page in PAGES
+        for one in sybil.parse(page).examples()
     ]
 
 
@@ -85,41 +90,11 @@ def beginning(main: Awaitable[Any]) -> Callable[[Sandbox], Awaitable[Any]]:
     return begin
 
 
-async def read_events(app: web.Application, activity_id: str) -> str:
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        host, port = runner.addresses[0][:2]
-        url = f"http://{host}:{port}/imports/{activity_id}/events"
-        async with aiohttp.ClientSession() as http, http.get(url) as response:
-            return await response.text()
-    finally:
-        await runner.cleanup()
-
-
-async def log_in(app: web.Application, registered: Sandbox) -> tuple[str, str]:
-    """Be the person who logs in, and looks at their imports."""
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        origin = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        registered.register_client(redirect_uris=[f"{origin}/callback"])
-        async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as http:
-            async with http.get(f"{origin}/log-in") as response:
-                welcome = await response.text()
-            async with http.get(f"{origin}/imports") as response:
-                return welcome, await response.text()
-    finally:
-        await runner.cleanup()
-
-
 @pytest.mark.parametrize("example", examples())
 def test_block(
     example: Example, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A block of README.md runs as it stands, and keeps the vendor's rules."""
+    """A block of a page runs as it stands, and keeps the vendor's rules."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     campaigns = UUID.findall(example.parsed)
     with monkeypatch.context() as patch:
@@ -129,18 +104,6 @@ def test_block(
     for name in filter(re.compile("test_").match, block):
         needs = inspect.signature(block[name]).parameters
         block[name](**{fixture: request.getfixturevalue(fixture) for fixture in needs})
-    if make_app := block.get("make_app"):
-        events = beside_a_sandbox(lambda sandbox: read_events(make_app(), sandbox.submit()), monkeypatch, campaigns)
-        *_, last, end = events.split("\n\n")
-
-        assert re.match(r'data: \{"activity_id": ".*"state": "(completed|failed|timed_out|cancelled)"', last)
-        assert "" == end
-    if make_login_app := block.get("make_login_app"):
-        app = make_login_app(str(tmp_path / "app.db"))
-        welcome, imports = beside_a_sandbox(lambda sandbox: log_in(app, sandbox), monkeypatch, campaigns)
-
-        assert "person@example.com has logged in" == welcome
-        assert 10 == imports.count('"activity_id"')
 
 
 @pytest.mark.parametrize(
@@ -154,15 +117,49 @@ def test_ci_runs_the_commands_of_the_readme(command: str) -> None:
     assert f"\n{command}\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
-def test_the_commands_are_those_of_the_readme() -> None:
-    """README.md names every command, and says of it what its help says."""
-    rows = re.findall(r"^\| `(\w+)` \| (.+\.) \|$", README.read_text(encoding="utf-8"), re.MULTILINE)
-
-    assert {name: app[name].help for name in app if not name.startswith("-")} == dict(rows)
+def test_the_readme_is_short() -> None:
+    """README.md is read in one go; what is longer is in docs/."""
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
 
 
-def test_the_exit_codes_are_those_of_the_readme() -> None:
-    """README.md has the codes that the help has."""
-    codes = re.findall(r"^\| (\d+) \|", README.read_text(encoding="utf-8"), re.MULTILINE)
+def test_the_exit_codes_are_those_of_the_help() -> None:
+    """The page of the command line has the codes that the help has."""
+    codes = re.findall(r"^\| (\d+) \|", (DOCS / "reference" / "cli.md").read_text(encoding="utf-8"), re.MULTILINE)
 
     assert re.findall(r"\d+", app.help_epilogue or "") == codes
+
+
+@pytest.mark.parametrize(
+    ("module", "pages"),
+    [
+        (ccactivity, ["session", "models", "errors"]),
+        (ccactivity.fleet, ["fleet"]),
+        (ccactivity.oauth, ["oauth"]),
+        (ccactivity.sandbox, ["sandbox"]),
+        (ccactivity.testing, ["testing"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_every_public_name_has_an_entry(module: ModuleType, pages: list[str]) -> None:
+    """The reference has an entry, made from the docstring, for each name that a module exports."""
+    text = "".join((DOCS / "reference" / f"{page}.md").read_text(encoding="utf-8") for page in pages)
+    entries = set(re.findall(r"^\.\. auto(?:class|data|exception|function):: (\w+)", text, re.MULTILINE))
+
+    assert {name for name in module.__all__ if not name.startswith("__")} == entries
+
+
+def test_llms_txt_names_everything() -> None:
+    """The page for language models is short, and names every public name of the package."""
+    text = (DOCS / "llms.txt").read_text(encoding="utf-8")
+
+    assert len(text.splitlines()) <= 60
+    assert [] == [name for name in ccactivity.__all__ if name != "__version__" and not re.search(rf"\b{name}\b", text)]
+
+
+def test_every_page_is_linked() -> None:
+    """README.md leads to every page but those that others lead to, and its links lead to files that are there."""
+    links = set(re.findall(r"\]\(((?:docs|\.github)/[^)#]+)\)", README.read_text(encoding="utf-8")))
+
+    assert [] == [link for link in links if not (ROOT / link).exists()]
+    pages = {str(page.relative_to(ROOT)) for page in PAGES[1:]}
+    assert {"docs/changelog.md", "docs/index.md"} == pages - links
