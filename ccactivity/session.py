@@ -224,10 +224,12 @@ class ActivitySession:
     async def aclose(self) -> None:
         """Close the session. What is under way ends with `SessionClosedError`. Closing twice is no error."""
         self._hub.abort(SessionClosedError("the session was closed"))
-        await self._client.aclose()
-        await self._hub.settled()
-        if self._membership is not None:
-            await self._membership.aclose()
+        try:
+            await self._client.aclose()
+            await self._hub.settled()
+        finally:  # also for whoever does not wait
+            if self._membership is not None:
+                await self._membership.aclose()
 
     # --- single questions -------------------------------------------------------------------------------------------
 

@@ -93,7 +93,7 @@ class FleetLimiter(Limiter):
 
     def quota_exceeded_error(self) -> QuotaExceededError:
         return QuotaExceededError(
-            f"the API key's requests for this day are spent; they come back at {self._reopens_at:%Y-%m-%d %H:%M} UTC",
+            f"the API key has no requests left today; it can be used again at {self._reopens_at:%Y-%m-%d %H:%M} UTC",
             resets_at=self._reopens_at,
         )
 

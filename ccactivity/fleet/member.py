@@ -90,7 +90,7 @@ class Member(Membership):
         """The fleet as of the last beat."""
         away, last = self._link.away_since, self._lease.last
         return FleetStats(
-            connected=away is None,
+            connected=away is None and not self._closed,
             members=0 if last is None else last.members,
             polling=self._lease.polling,
             poller="" if last is None else last.holder,
