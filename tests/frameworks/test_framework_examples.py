@@ -251,25 +251,29 @@ def test_web_workers_and_a_task_worker_on_one_key(vendor: Sandbox, engine: Redis
     port, env = free_port(), {**vendor.env, "CCACTIVITY_FLEET_URL": engine.url}
     ids = [vendor.submit(Life(duration=4.0)) for _ in range(4)]
     web = ("-m", "uvicorn", "fleet_app:app", "--workers", "2", "--port", str(port))
-    with started(*web, env=env), started("-m", "arq", "fleet_worker.WorkerSettings", env=env):
-        ask = f"http://127.0.0.1:{port}"
-        give_up = time.monotonic() + 30.0
-        while not listening(port) or '"members":3' not in get(f"{ask}/health")[1]:
-            assert time.monotonic() < give_up
-            time.sleep(0.1)
+    with started(*web, env=env) as app, started("-m", "arq", "fleet_worker.WorkerSettings", env=env) as worker:
+        try:
+            ask = f"http://127.0.0.1:{port}"
+            give_up = time.monotonic() + 30.0
+            while not listening(port) or '"members":3' not in get(f"{ask}/health")[1]:
+                assert time.monotonic() < give_up
+                time.sleep(0.1)
 
-        async def follow() -> object:
-            pool = await arq.create_pool(RedisSettings.from_dsn(engine.url))
-            job = await pool.enqueue_job("follow", ids[0])
-            assert job is not None
-            try:
-                return await job.result(timeout=20.0, poll_delay=0.1)
-            finally:
-                await pool.aclose()
+            async def follow() -> object:
+                pool = await arq.create_pool(RedisSettings.from_dsn(engine.url))
+                job = await pool.enqueue_job("follow", ids[0])
+                assert job is not None
+                try:
+                    return await job.result(timeout=20.0, poll_delay=0.1)
+                finally:
+                    await pool.aclose()
 
-        assert "completed" == asyncio.run(follow())
-        assert ["completed"] * 4 == [json.loads(get(f"{ask}/imports/{each}")[1])["state"] for each in ids]
-        assert (404, 200) == (get(f"{ask}/imports/{UNKNOWN_ID}")[0], get(f"{ask}/health")[0])
+            assert "completed" == asyncio.run(follow())
+            assert ["completed"] * 4 == [json.loads(get(f"{ask}/imports/{each}")[1])["state"] for each in ids]
+            assert (404, 200) == (get(f"{ask}/imports/{UNKNOWN_ID}")[0], get(f"{ask}/health")[0])
+        finally:  # killed, it would leave its workers behind
+            app.stop()
+            worker.stop()
     assert len(vendor.log) <= 20  # with the looks at the id that there is not, for ten seconds
 
 
