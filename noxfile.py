@@ -153,11 +153,11 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(tags=LONG)
 def examples(session: nox.Session) -> None:
-    """Check the types of docs/examples, and run those that need a framework; the suite runs the others."""
+    """Check the types of docs/examples, and run each of them in a process of its own."""
     session.install("-e", ".[oauth]", *group("examples"))
-    files = [*sorted(Path("docs/examples").glob("*.py")), "tests/frameworks/test_framework_examples.py"]
+    files = [*sorted(Path("docs/examples").glob("*.py")), "tests/examples/test_framework_examples.py"]
     session.run("mypy", *map(str, files), env={"MYPYPATH": "tests"})
-    run_suite(session, "pytest", "tests/frameworks")
+    run_suite(session, "pytest", "tests/examples")
 
 
 @nox.session(python=PYTHON)

@@ -243,8 +243,7 @@ def _fit(line: Line, viewport: Viewport) -> Line:
         if not text:
             continue
         cut = viewport.truncate(text, room)
-        if cut.strip() or cut == text:
-            fitted.append((cut, style))
+        fitted.append((cut, style))
         room -= sum(map(_columns, cut))
         if cut != text:
             break

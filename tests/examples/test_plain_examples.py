@@ -1,6 +1,6 @@
 """The examples of docs/examples run as they stand, offline with `--sandbox`, and keep the vendor's rules.
 
-Those that need a framework are in `frameworks`: `nox -s examples` has what they import, and runs them.
+These need nothing but the package; `nox -s examples` runs them, and those beside this file that need a framework.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def example(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_each_example_is_run() -> None:
     """Each program of the folder is run by a test: here, or where its framework is."""
-    frameworks = (Path(__file__).parent / "frameworks" / "test_framework_examples.py").read_text(encoding="utf-8")
+    frameworks = Path(__file__).with_name("test_framework_examples.py").read_text(encoding="utf-8")
 
     assert HERE | IN_FRAMEWORKS == {path.stem for path in EXAMPLES.glob("*.py")}
     assert all(f"{name}.py" in Path(__file__).read_text(encoding="utf-8") for name in HERE)
