@@ -77,8 +77,9 @@ def group(name: str) -> list[str]:
 
 
 def run_suite(session: nox.Session, *command: str) -> None:
-    """Run the suite on all cores."""
-    session.run(*command, "--numprocesses=auto", *session.posargs)
+    """Run the suite on all cores; without what takes long, unless told which tests."""
+    chosen = session.posargs or ("-m", "not long")
+    session.run(*command, "--numprocesses=auto", "--dist=worksteal", *chosen)
 
 
 @nox.session
@@ -157,7 +158,7 @@ def examples(session: nox.Session) -> None:
     session.install("-e", ".[oauth]", *group("examples"))
     files = [*sorted(Path("docs/examples").glob("*.py")), "tests/examples/test_framework_examples.py"]
     session.run("mypy", *map(str, files), env={"MYPYPATH": "tests"})
-    run_suite(session, "pytest", "tests/examples")
+    session.run("pytest", "--numprocesses=auto", "tests/examples", *session.posargs)
 
 
 @nox.session(python=PYTHON)
@@ -173,6 +174,13 @@ def tests(session: nox.Session) -> None:
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
     session.run("coverage", "report", "--fail-under=100", "--include", ",".join(PURE))
+
+
+@nox.session(tags=LONG)
+def long(session: nox.Session) -> None:
+    """Run the tests that take longest: fleets of real processes that are killed, and worlds that cannot be trusted."""
+    session.install("-e", ".[cli,fleet,oauth]", *group("test"))
+    session.run("pytest", "--numprocesses=auto", "-m", "long", *session.posargs)
 
 
 @nox.session(python=[python for python in PYTHONS if python != PYTHON], tags=LONG)

@@ -281,6 +281,8 @@ async def test_a_fleet_leaves_nothing_without_an_end(engine: RedisServer) -> Non
         assert all(client.pttl(key) > 0 for key in client.scan_iter())
 
 
+@pytest.mark.slow
+@pytest.mark.long
 async def test_two_accounts_on_one_key_share_the_quota_and_have_a_poller_each(engine: RedisServer) -> None:
     """An account with few watches beside one with many learns of its ends at most twice as late as alone."""
     few = Workload(lanes=50)

@@ -19,7 +19,7 @@ from ccactivity.sandbox import Life, Sandbox, Violations
 
 PROGRAM = Path(__file__).parent.parent / "support" / "fleet_process.py"
 
-pytestmark = [pytest.mark.slow, pytest.mark.real_time]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.real_time]
 
 
 @attrs.define(eq=False)

@@ -34,6 +34,7 @@ def summary(world: Any, options: Any) -> Any:
 
 @pytest.mark.parametrize("world", SANE.values(), ids=lambda world: world.scene.__name__)
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_sane_world_meets_the_targets(world: Any) -> None:
     """What a world is compared with is no excuse: everything is told there, and soon."""
     sane = summary(world, world.sane)
