@@ -49,22 +49,22 @@ async def demo(imports: int) -> int:
         print(f"A simulated vendor listens at {sandbox.base_url}, with the limits of the real one.")
         print(f"{imports} imports are submitted to it, and watched from the first one on.\n", flush=True)
         began = loop.time()
-        async with (
-            ActivitySession(sandbox.token, base_url=sandbox.base_url, quota=Quota(per_second=2)) as session,
-            asyncio.TaskGroup() as group,
-        ):
+        quota = Quota(per_second=2)
+        notes: list[asyncio.Task[None]] = []
+        async with ActivitySession(sandbox.token, base_url=sandbox.base_url, quota=quota) as session:
 
             async def submitted() -> AsyncIterator[str]:
                 async for activity_id in _submit(sandbox, imports, numbers):
-                    group.create_task(_note_end(sandbox, session, activity_id, learnt_at))
+                    notes.append(loop.create_task(_note_end(sandbox, session, activity_id, learnt_at)))
                     yield activity_id
 
             outcome = await follow(
                 session.watch_many(submitted()),
-                session.quota,
+                quota,
                 expected=imports,
                 label=lambda activity_id: f"import {numbers[activity_id]:3}",
             )
+            await asyncio.gather(*notes)
         _print_summary(sandbox, learnt_at, loop.time() - began)
         return ExitCode.OK if outcome.exit_code is ExitCode.FAILED else outcome.exit_code
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from ccactivity._text import escape
@@ -16,14 +16,21 @@ _log: Final = logging.getLogger("ccactivity")
 
 
 class _StderrHandler(logging.Handler):
-    """Writes to what `sys.stderr` is at the time: the live view replaces it for a while."""
+    """Writes to what `sys.stderr` is at the time: the live view replaces it for a while.
+
+    What it cannot write is lost: an error would reach whoever logs, and end their watch.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         if self.formatter is not None:
-            print(escape(self.format(record)), file=sys.stderr)
-        elif record.name != "ccactivity.loop":  # about a blocked event loop: of use to programmers only
-            kind = "note" if record.levelno < logging.ERROR else "error"
-            print(f"{kind}: {escape(record.getMessage())}", file=sys.stderr)
+            line = escape(self.format(record))
+        elif record.name == "ccactivity.loop":  # about a blocked event loop: of use to programmers only
+            return
+        else:
+            line = f"{'note' if record.levelno < logging.ERROR else 'error'}: {escape(record.getMessage())}"
+        if sys.stderr is not None:  # closed before the start; print would take stdout instead
+            with suppress(OSError, ValueError):
+                print(line, file=sys.stderr)
 
 
 @contextmanager

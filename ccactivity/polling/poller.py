@@ -142,7 +142,6 @@ class Poller:
         self._changed.set()
         if self._runner is None:
             self._runner = spawn(self._run())
-            self._check_loop(now)
         return polled.last
 
     def remove(self, activity_id: str) -> None:
@@ -208,6 +207,7 @@ class Poller:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
+        self._check_loop(loop.time())  # here, since timers keep the context of who makes them
         try:
             while True:
                 self._changed.clear()

@@ -125,10 +125,12 @@ class QuotaLimiter(Limiter):
         )
 
     def _settle(self, grant: Grant, result: PermitResult, pause: float, server_time: datetime | None) -> None:
-        quota, now, wall = self._quota, asyncio.get_running_loop().time(), self._now()
+        quota = self._quota
         if result is PermitResult.NOT_SENT:
-            quota.refund(grant)
-        elif result is PermitResult.ANSWERED:
+            quota.refund(grant)  # needs no clock: one of the user's may fail
+            return
+        now, wall = asyncio.get_running_loop().time(), self._now()
+        if result is PermitResult.ANSWERED:
             quota.answered(grant, wall)
         elif result is PermitResult.NO_ANSWER:
             quota.unanswered(grant, wall)

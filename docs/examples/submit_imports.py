@@ -109,8 +109,8 @@ def main() -> int:
             result = asyncio.run(submit(map(made_up_contacts, range(8)), options.list_id))
         except ValueError as error:
             parser.error(str(error))
-        except (CCActivityError, aiohttp.ClientError, RuntimeError) as error:
-            print(f"error: {error}", file=sys.stderr)
+        except (CCActivityError, aiohttp.ClientError, TimeoutError, RuntimeError) as error:
+            print(f"error: {str(error) or type(error).__name__}", file=sys.stderr)
             return 3
         except KeyboardInterrupt:
             return 130

@@ -63,12 +63,12 @@ class UnseenCheck:
     look: Callable[[str], Awaitable[Activity]]
     delay: float
 
-    async def run(self, batch: BatchState, missing: dict[str, CCActivityError]) -> None:
-        """Put into `missing` the errors of the ids that do not exist."""
+    async def run(self, batch: BatchState, watch: BatchWatch, missing: dict[str, CCActivityError]) -> None:
+        """Put into `missing` the errors of the ids that do not exist, as far as the watch does not know."""
         await asyncio.sleep(self.delay)
         with suppress(CCActivityError):  # whatever else is wrong is told by the watch
-            for activity_id in self.ids:
-                if not batch.has_seen(activity_id):
+            for activity_id in dict.fromkeys(self.ids):
+                if not batch.has_seen(activity_id) and activity_id not in watch.errors:
                     try:
                         await self.look(activity_id)
                     except NotFoundError as error:
@@ -96,7 +96,7 @@ async def follow(
         return {activity_id: missing.get(activity_id, error) for activity_id, error in watch.errors.items()}
 
     notice = loop.call_later(_SILENCE_NOTICE_S, _note_silence, batch)
-    check = loop.create_task(unseen_check.run(batch, missing)) if unseen_check else None
+    check = loop.create_task(unseen_check.run(batch, watch, missing)) if unseen_check else None
     try:
         async with watch:
             # The errors of a BatchError are in `watch.errors` too.

@@ -237,6 +237,18 @@ async def test_an_id_that_does_not_exist(offline: Sandbox, capsys: Printed, time
     assert f"error: {UNKNOWN}: not found (404)" in capsys.readouterr().err.splitlines()
 
 
+async def test_what_is_known_not_to_exist_is_not_asked_for_again(offline: Sandbox) -> None:
+    """Half of a long timeout later nobody doubts what the watch has found out."""
+    unknown = [f"{number:08x}{UNKNOWN[8:]}" for number in range(20)]
+    async with offline:
+        job = offline.submit(Life(duration=200))
+
+        await run_watch([job, *unknown], offline, timeout=300.0)
+
+    asked = [line.target for line in offline.log if line.kind == "get" and line.time > 140 and job not in line.target]
+    assert [] == asked
+
+
 async def test_what_is_late_in_an_outage(offline: Sandbox, capsys: Printed) -> None:
     """Nothing is known of an id while nothing is answered, so it is late."""
     offline.faults.add(server_error(503))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
+import sys
 
+import pytest
 from support.logins import Printed
 
 from ccactivity.cli import main
@@ -50,3 +54,22 @@ def test_which_records_are_notes(capsys: Printed) -> None:
     out, err = capsys.readouterr()
 
     assert ("", "note: cannot connect to host, trying again\nerror: the tokens cannot be saved\n") == (out, err)
+
+
+class FullDisk(io.StringIO):
+    """A stderr that takes nothing."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("stderr", [None, FullDisk()], ids=["closed", "full"])
+def test_a_note_that_cannot_be_written(
+    stderr: io.StringIO | None, capsys: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is lost: it neither ends what is logging, nor gets in among the output."""
+    with log_on_stderr(), monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stderr)
+        logging.getLogger("ccactivity").warning("the API sent an undocumented value")
+
+    assert ("", "") == capsys.readouterr()

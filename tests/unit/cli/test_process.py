@@ -133,6 +133,17 @@ def test_broken_pipe(vendor: Sandbox) -> None:
         assert "" == process.stderr.read()
 
 
+def test_a_demo_that_nobody_watches() -> None:
+    """A demo whose output is closed ends without a word, too."""
+    with started("demo") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+
+        assert (141, "") == (process.wait(30), process.stderr.read())
+
+
 def test_ids_from_stdin(vendor: Sandbox) -> None:
     """`--from -` reads the ids from a pipe."""
     job = vendor.submit(Life(duration=0.01))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import gc
 import json
 import logging
 import math
 import re
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -381,3 +384,28 @@ async def test_a_late_activity_appears_within_its_grace() -> None:
     await asyncio.sleep(60)
 
     assert ({}, 1) == (queue.failures, poller.finished)
+
+
+class Marker:
+    """Something of a web request's."""
+
+
+@pytest.mark.real_time
+async def test_nothing_is_kept_of_the_context_in_which_polling_began() -> None:
+    """A web request that happens to be the first to watch is not kept alive by whoever watches after it."""
+    variable: contextvars.ContextVar[Marker] = contextvars.ContextVar("request")
+    hub, _ = polling(FakeClient(a=AT_WORK))
+    queues, kept = [], []
+
+    async def request() -> None:
+        marker = Marker()
+        variable.set(marker)
+        kept.append(weakref.ref(marker))
+        queues.append(queue_of(hub, "a"))
+
+    await asyncio.create_task(request())
+    await asyncio.sleep(0.01)
+    gc.collect()
+
+    assert [None] == [marker() for marker in kept]
+    await unsubscribe(hub, queues[0])

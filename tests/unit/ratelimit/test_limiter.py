@@ -253,3 +253,21 @@ async def test_the_budget_is_the_quotas(background: bool, cost: int) -> None:
     spent = before.available - limiter.budget().available
 
     assert (500, cost) == (before.available, spent)
+
+
+async def test_giving_a_permit_back_needs_no_clock() -> None:
+    """A clock of the user's that fails keeps no permit: it may be the one that all wait for."""
+    works = True
+
+    def now() -> datetime:
+        if works:
+            return utc_now()
+        raise OSError("the clock failed")
+
+    quota = Quota(per_day=1, reserve=0)
+    permit = await QuotaLimiter(quota, now).acquire(background=False)
+    works = False
+    permit.close()
+    works = True
+
+    assert 0 == quota.spent
