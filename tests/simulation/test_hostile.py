@@ -44,6 +44,7 @@ def test_a_sane_world_meets_the_targets(world: Any) -> None:
 
 @pytest.mark.parametrize("name", TARGETS)
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_hostile_world_costs_the_healthy_little(name: str) -> None:
     """The target of each class, in one of its worlds; `nox -s hostile` has them all."""
     world = WORLDS[name]
