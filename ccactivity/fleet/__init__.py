@@ -10,8 +10,8 @@ from .engine import FleetStatus
 
 try:
     from .redis_fleet import RedisFleet
-except ModuleNotFoundError as error:
-    if error.name != "redis":
+except ModuleNotFoundError as _error:
+    if _error.name != "redis":
         raise
     raise ImportError("ccactivity.fleet needs redis-py: pip install 'ccactivity[fleet]'") from None
 

@@ -27,7 +27,7 @@ class Link:
     def __init__(self, name: str, patience: float) -> None:
         self.name = name
         self.patience = patience
-        self.up = asyncio.Event()
+        self.up: asyncio.Event = asyncio.Event()
         self.error: EngineError | None = None
         self.on_change: list[Callable[[], None]] = []
         self._loop: asyncio.AbstractEventLoop

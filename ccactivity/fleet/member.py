@@ -22,6 +22,7 @@ from ..api.decoding import Decoder
 from ..membership import FleetStats, Membership
 from ..polling.hub import Hub
 from ..polling.poller import Poller
+from ..ratelimit.limiter import Limiter
 from .engine import Engine, EngineError, NewsItem, Place
 from .lease import BeatReply, Lease
 from .limiter import FleetLimiter
@@ -55,8 +56,9 @@ class Member(Membership):
         self._decoder = decoder
         self._make_poller = make_poller
         self._registry = Registry(engine, decoder)
-        self.hub = self._registry.hub
-        self.limiter = self._limiter = FleetLimiter(engine, link, self._fenced)
+        self._limiter = FleetLimiter(engine, link, self._fenced)
+        self.hub: Hub = self._registry.hub
+        self.limiter: Limiter = self._limiter
         self._publisher: Publisher | None = None
         self._taking: set[asyncio.Task[None]] = set()
         self._calls: deque[Callable[[], Awaitable[None]]] = deque()

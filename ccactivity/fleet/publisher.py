@@ -57,7 +57,7 @@ class Publisher(Hub):
         self._early: list[NewsItem] | None = []  # that came before all was taken
         self._stopped = False
         self._memo_at = -math.inf
-        self.poller = make_poller(self)
+        self.poller: Poller = make_poller(self)
 
     # --- beginning and end ------------------------------------------------------------------------------------------
 

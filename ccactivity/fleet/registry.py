@@ -55,8 +55,8 @@ class Registry(ActivitySource):
     """
 
     def __init__(self, engine: Engine, decoder: Decoder) -> None:
-        self.finished = 0
-        self.changed = asyncio.Event()
+        self.finished: int = 0
+        self.changed: asyncio.Event = asyncio.Event()
         self.hub: Hub = FleetHub(self)
         self._engine = engine
         self._decoder = decoder
