@@ -30,8 +30,8 @@ __all__ = ["ActivityPage", "Decoder", "canonical_id", "decode_json"]
 T = TypeVar("T", bound=attrs.AttrsInstance)
 # A page of 500 rows has at most 1,500 that differ, and no timestamp that anybody writes is longer.
 _MAX_CACHED_TIMESTAMPS: Final = 2048
-_UUID: Final = re.compile("[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _MAX_CACHED_TIMESTAMP_LENGTH: Final = 32
+_UUID: Final = re.compile("[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 
 @attrs.frozen

@@ -86,15 +86,14 @@ def exit_code(error: Exception) -> ExitCode:
 def describe_error(error: Exception, activity_id: str | None = None) -> str:
     """Say what went wrong, in one line and for people; `activity_id`: of which activity, if that stands beside it."""
     text = str(error).removeprefix(f"activity '{activity_id}' ")
-    if isinstance(error, ResponseError):
-        words = {(word or "").replace("_", " ").lower(): word for word in (error.error_key, error.error_message)}
-        said = ": ".join(filter(None, words.values()))  # the key often says the same as the message
-        text = "not found (404)" if isinstance(error, NotFoundError) else f"HTTP {error.status}, {said}".rstrip(", ")
-        text += f" ({error.hint})" if error.hint else ""
-    elif isinstance(error, TransportError):
-        text = _CLASS_NAME.sub("", error.reason).replace(" ssl:default", "") or "the connection broke"
-    if isinstance(error, ResponseError | TransportError) and activity_id is None:
-        text = f"{error.method} {error.path}: {text}"
+    if isinstance(error, ResponseError | TransportError):
+        request = f"{error.method} {error.path}: "
+        text = text.removeprefix(request)
+        if isinstance(error, NotFoundError):
+            text = "not found (404)" + (f" ({error.hint})" if error.hint else "")
+        elif isinstance(error, TransportError):
+            text = _CLASS_NAME.sub("", text).replace(" ssl:default", "") or "the connection broke"
+        text = text if activity_id is not None else request + text
     return text.replace("base_url", "the base URL")
 
 

@@ -128,7 +128,7 @@ class Poller:
             gives_up_at = resume_from.gives_up_at
             absence = Absence(now, -math.inf if gives_up_at > -math.inf else grace, gives_up_at=gives_up_at)
             polled = self._polled[activity_id] = _PolledId(activity_id, absence)
-            if not activity_id.islower():
+            if not activity_id.islower():  # else it stands as the vendor writes it
                 self._spellings[canonical_id(activity_id)] = activity_id
         else:
             polled.absence.wait_for(grace)

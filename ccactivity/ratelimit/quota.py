@@ -240,17 +240,15 @@ class Quota:
 
     def answered(self, grant: Grant, wall: datetime) -> None:
         """A request was answered, by anything but 429: the key works, and whoever waited for a probe may go."""
+        self._charge_other_day(grant, wall)
         self._spacing_factor = max(1.0, self._spacing_factor * 0.95)
         if grant.probe:
-            self._reset_at = -math.inf
-        self.unanswered(grant, wall)
+            self._reset_at, self._probing = -math.inf, False
+            self._wake_heads()
 
     def unanswered(self, grant: Grant, wall: datetime) -> None:
         """A request got no answer: it is spent all the same, and a probe has told nothing."""
-        today = wall.astimezone(UTC).date()
-        if today != grant.day:
-            self._spent(wall)
-            self._ledger[today] += 1
+        self._charge_other_day(grant, wall)
         if grant.probe:
             self._probing = False
             self._wake_heads()
@@ -269,7 +267,7 @@ class Quota:
         refused probe is repeated after ten minutes. So one wrong clock keeps nobody waiting for more than 15 minutes
         beyond the real 00:00, whatever it said before.
         """
-        self.unanswered(grant, wall)
+        self._charge_other_day(grant, wall)
         clock = server or wall
         ours, seconds = _until_midnight(wall), _until_midnight(clock)
         if abs(seconds - ours) > _MAX_CLOCK_DIFFERENCE_S:
@@ -281,6 +279,12 @@ class Quota:
         self._reset_jitter = jitter
         self._probing = False
         self._wake_heads()
+
+    def _charge_other_day(self, grant: Grant, wall: datetime) -> None:
+        today = wall.astimezone(UTC).date()
+        if today != grant.day:
+            self._spent(wall)
+            self._ledger[today] += 1
 
     # --- the day ----------------------------------------------------------------------------------------------------
 
