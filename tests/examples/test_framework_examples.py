@@ -6,13 +6,12 @@ Run by `nox -s examples`, in an environment of its own; the suite does not know 
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
 import re
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -23,27 +22,14 @@ import fakeredis
 import pytest
 import uvicorn
 from arq.connections import ArqRedis, RedisSettings
-from support.examples import EXAMPLES, Example, Viewer, free_port, get, started
+from support.examples import Example, Viewer, free_port, get, started
 from support.redis_server import RedisServer
 from support.vendor import UNKNOWN_ID
 
 from ccactivity import ActivitySession
-from ccactivity.sandbox import Life, Sandbox, Workload, quota_exceeded
+from ccactivity.sandbox import Life, Sandbox, quota_exceeded
 
 UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-
-
-@pytest.fixture
-def vendor() -> Iterator[Sandbox]:
-    with Sandbox(workload=Workload(median=0.2, sigma=0.1, shortest=0.1, delay=(0, 0.1))) as sandbox:
-        yield sandbox
-        assert sandbox.violations.total == 0, sandbox.violations
-
-
-@pytest.fixture
-def example(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    return importlib.import_module(request.param)
 
 
 @pytest.mark.parametrize("name", ["django_celery.py", "taskiq_worker.py", "worker.py"])

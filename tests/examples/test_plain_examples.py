@@ -6,18 +6,16 @@ These need nothing but the package; `nox -s examples` runs them, and those besid
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
 import shutil
 import signal
 import sys
 import urllib.parse
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http.cookiejar import CookieJar
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import aiohttp
@@ -26,23 +24,10 @@ from aiohttp import web
 from support.examples import EXAMPLES, Viewer, free_port, get, started
 
 from ccactivity import ActivitySession
-from ccactivity.sandbox import Fault, Life, OAuthRules, Sandbox, Workload, forbidden, throttled
+from ccactivity.sandbox import Fault, Life, OAuthRules, Sandbox, forbidden, throttled
 
 HERE = {"batch_monitor", "device_login", "submit_imports", "test_my_import", "web_app", "web_login"}
 IN_FRAMEWORKS = {"django_celery", "fastapi_app", "fleet_app", "fleet_worker", "taskiq_worker", "worker"}
-
-
-@pytest.fixture
-def vendor() -> Iterator[Sandbox]:
-    with Sandbox(workload=Workload(median=0.2, sigma=0.1, shortest=0.1, delay=(0, 0.1))) as sandbox:
-        yield sandbox
-        assert sandbox.violations.total == 0, sandbox.violations
-
-
-@pytest.fixture
-def example(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    return importlib.import_module(request.param)
 
 
 def test_each_example_is_run() -> None:
