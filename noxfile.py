@@ -1,8 +1,9 @@
 """The only way to run the checks, for people and for CI alike.
 
 - `nox` is what a change needs before it is pushed, in less than three minutes on two cores.
-- `nox -t all` is everything that takes longer: the suite on the other Pythons and with other dependencies, the hundred
-  simulated hours, the vendor's own SDK. CI runs both.
+- `nox -t all` is what CI runs beside it: the suite on the other Pythons and with other dependencies, what is marked
+  `long`, the hundred simulated hours, the documentation and its examples, the vendor's own SDK.
+- What measures (`economy`, `bench`, `hostile`, `fleet`) or soaks (`soak`, `token_soak`) runs by its name only.
 - `nox -s NAME` is one session, `nox --list` names them.
 
 Nothing here downloads an interpreter. The suite runs on the Python that runs nox, and with `-t all` on every other

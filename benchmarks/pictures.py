@@ -327,9 +327,9 @@ def _text(x: float, y: float, text: str, anchor: str, style: str) -> str:
 
 # --- how the planner decides ------------------------------------------------------------------------------------------
 
-_PLANNER_PX: Final = (830, 390)
-_PLANNER_AREA: Final = (60, 46, 740, 336)  # left, top, right, bottom
-_LONGEST_S, _LARGEST_LAG_S = 40.0, 2.5  # the ends of the axes
+_PLANNER_SIZE_PX: Final = (830, 390)
+_PLANNER_AREA_PX: Final = (60, 46, 740, 336)  # left, top, right, bottom
+_X_AXIS_END_S, _Y_AXIS_END_S = 40.0, 2.5  # the ends of the axes
 _PRICE_S: Final = Pacing().price
 # Seen at time 0; each has ended with probability 1/2 after so many seconds.
 _FORECASTS: Final = {
@@ -341,25 +341,25 @@ _FORECASTS: Final = {
 
 def draw_planner(palette: Palette) -> str:
     """Draw expected lag against the price of a request: of three activities, and of the page that shows them all."""
-    left, top, right, bottom = _PLANNER_AREA
-    width, height = _PLANNER_PX
+    left, top, right, bottom = _PLANNER_AREA_PX
+    width, height = _PLANNER_SIZE_PX
 
     def x(seconds: float) -> float:
-        return left + seconds / _LONGEST_S * (right - left)
+        return left + seconds / _X_AXIS_END_S * (right - left)
 
     def y(lag: float) -> float:
-        return bottom - lag / _LARGEST_LAG_S * (bottom - top)
+        return bottom - lag / _Y_AXIS_END_S * (bottom - top)
 
     def curve(lag_at: Callable[[float], float], color: str, thickness: float) -> str:
-        ticks = (tick / 4 for tick in range(int(_LONGEST_S) * 4 + 1))
-        points = " ".join(f"{x(at):.1f},{y(lag_at(at)):.1f}" for at in ticks if lag_at(at) <= _LARGEST_LAG_S)
+        ticks = (tick / 4 for tick in range(int(_X_AXIS_END_S) * 4 + 1))
+        points = " ".join(f"{x(at):.1f},{y(lag_at(at)):.1f}" for at in ticks if lag_at(at) <= _Y_AXIS_END_S)
         return f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="{thickness:g}"/>'
 
     def page_lag(at: float) -> float:
         return sum(forecast.expected_lag(at) for forecast in _FORECASTS.values())
 
     def page_reaches(lag: float) -> float:
-        return next(tick / 100 for tick in range(int(_LONGEST_S) * 100) if page_lag(tick / 100) >= lag)
+        return next(tick / 100 for tick in range(int(_X_AXIS_END_S) * 100) if page_lag(tick / 100) >= lag)
 
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">',
@@ -368,19 +368,19 @@ def draw_planner(palette: Palette) -> str:
         f".one {{ fill: {palette.magenta} }} .page {{ font-weight: bold; fill: {palette.ours} }}</style>",
         _draw_frame(width, height, palette),
     ]
-    for seconds in range(0, int(_LONGEST_S) + 1, 10):
+    for seconds in range(0, int(_X_AXIS_END_S) + 1, 10):
         lines.append(f'<path d="M{x(seconds):.1f} {top}V{bottom}" stroke="{palette.border}"/>')
         lines.append(_text(x(seconds), bottom + 20, f"{seconds}", "middle", "dim"))
-    for lag in range(int(_LARGEST_LAG_S) + 1):
+    for lag in range(int(_Y_AXIS_END_S) + 1):
         lines.append(f'<path d="M{left} {y(lag):.1f}H{right}" stroke="{palette.border}"/>')
         lines.append(_text(left - 10, y(lag) + 5, f"{lag} s", "end", "dim"))
     lines.append(_text((left + right) / 2, bottom + 42, "seconds since the last look", "middle", "dim"))
 
     for name, forecast in _FORECASTS.items():
         lines.append(curve(forecast.expected_lag, palette.magenta, 1.5))
-        lines.append(_text(x(forecast.lag_reaches(_LARGEST_LAG_S)), top - 12, name, "middle", "one"))
+        lines.append(_text(x(forecast.lag_reaches(_Y_AXIS_END_S)), top - 12, name, "middle", "one"))
     lines.append(curve(page_lag, palette.ours, 3))
-    lines.append(_text(x(page_reaches(_LARGEST_LAG_S)), top - 12, "the page of all three", "end", "page"))
+    lines.append(_text(x(page_reaches(_Y_AXIS_END_S)), top - 12, "the page of all three", "end", "page"))
 
     price, meets = y(_PRICE_S), page_reaches(_PRICE_S)
     lines.append(f'<path d="M{left} {price:.1f}H{right}" stroke="{palette.text}" stroke-dasharray="6 4"/>')

@@ -108,6 +108,7 @@ def main() -> int:
                 ids = options.ids.read_text().split()
             # For you alone, and not printed: what the vendor says of a row may quote the row.
             options.report.touch(mode=0o600)
+            options.report.chmod(0o600)  # also if it was there already
             errors = asyncio.run(wait_for(ids, seen))
         except (OSError, ValueError) as error:
             parser.error(str(error))

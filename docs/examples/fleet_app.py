@@ -11,7 +11,13 @@ from typing import Any
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
 
-from ccactivity import ActivitySession, FleetUnavailableError, NotFoundError
+from ccactivity import (
+    ActivityFailedError,
+    ActivitySession,
+    FleetUnavailableError,
+    NotFoundError,
+    WatchTimeoutError,
+)
 
 
 @asynccontextmanager
@@ -25,12 +31,16 @@ app = FastAPI(lifespan=lifespan)
 
 @app.get("/imports/{activity_id}")
 async def show(activity_id: str, request: Request) -> dict[str, Any]:
-    """The end of an import, whichever process saw it."""
+    """An import as it ended, whichever process saw it."""
     session: ActivitySession = request.state.session
     try:
         activity = await session.wait(activity_id, timeout=600, max_staleness=5)
-    except NotFoundError as error:
-        raise HTTPException(404, "no such import") from error
+    except ActivityFailedError as error:
+        activity = error.activity
+    except (NotFoundError, ValueError):
+        raise HTTPException(404, "no such import") from None
+    except WatchTimeoutError:
+        raise HTTPException(504, "the import has not ended yet") from None
     return activity.as_dict()
 
 

@@ -24,7 +24,7 @@ from ccactivity import ActivitySession, BatchResult, CCActivityError, TokenSourc
 from ccactivity.sandbox import Sandbox, Workload
 
 ATTEMPTS = 10
-TIMEOUT = aiohttp.ClientTimeout(total=60)
+HTTP_TIMEOUT = aiohttp.ClientTimeout(total=60)
 
 
 async def start_import(
@@ -70,7 +70,7 @@ async def submit(batches: Iterable[Sequence[dict[str, str]]], list_id: str) -> B
     stop_on_sigterm()
     async with (
         ActivitySession.from_env() as session,
-        aiohttp.ClientSession(timeout=TIMEOUT) as http,
+        aiohttp.ClientSession(timeout=HTTP_TIMEOUT) as http,
     ):
 
         async def ids() -> AsyncIterator[str]:

@@ -15,7 +15,7 @@ import os
 import sys
 
 import aiohttp
-from submit_imports import TIMEOUT, made_up_contacts, start_import
+from submit_imports import HTTP_TIMEOUT, made_up_contacts, start_import
 from taskiq import AsyncBroker, InMemoryBroker, TaskiqEvents, TaskiqState
 
 from ccactivity import ActivityFailedError, ActivitySession
@@ -30,7 +30,7 @@ broker: AsyncBroker = InMemoryBroker()
 @broker.on_event(TaskiqEvents.WORKER_STARTUP)
 async def startup(state: TaskiqState) -> None:
     state.session = ActivitySession.from_env()  # one for all tasks: they share its requests
-    state.http = aiohttp.ClientSession(timeout=TIMEOUT)
+    state.http = aiohttp.ClientSession(timeout=HTTP_TIMEOUT)
 
 
 @broker.on_event(TaskiqEvents.WORKER_SHUTDOWN)

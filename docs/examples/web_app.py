@@ -69,7 +69,7 @@ async def progress(request: web.Request) -> web.StreamResponse:
 
 
 async def keep_alive(response: web.StreamResponse) -> None:
-    """Write a comment every 15 s, for proxies close a connection that is silent for a minute."""
+    """Write a comment every 15 s, because proxies close a connection that is silent for a minute."""
     while True:
         await asyncio.sleep(15)
         await response.write(b": keep-alive\n\n")

@@ -20,7 +20,7 @@ from typing import Any
 import aiohttp
 from arq import Retry, func
 from arq.connections import RedisSettings
-from submit_imports import TIMEOUT, made_up_contacts, start_import
+from submit_imports import HTTP_TIMEOUT, made_up_contacts, start_import
 
 from ccactivity import ActivityFailedError, ActivitySession, QuotaExceededError, WatchTimeoutError
 from ccactivity.sandbox import Sandbox, Workload
@@ -59,7 +59,7 @@ async def follow_import(ctx: dict[str, Any], activity_id: str) -> dict[str, obje
 
 async def startup(ctx: dict[str, Any]) -> None:
     ctx["session"] = ActivitySession.from_env()  # one for all jobs: they share its requests
-    ctx["http"] = aiohttp.ClientSession(timeout=TIMEOUT)
+    ctx["http"] = aiohttp.ClientSession(timeout=HTTP_TIMEOUT)
 
 
 async def shutdown(ctx: dict[str, Any]) -> None:

@@ -236,6 +236,7 @@ def test_web_workers_and_a_task_worker_on_one_key(vendor: Sandbox, engine: Redis
     """fleet_app.py with two workers and fleet_worker.py: all are told of each end, and one of them asks."""
     port, env = free_port(), {**vendor.env, "CCACTIVITY_FLEET_URL": engine.url}
     ids = [vendor.submit(Life(duration=4.0)) for _ in range(4)]
+    failing = vendor.submit(Life(duration=4.0, end="failed"))
     web = ("-m", "uvicorn", "fleet_app:app", "--workers", "2", "--port", str(port))
     with started(*web, env=env) as app, started("-m", "arq", "fleet_worker.WorkerSettings", env=env) as worker:
         try:
@@ -256,7 +257,9 @@ def test_web_workers_and_a_task_worker_on_one_key(vendor: Sandbox, engine: Redis
 
             assert "completed" == asyncio.run(follow())
             assert ["completed"] * 4 == [json.loads(get(f"{ask}/imports/{each}")[1])["state"] for each in ids]
+            assert "failed" == json.loads(get(f"{ask}/imports/{failing}")[1])["state"]
             assert (404, 200) == (get(f"{ask}/imports/{UNKNOWN_ID}")[0], get(f"{ask}/health")[0])
+            assert 404 == get(f"{ask}/imports/no%20id")[0]
         finally:  # killed, it would leave its workers behind
             app.stop()
             worker.stop()
