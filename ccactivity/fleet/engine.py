@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 import attrs
 
@@ -17,6 +17,7 @@ from .lease import BeatReply
 from .ledger import Ledger
 
 __all__ = [
+    "MAX_IDS_A_CALL",
     "AcquireReply",
     "AcquireStatus",
     "Engine",
@@ -28,6 +29,8 @@ __all__ = [
     "Place",
     "Taken",
 ]
+
+MAX_IDS_A_CALL: Final = 500  # of a script, which keeps everyone else waiting
 
 
 class EngineError(Exception):

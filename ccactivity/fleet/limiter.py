@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import random
 from collections import deque
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
@@ -24,18 +23,22 @@ import attrs
 
 from .._tasks import finish, spawn
 from ..errors import QuotaExceededError
-from ..ratelimit.limiter import Limiter, Permit, PermitResult
-from ..ratelimit.quota import Budget
+from ..ratelimit.limiter import (
+    PERMIT_MAX_AGE_S,
+    Limiter,
+    Permit,
+    PermitResult,
+    quota_exceeded_error,
+    reset_jitter,
+)
+from ..ratelimit.quota import Budget, until_midnight
 from .engine import AcquireReply, AcquireStatus, Engine, EngineError, PermitRequest
 from .link import Link
 
 __all__ = ["FleetLimiter"]
 
-_PERMIT_MAX_AGE_S: Final = 0.1  # the engine's window is a tenth of a second longer than the vendor's
 _NEW_DAY_RECHECK_S: Final = 300.0  # of whoever waits for a new day: the engine's clock may be set
 _CLOSE_TIMEOUT_S: Final = 1.0  # for what is still to be told
-_MIN_RESET_JITTER_S: Final = 1.0
-_MAX_RESET_JITTER_S: Final = 30.0
 _MAX_VERDICTS: Final = 1_000  # kept while the engine is away
 
 
@@ -92,10 +95,7 @@ class FleetLimiter(Limiter):
         return self._engine.ledger.budget(asyncio.get_running_loop().time())
 
     def quota_exceeded_error(self) -> QuotaExceededError:
-        return QuotaExceededError(
-            f"the API key has no requests left today; it can be used again at {self._reopens_at:%Y-%m-%d %H:%M} UTC",
-            resets_at=self._reopens_at,
-        )
+        return quota_exceeded_error(self._reopens_at)
 
     async def aclose(self) -> None:
         """Tell what is still to be told, in a bounded time, and ask no more."""
@@ -147,7 +147,7 @@ class FleetLimiter(Limiter):
     def _hand_over(self, request: PermitRequest, reply: AcquireReply, asked: float, queue: deque[_Waiter]) -> bool:
         """Give a permit to whoever has waited longest; refund it, if it is too old or nobody is left."""
         settle = partial(self._settle, request, reply.granted_at)
-        permit = Permit(settle, asked + _PERMIT_MAX_AGE_S, waited=True)
+        permit = Permit(settle, asked + PERMIT_MAX_AGE_S, waited=True)
         while queue and asyncio.get_running_loop().time() <= permit.expires_at:
             waiter = queue.popleft()
             if not waiter.permit.done():
@@ -189,11 +189,10 @@ class FleetLimiter(Limiter):
     ) -> None:
         seconds = pause
         if result is PermitResult.QUOTA_EXCEEDED:
-            seconds = -1.0 if server_time is None else _until_midnight(server_time)
-            ours = _until_midnight(self._engine.ledger.time_in(0.0))
+            seconds = -1.0 if server_time is None else until_midnight(server_time)
+            ours = until_midnight(self._engine.ledger.time_in(0.0))
             self._reopens_at = self._engine.ledger.time_in(ours if seconds < 0 else seconds)
-        jitter = random.uniform(_MIN_RESET_JITTER_S, _MAX_RESET_JITTER_S)
-        self._verdicts.append(partial(self._engine.settle, request, granted_at, result, seconds, jitter))
+        self._verdicts.append(partial(self._engine.settle, request, granted_at, result, seconds, reset_jitter()))
         if self._teller is None or self._teller.done():
             self._teller = spawn(self._tell())
 
@@ -204,8 +203,3 @@ class FleetLimiter(Limiter):
                 await self._verdicts.popleft()()
             except EngineError as error:
                 self._link.lost(error)
-
-
-def _until_midnight(at: datetime) -> float:
-    utc = at.astimezone(UTC)
-    return (datetime.combine(utc.date() + timedelta(days=1), time(), tzinfo=UTC) - utc).total_seconds()

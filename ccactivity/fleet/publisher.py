@@ -17,7 +17,7 @@ from ..errors import CCActivityError, DecodeError
 from ..models import Activity
 from ..polling.hub import ActivitySource, Hub, ResumePoint
 from ..polling.poller import Poller
-from .engine import Engine, Look, NewsItem, Taken
+from .engine import MAX_IDS_A_CALL, Engine, Look, NewsItem, Taken
 from .ledger import MICROSECONDS
 from .wire import Wish, error_to_text, snapshot_from_text, snapshot_to_text
 
@@ -25,7 +25,6 @@ __all__ = ["Publisher"]
 
 _log: Final = logging.getLogger("ccactivity")
 _MEMO_INTERVAL_S: Final = 5.0
-_MAX_IDS_AT_ONCE: Final = 500  # read or published in one call; between them others get their turn
 
 
 class Publisher(Hub):
@@ -52,8 +51,7 @@ class Publisher(Hub):
         self._decoder = decoder
         self._changed = changed
         self._on_abort = on_abort
-        self._wishes: dict[str, dict[str, Wish]] = {}  # by id, then by member
-        self._polled: set[str] = set()
+        self._wishes: dict[str, dict[str, Wish]] = {}  # of what is polled: by id, then by member
         self._early: list[NewsItem] | None = []  # that came before all was taken
         self._stopped = False
         self._memo_at = -math.inf
@@ -68,8 +66,8 @@ class Publisher(Hub):
             return False
         self._read_memo(taken.memo)
         ids = list(dict.fromkeys(activity_id for watches in taken.watches.values() for activity_id in watches))
-        for place in range(0, len(ids), _MAX_IDS_AT_ONCE):
-            some = ids[place : place + _MAX_IDS_AT_ONCE]
+        for place in range(0, len(ids), MAX_IDS_A_CALL):
+            some = ids[place : place + MAX_IDS_A_CALL]
             known = await self._engine.snapshots(some)
             if self._stopped:
                 return True
@@ -92,7 +90,7 @@ class Publisher(Hub):
             try:
                 seen_at, activity = snapshot_from_text(known[1:], activity_id, self._decoder)
             except (DecodeError, ValueError):
-                pass  # of a later version of this library: it is looked at again
+                _log.debug("a snapshot of %s cannot be read, it is looked at again", activity_id)  # of a later version
             else:
                 resume_from = ResumePoint(activity, self._loop_time(seen_at))
         for member, watches in taken.watches.items():
@@ -106,9 +104,8 @@ class Publisher(Hub):
     def stop(self) -> None:
         """Poll nothing any more."""
         self._stopped = True
-        for activity_id in tuple(self._polled):
+        for activity_id in tuple(self._wishes):
             self.poller.remove(activity_id)
-        self._polled.clear()
         self._wishes.clear()
         self._early = None
 
@@ -131,24 +128,19 @@ class Publisher(Hub):
                 self._unwant(item.member, activity_id)
         elif item.kind == "hurry":
             for activity_id in json.loads(item.data):
-                if activity_id in self._polled:
+                if activity_id in self._wishes:
                     self.poller.prioritize(activity_id)
 
     def _want(self, member: str, activity_id: str, wish: Wish, resume_from: ResumePoint) -> None:
         self._wishes.setdefault(activity_id, {})[member] = wish
-        self._polled.add(activity_id)
         self.poller.add(activity_id, grace=wish.grace, max_staleness=wish.max_staleness, resume_from=resume_from)
 
     def _unwant(self, member: str, activity_id: str) -> None:
         wishes = self._wishes.get(activity_id, {})
         if wishes.pop(member, None) is not None and not wishes:
-            self._forget(activity_id)
+            self._wishes.pop(activity_id, None)
             self.poller.remove(activity_id)
             self._tell(Look("r", activity_id))
-
-    def _forget(self, activity_id: str) -> None:
-        self._wishes.pop(activity_id, None)
-        self._polled.discard(activity_id)
 
     # --- for the poller ---------------------------------------------------------------------------------------------
 
@@ -159,12 +151,12 @@ class Publisher(Hub):
         activity_id = activity.activity_id
         each_look = any(wish.every_poll for wish in self._wishes[activity_id].values())
         if final:
-            self._forget(activity_id)
+            self._wishes.pop(activity_id, None)
         if changed or final or each_look:
             self._tell(self._look_at(activity, asyncio.get_running_loop().time()))
 
     def fail(self, activity_id: str, error: CCActivityError) -> None:
-        self._forget(activity_id)
+        self._wishes.pop(activity_id, None)
         self._tell(Look("l", activity_id, error_to_text(error)))
 
     def abort(self, error: Exception) -> None:
@@ -173,7 +165,7 @@ class Publisher(Hub):
 
     def tell_again(self) -> None:
         """The engine has lost the snapshots: tell the last one of each activity."""
-        for activity_id in self._polled:
+        for activity_id in self._wishes:
             known = self.poller.resume_point(activity_id)
             if known.activity is not None:
                 self._tell(self._look_at(known.activity, known.looked_at))
@@ -212,7 +204,7 @@ class Publisher(Hub):
         if last:
             self._memo_at = -math.inf
         while self.looks or due:
-            some = list(self.looks.values())[:_MAX_IDS_AT_ONCE]
+            some = list(self.looks.values())[:MAX_IDS_A_CALL]
             accepted = await self._engine.publish(self.token, self._next_memo(), some) and accepted
             due = False
             for look in some:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import math
 from typing import Final
 
@@ -17,12 +18,12 @@ from ..api.decoding import Decoder
 from ..errors import DecodeError
 from ..models import Activity
 from ..polling.hub import ActivitySource, Hub, ResumePoint, SnapshotQueue
-from .engine import Engine
+from .engine import MAX_IDS_A_CALL, Engine
 from .wire import Wish, error_from_text, snapshot_from_text
 
 __all__ = ["FleetHub", "Registry"]
 
-_MAX_IDS_AT_ONCE: Final = 500  # of a script, which keeps everyone else waiting
+_log: Final = logging.getLogger("ccactivity")
 
 
 class FleetHub(Hub):
@@ -129,8 +130,8 @@ class Registry(ActivitySource):
     async def tell(self) -> None:
         """Tell the engine what has changed, until nothing has; EngineError."""
         while self._unsettled or self._ended:
-            await self._drop_ended(list(self._ended)[:_MAX_IDS_AT_ONCE])
-            some = list(self._unsettled)[:_MAX_IDS_AT_ONCE]
+            await self._drop_ended(list(self._ended)[:MAX_IDS_A_CALL])
+            some = list(self._unsettled)[:MAX_IDS_A_CALL]
             await self._register(some)
             await self._drop([each for each in some if each not in self._watched and each in self._registered])
             for each in some:
@@ -178,7 +179,8 @@ class Registry(ActivitySource):
         try:
             seen_at, activity = snapshot_from_text(text, activity_id, self._decoder)
         except (DecodeError, ValueError):
-            return  # of a later version of this library
+            _log.debug("a snapshot of %s cannot be read", activity_id)  # of a later version of this library
+            return
         last = watched.last
         if last is not None and not activity.done and (seen_at < watched.seen_at or activity.older_than(last)):
             return

@@ -19,12 +19,20 @@ from .._tasks import wait_until_set
 from ..errors import QuotaExceededError
 from .quota import Budget, Grant, Quota, Ticket
 
-__all__ = ["Limiter", "Permit", "PermitResult", "QuotaLimiter"]
+__all__ = [
+    "PERMIT_MAX_AGE_S",
+    "Limiter",
+    "Permit",
+    "PermitResult",
+    "QuotaLimiter",
+    "quota_exceeded_error",
+    "reset_jitter",
+]
 
 # Whoever waits until tomorrow looks again now and then: wall clocks are set, laptops sleep.
 _CLOCK_RECHECK_S: Final = 300.0
 # A permit is good for this long: the quota's window is a tenth of a second longer than the vendor's.
-_PERMIT_MAX_AGE_S: Final = 0.1
+PERMIT_MAX_AGE_S: Final = 0.1
 # Clients of one key that wait for the same reset come back one after the other.
 _MIN_RESET_JITTER_S: Final = 1.0
 _MAX_RESET_JITTER_S: Final = 30.0
@@ -104,7 +112,7 @@ class QuotaLimiter(Limiter):
                 delay = quota.delay(ticket, now, wall)
                 if delay <= 0:
                     settle = partial(self._settle, quota.grant(ticket, now, wall))
-                    return Permit(settle, now + _PERMIT_MAX_AGE_S, waited)
+                    return Permit(settle, now + PERMIT_MAX_AGE_S, waited)
                 if not background and quota.seconds_until_open(now, wall, background=False):
                     raise self.quota_exceeded_error()
                 waited = True
@@ -118,11 +126,7 @@ class QuotaLimiter(Limiter):
         return self._quota.budget(asyncio.get_running_loop().time(), self._now())
 
     def quota_exceeded_error(self) -> QuotaExceededError:
-        resets_at = self._quota.reopens_at(asyncio.get_running_loop().time(), self._now())
-        return QuotaExceededError(
-            f"the API key has no requests left today; it can be used again at {resets_at:%Y-%m-%d %H:%M} UTC",
-            resets_at=resets_at,
-        )
+        return quota_exceeded_error(self._quota.reopens_at(asyncio.get_running_loop().time(), self._now()))
 
     def _settle(self, grant: Grant, result: PermitResult, pause: float, server_time: datetime | None) -> None:
         quota = self._quota
@@ -137,5 +141,17 @@ class QuotaLimiter(Limiter):
         elif result is PermitResult.THROTTLED:
             quota.throttled(grant, now, wall, pause)
         else:
-            jitter = random.uniform(_MIN_RESET_JITTER_S, _MAX_RESET_JITTER_S)
-            quota.exceeded(grant, now, wall, server=server_time, jitter=jitter)
+            quota.exceeded(grant, now, wall, server=server_time, jitter=reset_jitter())
+
+
+def quota_exceeded_error(resets_at: datetime) -> QuotaExceededError:
+    """Make the error of a day that is spent."""
+    return QuotaExceededError(
+        f"the API key has no requests left today; it can be used again at {resets_at:%Y-%m-%d %H:%M} UTC",
+        resets_at=resets_at,
+    )
+
+
+def reset_jitter() -> float:
+    """Draw the seconds for which the background waits longer than until the reset."""
+    return random.uniform(_MIN_RESET_JITTER_S, _MAX_RESET_JITTER_S)

@@ -30,7 +30,7 @@ import attrs
 
 from .._validation import check_number
 
-__all__ = ["Budget", "Grant", "Quota", "Ticket"]
+__all__ = ["Budget", "Grant", "Quota", "Ticket", "until_midnight"]
 
 _WINDOW_S: Final = 1.1
 _SPACING_WINDOW_S: Final = 1.2  # divided by the requests a second: between two background polls
@@ -47,7 +47,8 @@ def _next_midnight(wall: datetime) -> datetime:
     return datetime.combine(utc.date() + timedelta(days=1), time(), tzinfo=UTC)
 
 
-def _until_midnight(wall: datetime) -> float:
+def until_midnight(wall: datetime) -> float:
+    """Seconds until the next 00:00 UTC."""
     return (_next_midnight(wall) - wall).total_seconds()
 
 
@@ -189,7 +190,7 @@ class Quota:
         left = self.per_day - self._spent(wall)
         if left >= 1 and not (background and left <= self._reserved):
             return 0.0
-        return _until_midnight(wall)
+        return until_midnight(wall)
 
     def reopens_at(self, now: float, wall: datetime) -> datetime:
         """The instant at which a spent day has requests for single calls again."""
@@ -269,7 +270,7 @@ class Quota:
         """
         self._charge_other_day(grant, wall)
         clock = server or wall
-        ours, seconds = _until_midnight(wall), _until_midnight(clock)
+        ours, seconds = until_midnight(wall), until_midnight(clock)
         if abs(seconds - ours) > _MAX_CLOCK_DIFFERENCE_S:
             clock, seconds = wall, min(seconds, ours)
         if grant.probe:
@@ -305,11 +306,11 @@ class Quota:
             # Always full, so nothing has to flow in; and infinity times no time at all is no number.
             return Budget(_BUDGET_CAPACITY, 0.0)
         spendable = max(0.0, left - min(self.reserve, left / 10))
-        until_midnight = _until_midnight(wall)
-        rate = spendable / max(1.0, until_midnight)
+        seconds_left = until_midnight(wall)
+        rate = spendable / max(1.0, seconds_left)
         most = min(_BUDGET_CAPACITY, spendable)
         # Of a time that began yesterday only today's part counts: yesterday's rate is not today's.
-        passed = min(max(0.0, now - self._counted_at), 86_400 - until_midnight)
+        passed = min(max(0.0, now - self._counted_at), 86_400 - seconds_left)
         self._available = max(0.0, min(most, self._available + rate * passed))
         self._counted_at = now
         return Budget(self._available, rate)

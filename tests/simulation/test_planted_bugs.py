@@ -188,7 +188,7 @@ def a_permit_that_was_not_used_is_kept(patch: Patch) -> None:
 
 @caught_by(partial(test_refresh.test_no_burst_follows_a_refresh, vendor))
 def permits_wait_for_a_refresh_and_are_used_all_at_once(patch: Patch) -> None:
-    patch.setattr(limiter, "_PERMIT_MAX_AGE_S", 1e9)
+    patch.setattr(limiter, "PERMIT_MAX_AGE_S", 1e9)
 
 
 # asyncio.wait_for is sound from Python 3.12 on, and no bug there.
