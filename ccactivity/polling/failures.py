@@ -26,12 +26,12 @@ class Subject(Protocol):
     failed_at: float
 
 
-def retry_at(subject: Subject, longest: float) -> float:
-    """When what has failed may be asked for again: it is left alone for so many seconds at most.
+def retry_at(subject: Subject, longest_s: float) -> float:
+    """When what has failed may be asked for again: it is left alone for `longest_s` at most.
 
     Worked out anew each time, for the longest wait changes with the day's budget.
     """
-    return subject.failed_at + min(longest, 2.0 ** min(subject.failures - 1, 20))
+    return subject.failed_at + min(longest_s, 2.0 ** min(subject.failures - 1, 20))
 
 
 @attrs.define(eq=False)

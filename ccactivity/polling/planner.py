@@ -133,13 +133,17 @@ class Planner:
 
     def to_memo(self, now: float) -> dict[str, Any]:
         """Return what was learned of the account, as data of JSON: for whoever goes on when this process is gone."""
-        learned = {"lists": self._lists_enabled, "states": self._states_enabled, "false": self._false_suspicions}
-        return {**learned, "statistics": self._statistics.to_memo(now)}
+        return {
+            "lists_enabled": self._lists_enabled,
+            "states_enabled": self._states_enabled,
+            "false_suspicions": self._false_suspicions,
+            "statistics": self._statistics.to_memo(now),
+        }
 
     def resume(self, memo: Mapping[str, Any], now: float) -> None:
         """Go on from what somebody else has learned, before anything is watched."""
-        self._lists_enabled, self._states_enabled = memo["lists"], memo["states"]
-        self._false_suspicions = memo["false"]
+        self._lists_enabled, self._states_enabled = memo["lists_enabled"], memo["states_enabled"]
+        self._false_suspicions = memo["false_suspicions"]
         self._statistics.resume(memo["statistics"], now)
         if not self._lists_enabled:
             self._placement.disable_lists()
