@@ -72,7 +72,8 @@ class ImportFile(Job):
     def _check_file_name(self, _: object, file_name: object) -> None:
         if not isinstance(file_name, str) or not _FILE_NAME.fullmatch(file_name):
             shown = escape(repr(file_name), 80)
-            raise ValueError(f"file_name must be of letters, digits, '.', '_' and '-' and end in .csv, not {shown}")
+            form = "at most 124 letters, digits, '.', '_' and '-', the last of them .csv"
+            raise ValueError(f"file_name must be {form}, not {shown}")
 
     @property
     def repeatable(self) -> bool:
@@ -146,10 +147,9 @@ class ImportContacts(Job):
     def encode(self) -> bytes:
         body = _to_json(self.body())
         if len(self.import_data) > _MAX_ROWS or len(body) > _MAX_BODY_BYTES:
-            count = f"{len(self.import_data):,} contacts in {len(body):,} bytes"
-            raise ValueError(
-                f"import_data holds {count}, and one request takes {_MAX_ROWS:,}: submit what split() gives"
-            )
+            size = f"{len(self.import_data):,} contacts in {len(body):,} bytes"
+            most = f"{_MAX_ROWS:,} in {_MAX_BODY_BYTES:,}"
+            raise ValueError(f"import_data holds {size}, and one request takes {most}: submit what split() gives")
         return body
 
     def split(self) -> tuple[Self, ...]:
