@@ -118,8 +118,9 @@ class _OfContacts(Job):
         return self.source.by == "contact_ids"
 
     def body(self) -> dict[str, Any]:
-        body = {"source": _given(self.source), self.target: list(getattr(self, self.target))}
-        return _put_exclude(body, body["source"].pop("exclude", None))  # type: ignore[attr-defined]
+        source = _given(self.source)
+        exclude = source.pop("exclude", None)
+        return _put_exclude({"source": source, self.target: list(getattr(self, self.target))}, exclude)
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Self:
