@@ -135,13 +135,13 @@ class Vendor:
             history=history,
             order=order,
         )
-        self._uploads = Uploads(line_numbers=line_numbers, keep_bytes=keep_uploads)
-        self.unsubscribed: set[str] = self._uploads.unsubscribed
-        self._echo_file_name = echo_file_name
         self._start_ms = round(self.start.timestamp() * 1000)
         self._pages = ListPages(
             self.jobs, start_ms=self._start_ms, stale_s=stale_rows, seed=seed, violations=self.violations
         )
+        self._uploads = Uploads(line_numbers=line_numbers, keep_bytes=keep_uploads)
+        self.unsubscribed: set[str] = self._uploads.unsubscribed
+        self._echo_file_name = echo_file_name
         self._random = Random(f"vendor {seed}")
         self._send_histories = {_CAMPAIGN_ACTIVITY_ID: [self._record(code, code + 1) for code in range(13)]}
 
