@@ -537,6 +537,19 @@ async def test_a_close_ends_the_wait_for_the_queue(vendor: VendorFactory) -> Non
         assert [cc.SessionClosedError] * 2 == [type(result) for result in results]
 
 
+async def test_the_time_in_the_queue_is_not_searched(vendor: VendorFactory) -> None:
+    """What was created while a submission waited cannot be it."""
+    async with full(vendor) as (sandbox, session):
+        losing = asyncio.create_task(session.submit(ExportContacts()))
+        await asyncio.sleep(5)
+        sandbox.submit(sb.Life(delay=0.0, duration=50.0))
+        sandbox.faults.add(sb.lost_request(), where="post", skip=1)
+        with pytest.raises(cc.SubmissionUnknownError) as caught:
+            await losing
+
+        assert () == caught.value.candidates
+
+
 async def test_only_a_job_can_be_submitted(vendor: VendorFactory) -> None:
     """And only one that one request takes."""
     async with vendor() as (sandbox, session):
