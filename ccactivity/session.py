@@ -458,10 +458,12 @@ class ActivitySession:
         return BatchResult(completed=completed, failed=failed, errors=errors)
 
     def _make_queue(self, **options: Any) -> SnapshotQueue:
-        queue = SnapshotQueue(enter=self._enter, **options)
-        if "_submitter" in self.__dict__:  # else nothing was submitted
-            queue.submitted_at = self._submitter.submitted_at
-        return queue
+        return SnapshotQueue(enter=self._enter, submitted_at=self._submitted_at, **options)
+
+    def _submitted_at(self, activity_id: str) -> float | None:
+        if "_submitter" not in self.__dict__:  # nothing was submitted
+            return None
+        return self._submitter.submitted_at(activity_id)
 
     def _enter(self) -> Hub:
         """Bind the session to the loop that uses it first; return its hub, for a watch that enters."""
