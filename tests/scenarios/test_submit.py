@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import aiohttp
+import attrs
 import pytest
 from support.canary import SECRETS, secrets_in
 from support.tokens import shown
@@ -281,6 +282,23 @@ async def test_a_file_import_that_was_lost_is_sent_once_more(vendor: VendorFacto
         looks = [line.time for line in sandbox.log if line.kind == "list"]
         began = looks[0] - 2
         assert [2.0, 5.0, 15.0, 40.0] == pytest.approx([look - began for look in looks], abs=0.2)
+
+
+@pytest.mark.parametrize(("order", "pages"), [("newest", 1), ("oldest", 3), ("shuffled", 3)])
+async def test_no_more_of_the_list_is_read_than_may_show_it(vendor: VendorFactory, order: str, pages: int) -> None:
+    """Whatever its order is, a job that is in it is found; the newest come first, or all pages are read."""
+    async with vendor(workload=LATER, history=1200, order=order) as (sandbox, session):
+        sandbox.faults.add(sb.lost_request(), where="post", times=1)
+        assert "repeated" == (await submitter_of(session).submit(FILE)).outcome
+        assert 4 * pages == session.stats.requests["list"]
+        sandbox.faults.add(sb.Reset(), where="post", times=1)
+        assert "reconciled" == (await submitter_of(session).submit(attrs.evolve(FILE, file_name="b.csv"))).outcome
+        sandbox.faults.add(sb.Reset(), where="post", times=1)
+        with pytest.raises(cc.SubmissionUnknownError) as caught:
+            await session.submit(ExportContacts())
+
+        assert 1 == len(caught.value.candidates)
+        assert 3 == len(jobs_of(sandbox))
 
 
 @pytest.mark.parametrize("status", [408, 500, 502, 503, 504])
