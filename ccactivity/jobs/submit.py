@@ -52,6 +52,7 @@ _CLOCK_RECHECK_S: Final = 300.0  # wall clocks are set, laptops sleep
 # A Date header has whole seconds, and travels.
 _CLOCK_MARGIN: Final = timedelta(seconds=5)
 _MIN_ORDERED_ROWS: Final = 100  # of a list, to be no accident
+_RESOLUTION: Final = timedelta(seconds=1)  # of timestamps: some kinds of jobs have whole seconds
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)
 _MAX_REMEMBERED: Final = 10_000  # submissions, by the ids of their activities
 
@@ -261,16 +262,17 @@ class Submitter:
         The order of the list is undocumented, so all pages are read; but those after what is older than the job only if
         the rows until then were not in the order of their creation, the newest first.
         """
-        ordered, rows, created = True, 0, _LATEST
+        ordered, rows, oldest = True, 0, _LATEST
         async for page in self._list().pages():
             for activity in page:
-                ordered = ordered and activity.created_at is not None and activity.created_at <= created
-                created = activity.created_at or created
+                created = activity.created_at
+                ordered = ordered and created is not None and created - _RESOLUTION <= oldest
+                oldest = min(oldest, created or oldest)
                 if activity.activity_id not in self._submitted:
                     yield activity
             rows += len(page)
             earliest = self._vendor_time(case.sent_at) - _CLOCK_MARGIN
-            if ordered and rows >= _MIN_ORDERED_ROWS and created < earliest and self._vendor_epoch is not None:
+            if ordered and rows >= _MIN_ORDERED_ROWS and oldest < earliest and self._vendor_epoch is not None:
                 return
 
     def _list(self) -> ActivityList:

@@ -301,6 +301,19 @@ async def test_no_more_of_the_list_is_read_than_may_show_it(vendor: VendorFactor
         assert 3 == len(jobs_of(sandbox))
 
 
+async def test_whole_seconds_are_no_disorder(vendor: VendorFactory) -> None:
+    """Some kinds of jobs have milliseconds in their timestamps, and others none: that is an order still."""
+    async with vendor(workload=LATER) as (sandbox, session):
+        for number in range(600):
+            sandbox.submit(kind="list_delete" if number % 2 else "contacts_json_import")
+            await asyncio.sleep(0.15)
+        await asyncio.sleep(60)
+        sandbox.faults.add(sb.lost_request(), where="post", times=1)
+        await session.submit(FILE)
+
+        assert 4 == session.stats.requests["list"]
+
+
 @pytest.mark.parametrize("status", [408, 500, 502, 503, 504])
 async def test_a_status_that_says_nothing_is_looked_into(vendor: VendorFactory, status: int) -> None:
     """A gateway may have passed it on."""
