@@ -355,7 +355,7 @@ class ActivitySession:
 
     def watch(
         self,
-        activity: str | Activity,
+        activity_id: str | Activity,
         *,
         timeout: float | None = None,
         grace: float = 10.0,
@@ -364,8 +364,8 @@ class ActivitySession:
     ) -> Watch:
         """Watch an activity until it ends: its first snapshot, one for each change, the terminal one last; see `Watch`.
 
-        `activity`: its id, or an activity: what `submit` has just returned is the first snapshot, and nothing is asked
-        for it; one that has ended is the only one.
+        `activity_id`: an id, or an activity: what `submit` has just returned is the first snapshot, and nothing is
+        asked for it; one that has ended is the only one.
 
         A change is one of state, percent_done, counters, errors or results link. An activity that fails is data here.
 
@@ -378,11 +378,11 @@ class ActivitySession:
         PermissionDeniedError and the like; SessionClosedError. Failures that may pass do not end a watch.
         """
         queue = self._make_queue(timeout=timeout, grace=grace, max_staleness=max_staleness, every_poll=every_poll)
-        return Watch(activity, queue)
+        return Watch(activity_id, queue)
 
     async def wait(
         self,
-        activity: str | Activity,
+        activity_id: str | Activity,
         *,
         timeout: float | None = None,
         grace: float = 10.0,
@@ -392,7 +392,7 @@ class ActivitySession:
 
         Raises ActivityFailedError if it ends otherwise, and whatever a watch raises.
         """
-        async with self.watch(activity, timeout=timeout, grace=grace, max_staleness=max_staleness) as watch:
+        async with self.watch(activity_id, timeout=timeout, grace=grace, max_staleness=max_staleness) as watch:
             async for snapshot in watch:
                 snapshot.raise_for_state()
         return snapshot

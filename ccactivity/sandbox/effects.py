@@ -118,7 +118,7 @@ def ok(body: bytes | str | Mapping[str, Any] | list[Any], content_type: str = "a
     return Answer(Reply(status=200, body=data, content_type=content_type))
 
 
-def lost_request(fault: TransportFault | None = None) -> Answer:
+def lost_request(fault: Reset | Hang | None = None) -> Answer:
     """No answer, because the request was lost on its way: nothing is carried out, and a POST creates nothing.
 
     `fault`: what the caller sees of it: `Reset()` (the default), `Reset(hard=False)` or `Hang()`. The same effect added
