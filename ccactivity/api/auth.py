@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+from .._emitter import Emitter
 from .._secret import Secret
 from .._tasks import SingleFlight
+from ..events import TokenRefreshed
 from ..tokens import CallableSource, TokenSource, check_given
 
 __all__ = ["Authenticator"]
@@ -22,7 +24,9 @@ class Authenticator:
     for those whose token was refused.
     """
 
-    def __init__(self, source: TokenSource) -> None:
+    def __init__(self, source: TokenSource, emitter: Emitter | None = None) -> None:
+        self._emitter = emitter or Emitter()
+        self._report_s: float | None = None  # that a report took, until what came of it is told
         self.refresh: SingleFlight[None] = SingleFlight()
         self._source = source
         self._token: Secret | None = None
@@ -31,11 +35,14 @@ class Authenticator:
         """Return the token to send now, after a refresh that is under way; TokenError for one that cannot be sent."""
         if self.refresh.running:
             await self.refresh.wait()
+        asked_at = _now() if self._emitter.hooks else 0.0
         given: object = await self._source.access_token()
         if isinstance(given, str):
             given = Secret(given)
         if self._token is None or given != self._token:
-            self._token = check_given(given)
+            known, self._token = self._token is not None, check_given(given)
+            if known and self._emitter.hooks:
+                self._tell(_now() - asked_at if self._report_s is None else self._report_s, "refreshed")
         return self._token
 
     async def is_current(self, token: str) -> bool:
@@ -44,8 +51,26 @@ class Authenticator:
 
     async def replace(self, refused: str) -> bool:
         """Report a refused token, in a task that no caller can cancel; tell whether there is another one now."""
-        await self.refresh.run(lambda: self._source.refused(refused))
-        return not await self.is_current(refused)
+        await self.refresh.run(lambda: self._report(refused))
+        replaced = not await self.is_current(refused)
+        if self._report_s is not None and not replaced:
+            self._tell(self._report_s, "unchanged")
+        return replaced
+
+    async def _report(self, refused: str) -> None:
+        asked_at = _now()
+        try:
+            await self._source.refused(refused)
+        except BaseException as error:
+            if self._emitter.hooks:
+                self._tell(_now() - asked_at, type(error).__name__)
+            raise
+        if self._emitter.hooks:
+            self._report_s = _now() - asked_at
+
+    def _tell(self, seconds: float, outcome: str) -> None:
+        self._report_s = None
+        self._emitter.emit(TokenRefreshed(at=_now(), seconds=seconds, outcome=outcome))
 
     async def aclose(self) -> None:
         """Let a refresh that is under way end, and a callable that is asked for a token; then cancel them."""
@@ -53,3 +78,7 @@ class Authenticator:
         if isinstance(self._source, CallableSource):
             flights.append(self._source.fetching)
         await asyncio.gather(*(flight.aclose(_REPORT_CLOSE_TIMEOUT_S) for flight in flights))
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

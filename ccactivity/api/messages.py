@@ -7,6 +7,8 @@ from typing import Final
 
 import attrs
 
+from .._text import escape
+
 __all__ = ["API_PREFIX", "CAMPAIGN_DATA", "CONTACT_DATA", "SUCCESSES", "Reply", "Request", "Scope"]
 
 SUCCESSES: Final = range(200, 300)  # statuses
@@ -33,7 +35,8 @@ class Request:
     `kind`: "list", "get", "history" or "token", for statistics. `target`: path and query as they stand in the request
     line. `scope`: None for what takes no token. `body`: an encoded form, which only a POST has. `idempotent`: whether
     sending it twice does what sending it once does, so that it may be repeated when its answer was lost. `prefix`: with
-    which the target begins, the path of the base URL.
+    which the target begins, the path of the base URL. `route`: the path behind it, with a name in the place of each id;
+    `activity_id`: the one that it holds. Both are for logs and events.
     """
 
     kind: str
@@ -43,6 +46,8 @@ class Request:
     body: bytes | None = attrs.field(default=None, repr=False)
     idempotent: bool = False
     prefix: str = API_PREFIX
+    route: str = ""
+    activity_id: str | None = None
 
     @property
     def path(self) -> str:
@@ -60,3 +65,9 @@ class Reply:
     status: int
     headers: Mapping[str, str] = attrs.field(factory=dict)
     body: bytes = attrs.field(default=b"", repr=False)
+
+    @property
+    def request_id(self) -> str | None:
+        """The vendor's name for the request, escaped."""
+        name = self.headers.get("x-amzn-requestid") or self.headers.get("x-amz-apigw-id")
+        return escape(name, 80) if name else None

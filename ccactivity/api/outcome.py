@@ -112,7 +112,6 @@ def error_from(request: Request, outcome: Outcome) -> ResponseError:
     """Make the error of a reply that is not an answer."""
     reply, scope = outcome.reply, request.scope
     kind = _ERRORS.get(reply.status, ServerError if reply.status >= 500 else ResponseError)
-    request_id = reply.headers.get("x-amzn-requestid") or reply.headers.get("x-amz-apigw-id")
     hint, more = None, {}
     if reply.status == 401:
         hint = "the access token is expired or invalid"
@@ -128,7 +127,7 @@ def error_from(request: Request, outcome: Outcome) -> ResponseError:
         path=request.path,
         error_key=outcome.error_key,
         error_message=outcome.error_message,
-        request_id=escape(request_id, 80) if request_id else None,
+        request_id=reply.request_id,
         hint=hint,
         **more,
     )

@@ -61,6 +61,11 @@ class Transport:
         self._timeout = timeout
         self._headers = _HEADERS | {"User-Agent": agent}
 
+    @property
+    def origin(self) -> str:
+        """Where the requests go, such as `https://api.cc.email`."""
+        return self._origin
+
     async def aclose(self) -> None:
         """Close the own session, if there is one."""
         if self._http is not None and not self._borrowed:
