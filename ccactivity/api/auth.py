@@ -26,7 +26,7 @@ class Authenticator:
 
     def __init__(self, source: TokenSource, emitter: Emitter | None = None) -> None:
         self._emitter = emitter or Emitter()
-        self._report_s: float | None = None  # that a report took, until what came of it is told
+        self._reported_at: float | None = None  # loop time, until what came of it is told
         self.refresh: SingleFlight[None] = SingleFlight()
         self._source = source
         self._token: Secret | None = None
@@ -42,7 +42,7 @@ class Authenticator:
         if self._token is None or given != self._token:
             known, self._token = self._token is not None, check_given(given)
             if known and self._emitter.hooks:
-                self._tell(_now() - asked_at if self._report_s is None else self._report_s, "refreshed")
+                self._tell("refreshed", asked_at if self._reported_at is None else self._reported_at)
         return self._token
 
     async def is_current(self, token: str) -> bool:
@@ -53,8 +53,8 @@ class Authenticator:
         """Report a refused token, in a task that no caller can cancel; tell whether there is another one now."""
         await self.refresh.run(lambda: self._report(refused))
         replaced = not await self.is_current(refused)
-        if self._report_s is not None and not replaced:
-            self._tell(self._report_s, "unchanged")
+        if self._reported_at is not None and not replaced:
+            self._tell("unchanged", self._reported_at)
         return replaced
 
     async def _report(self, refused: str) -> None:
@@ -63,14 +63,14 @@ class Authenticator:
             await self._source.refused(refused)
         except BaseException as error:
             if self._emitter.hooks:
-                self._tell(_now() - asked_at, type(error).__name__)
+                self._tell(type(error).__name__, asked_at)
             raise
         if self._emitter.hooks:
-            self._report_s = _now() - asked_at
+            self._reported_at = asked_at
 
-    def _tell(self, seconds: float, outcome: str) -> None:
-        self._report_s = None
-        self._emitter.emit(TokenRefreshed(at=_now(), seconds=seconds, outcome=outcome))
+    def _tell(self, outcome: str, asked_at: float) -> None:
+        self._reported_at = None
+        self._emitter.emit(TokenRefreshed(at=_now(), seconds=_now() - asked_at, outcome=outcome))
 
     async def aclose(self) -> None:
         """Let a refresh that is under way end, and a callable that is asked for a token; then cancel them."""

@@ -246,7 +246,7 @@ class ApiClient:
         reply: Reply | None = None
         answer: T | None = None
         failed: TransportError | DecodeError | None = None
-        extra = {"activity_id": request.activity_id, "route": request.route}
+        extra = {"activity_id": request.item_id, "route": request.route}
         operation.token = await self.auth.token()
         if operation.permit is not None and loop.time() > operation.permit.expires_at:
             # Others like it have waited for the token too, and would now be sent all at once.

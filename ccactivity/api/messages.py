@@ -36,7 +36,7 @@ class Request:
     line. `scope`: None for what takes no token. `body`: an encoded form, which only a POST has. `idempotent`: whether
     sending it twice does what sending it once does, so that it may be repeated when its answer was lost. `prefix`: with
     which the target begins, the path of the base URL. `route`: the path behind it, with a name in the place of each id;
-    `activity_id`: the one that it holds. Both are for logs and events.
+    `item_id`: the one that it holds. Both are for logs and events.
     """
 
     kind: str
@@ -47,7 +47,7 @@ class Request:
     idempotent: bool = False
     prefix: str = API_PREFIX
     route: str = ""
-    activity_id: str | None = None
+    item_id: str | None = None
 
     @property
     def path(self) -> str:

@@ -25,7 +25,7 @@ def list_activities(endpoint: Endpoint, *, limit: int, state: str | None = None)
 def get_activity(endpoint: Endpoint, activity_id: str) -> Request:
     """GET /activities/{activity_id}."""
     target = f"{endpoint.prefix}/activities/{activity_id}"
-    return Request("get", target, idempotent=True, prefix=endpoint.prefix, route=GET_ROUTE, activity_id=activity_id)
+    return Request("get", target, idempotent=True, prefix=endpoint.prefix, route=GET_ROUTE, item_id=activity_id)
 
 
 def get_send_history(endpoint: Endpoint, campaign_activity_id: str) -> Request:
