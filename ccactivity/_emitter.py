@@ -25,14 +25,18 @@ _SAME_PAUSE_S: Final = {"throttled": 1.0, "quota_exceeded": 60.0}
 
 
 class Emitter:
-    """Calls each hook with each event. `hooks`: those that there are. `numbers`: of the watches of this process."""
+    """Calls each hook with each event.
+
+    `hooks`: those that there are. `cause`: of the pause that they were told of, empty without one. `numbers`: of the
+    watches of this process.
+    """
 
     numbers: ClassVar = itertools.count(1)
 
     def __init__(self, hooks: Hook | Iterable[Hook] | None = None) -> None:
         self.hooks: tuple[Hook, ...] = ()
         self._failed: list[Hook] = []
-        self._cause = ""  # of a pause; empty without one
+        self.cause = ""
         self._until = -math.inf
         several = () if hooks is None else hooks if isinstance(hooks, Iterable) and not callable(hooks) else (hooks,)
         for hook in several:
@@ -63,11 +67,11 @@ class Emitter:
     def pause(self, cause: str, now: float, until: float) -> None:
         """Tell of a pause, unless one is known that lasts about as long."""
         if until > self._until + _SAME_PAUSE_S.get(cause, 0.0):
-            self._cause, self._until = cause, until
+            self.cause, self._until = cause, until
             self.emit(Paused(at=now, cause=cause, until=until))
 
     def resume(self, now: float, *, background: bool) -> None:
-        """Tell that a request may be sent, if there was a pause. A spent day may have some left for single calls."""
-        if self._cause and (background or now >= self._until):
-            cause, self._cause, self._until = self._cause, "", -math.inf
+        """Tell that a request may be sent after a pause. A day that is spent may have some left for single calls."""
+        if background or now >= self._until:
+            cause, self.cause, self._until = self.cause, "", -math.inf
             self.emit(Resumed(at=now, cause=cause))

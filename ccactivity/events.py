@@ -24,14 +24,14 @@ __all__ = [
 ]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class Event:
     """Something that happened in a session. `at`: when, in seconds of the event loop's clock."""
 
     at: float
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class RequestEnded(Event):
     """A request was answered, or failed; each attempt is a request of its own.
 
@@ -59,7 +59,7 @@ class RequestEnded(Event):
     serves: int = 0
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class Retrying(Event):
     """A call sends another request, in `delay` seconds; a look that fails is left to the planner instead.
 
@@ -72,7 +72,7 @@ class Retrying(Event):
     attempt: int
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class Paused(Event):
     """Nobody sends `until` then, by the clock of `at`; where only the day's reserve is left, single calls still do.
 
@@ -83,14 +83,14 @@ class Paused(Event):
     until: float
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class Resumed(Event):
     """The first request after a pause may be sent. `cause`: of the pause."""
 
     cause: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class WatchStarted(Event):
     """A consumer watches an activity from now on; called in their context. Of `watch_many` there is one for each id.
 
@@ -101,7 +101,7 @@ class WatchStarted(Event):
     watch: int
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class WatchEnded(WatchStarted):
     """A watch has ended after `seconds`, in which its activity was seen `looks` times.
 
@@ -113,7 +113,7 @@ class WatchEnded(WatchStarted):
     looks: int
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class ActivityChanged(Event):
     """A watched activity was seen for the first time, or differs from the last time.
 
@@ -125,7 +125,7 @@ class ActivityChanged(Event):
     lag: tuple[float, float] | None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class Submitted(Event):
     """A job of so many rows and bytes was submitted. `activity_id`: None if nobody knows whether it was.
 
@@ -139,9 +139,9 @@ class Submitted(Event):
     outcome: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class TokenRefreshed(Event):
-    """The source of tokens was told of a rejected one, or gave another one by itself; it took `seconds`.
+    """The source of tokens was told of a rejected one, and it took `seconds`; or it gave another one by itself, 0.
 
     `outcome`: "refreshed", "unchanged" if there is no other one, or the name of the error's class.
     """

@@ -29,8 +29,10 @@ from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
 import ccactivity
+import ccactivity.events
 import ccactivity.fleet
 import ccactivity.oauth
+import ccactivity.observe
 import ccactivity.sandbox
 import ccactivity.testing
 from ccactivity.cli.app import app
@@ -133,8 +135,10 @@ def test_the_exit_codes_are_those_of_the_help() -> None:
     ("module", "pages"),
     [
         (ccactivity, ["session", "models", "errors"]),
+        (ccactivity.events, ["events"]),
         (ccactivity.fleet, ["fleet"]),
         (ccactivity.oauth, ["oauth"]),
+        (ccactivity.observe, ["observe"]),
         (ccactivity.sandbox, ["sandbox"]),
         (ccactivity.testing, ["testing"]),
     ],

@@ -35,14 +35,13 @@ class Authenticator:
         """Return the token to send now, after a refresh that is under way; TokenError for one that cannot be sent."""
         if self.refresh.running:
             await self.refresh.wait()
-        asked_at = _now() if self._emitter.hooks else 0.0
         given: object = await self._source.access_token()
         if isinstance(given, str):
             given = Secret(given)
         if self._token is None or given != self._token:
             known, self._token = self._token is not None, check_given(given)
-            if known and self._emitter.hooks:
-                self._tell("refreshed", asked_at if self._reported_at is None else self._reported_at)
+            if known:
+                self._tell("refreshed")
         return self._token
 
     async def is_current(self, token: str) -> bool:
@@ -54,23 +53,23 @@ class Authenticator:
         await self.refresh.run(lambda: self._report(refused))
         replaced = not await self.is_current(refused)
         if self._reported_at is not None and not replaced:
-            self._tell("unchanged", self._reported_at)
+            self._tell("unchanged")
         return replaced
 
     async def _report(self, refused: str) -> None:
-        asked_at = _now()
+        self._reported_at = asyncio.get_running_loop().time()
         try:
             await self._source.refused(refused)
         except BaseException as error:
-            if self._emitter.hooks:
-                self._tell(type(error).__name__, asked_at)
+            self._tell(type(error).__name__)
             raise
-        if self._emitter.hooks:
-            self._reported_at = asked_at
 
-    def _tell(self, outcome: str, asked_at: float) -> None:
-        self._reported_at = None
-        self._emitter.emit(TokenRefreshed(at=_now(), seconds=_now() - asked_at, outcome=outcome))
+    def _tell(self, outcome: str) -> None:
+        now = asyncio.get_running_loop().time()
+        reported_at, self._reported_at = self._reported_at, None
+        if self._emitter.hooks:
+            seconds = 0.0 if reported_at is None else now - reported_at
+            self._emitter.emit(TokenRefreshed(at=now, seconds=seconds, outcome=outcome))
 
     async def aclose(self) -> None:
         """Let a refresh that is under way end, and a callable that is asked for a token; then cancel them."""
@@ -78,7 +77,3 @@ class Authenticator:
         if isinstance(self._source, CallableSource):
             flights.append(self._source.fetching)
         await asyncio.gather(*(flight.aclose(_REPORT_CLOSE_TIMEOUT_S) for flight in flights))
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

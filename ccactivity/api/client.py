@@ -87,17 +87,19 @@ class _Operation(Generic[T]):
         ask_again = permit.waited
         # Sent: the HTTP library sends again by itself, on a connection that turned out to be dead. During a refresh:
         # not with a token that is on its way out, and not with a permit that is or gets old meanwhile.
-        while permit.sent or auth.refresh.running or asyncio.get_running_loop().time() > permit.expires_at:
+        now = asyncio.get_running_loop().time()
+        while permit.sent or auth.refresh.running or now > permit.expires_at:
             permit.close()
             await auth.refresh.wait()
             self.permit = permit = await self.client.limiter.acquire(background=self.background)
-            ask_again = True
+            now, ask_again = asyncio.get_running_loop().time(), True
         if ask_again:
             self.token = await auth.token()
+            now = asyncio.get_running_loop().time()
         permit.sent = True
         self.client.sent[self.request.kind] += 1
         if self.client.emitter.hooks:
-            self.attempt, self.sent_at = self.attempt + 1, asyncio.get_running_loop().time()
+            self.attempt, self.sent_at = self.attempt + 1, now
         return Secret(f"Bearer {self.token}")
 
     def failed(self, reason: OutcomeKind, error: CCActivityError, retry_after: float = 0.0) -> Exception:

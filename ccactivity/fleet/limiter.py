@@ -158,7 +158,7 @@ class FleetLimiter(Limiter):
             waiter = queue.popleft()
             if not waiter.permit.done():
                 permit.waited, permit.queued = waiter.waited, now - waiter.since
-                if self._emitter.hooks:
+                if self._emitter.cause:
                     self._emitter.resume(now, background=request.background)
                 waiter.permit.set_result(permit)
                 return True

@@ -117,7 +117,7 @@ class QuotaLimiter(Limiter):
                 delay = quota.delay(ticket, now, wall)
                 if delay <= 0:
                     settle = partial(self._settle, quota.grant(ticket, now, wall))
-                    if self._emitter.hooks:
+                    if self._emitter.cause:
                         self._emitter.resume(now, background=background)
                     return Permit(settle, now + PERMIT_MAX_AGE_S, waited, now - entered)
                 if not background or self._emitter.hooks:

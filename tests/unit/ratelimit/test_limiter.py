@@ -301,7 +301,6 @@ async def test_a_pause_that_becomes_longer_is_told_again() -> None:
     emitter.pause("quota_exceeded", 0.0, 930.0)
     emitter.resume(899.0, background=False)
     emitter.resume(900.0, background=False)
-    emitter.resume(901.0, background=True)
 
     assert [("throttled", 1.0), ("throttled", 4.0), ("quota_exceeded", 900.0)] == [
         (event.cause, event.until) for event in events if isinstance(event, Paused)
