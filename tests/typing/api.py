@@ -481,6 +481,9 @@ async def sandboxes() -> None:
         history=10,
         order="oldest",
         stale_rows=20,
+        line_numbers="record",
+        echo_file_name="absent",
+        keep_uploads=1 << 20,
         per_second=None,
         per_day=None,
         spent_today=1,
@@ -505,6 +508,8 @@ async def sandboxes() -> None:
     assert_type(sandbox.submit(), str)
     assert_type(sandbox.submit(sb.Life(), kind="contact_exports", rows=9, lists=2, file_name="a.csv"), str)
     assert_type(sandbox.truth("id"), sb.Truth | None)
+    assert_type(sandbox.rows("id"), list[dict[str, str]])
+    assert_type(sandbox.upload("id"), bytes)
     assert_type(sandbox.issue_token(), str)
     sandbox.expire_token()
     assert_type(sandbox.register_client(), sb.RegisteredClient)
@@ -530,6 +535,9 @@ def vendors() -> None:
     assert_type(vendor.job("id"), sb.Job)
     assert_type(vendor.job("id").state(1.0), str)
     assert_type(vendor.wall(0.0), datetime)
+    assert_type(vendor.rows("id"), list[dict[str, str]])
+    assert_type(vendor.upload("id"), bytes)
+    assert_type(vendor.unsubscribed, set[str])
 
 
 def lives(truth: sb.Truth, logged: sb.Logged, client: sb.RegisteredClient, family: sb.Family) -> None:
@@ -599,6 +607,8 @@ def effects() -> list[sb.Answer | sb.Effect]:
         sb.empty(204),
         sb.forbidden(),
         sb.html(502),
+        sb.lost_request(),
+        sb.lost_request(sb.Hang()),
         sb.message(429, "Limit Exceeded"),
         sb.not_found(),
         sb.ok({"activities": []}),
