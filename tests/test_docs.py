@@ -31,6 +31,7 @@ from sybil.parsers.markdown import CodeBlockParser, SkipParser
 import ccactivity
 import ccactivity.events
 import ccactivity.fleet
+import ccactivity.jobs
 import ccactivity.oauth
 import ccactivity.observe
 import ccactivity.sandbox
@@ -137,6 +138,7 @@ def test_the_exit_codes_are_those_of_the_help() -> None:
         (ccactivity, ["session", "models", "errors"]),
         (ccactivity.events, ["events"]),
         (ccactivity.fleet, ["fleet"]),
+        (ccactivity.jobs, ["jobs"]),
         (ccactivity.oauth, ["oauth"]),
         (ccactivity.observe, ["observe"]),
         (ccactivity.sandbox, ["sandbox"]),

@@ -6,9 +6,17 @@ from typing import Final
 from urllib.parse import urlencode
 
 from .endpoint import Endpoint
-from .messages import CAMPAIGN_DATA, Request
+from .messages import CAMPAIGN_DATA, FileForm, Request
 
-__all__ = ["GET_ROUTE", "LIST_ROUTE", "MAX_PAGE_SIZE", "get_activity", "get_send_history", "list_activities"]
+__all__ = [
+    "GET_ROUTE",
+    "LIST_ROUTE",
+    "MAX_PAGE_SIZE",
+    "create_activity",
+    "get_activity",
+    "get_send_history",
+    "list_activities",
+]
 
 MAX_PAGE_SIZE: Final = 500
 LIST_ROUTE: Final = "/activities"
@@ -20,6 +28,13 @@ def list_activities(endpoint: Endpoint, *, limit: int, state: str | None = None)
     query = urlencode({"limit": limit, **({"state": state} if state else {})})
     target = f"{endpoint.prefix}/activities?{query}"
     return Request("list", target, idempotent=True, prefix=endpoint.prefix, route=LIST_ROUTE)
+
+
+def create_activity(endpoint: Endpoint, kind: str, body: bytes | FileForm) -> Request:
+    """POST /activities/{kind}: queues a job, and another one each time that it is sent."""
+    target = f"{endpoint.prefix}/activities/{kind}"
+    json, prefix, route = "application/json", endpoint.prefix, f"/activities/{kind}"
+    return Request("post", target, method="POST", body=body, content_type=json, prefix=prefix, route=route)
 
 
 def get_activity(endpoint: Endpoint, activity_id: str) -> Request:
