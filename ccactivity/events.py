@@ -74,9 +74,10 @@ class Retrying(Event):
 
 @attrs.frozen(kw_only=True, slots=False)
 class Paused(Event):
-    """Nobody sends `until` then, by the clock of `at`; where only the day's reserve is left, single calls still do.
+    """Nothing is sent `until` then, by the clock of `at`.
 
-    `cause`: "throttled", "quota_exceeded" or "queue_full".
+    `cause`: "throttled"; "quota_exceeded" (single calls may still be sent where only the day's reserve is left); or
+    "queue_full", which holds back submissions alone, and is tried again at that time.
     """
 
     cause: str
@@ -127,8 +128,9 @@ class ActivityChanged(Event):
 
 @attrs.frozen(kw_only=True, slots=False)
 class Submitted(Event):
-    """A job of so many rows and bytes was submitted. `activity_id`: None if nobody knows whether it was.
+    """A job of so many `rows` and `bytes` was submitted, or may have been: then `activity_id` is None.
 
+    `rows`: contacts of an import; of other jobs, the length of their longest list of ids.
     `outcome`: "answered", "reconciled" (found in the list), "repeated" (not found, and sent again) or "unknown".
     """
 

@@ -28,13 +28,16 @@ from ccactivity.events import (
     RequestEnded,
     Resumed,
     Retrying,
+    Submitted,
     TokenRefreshed,
     WatchEnded,
     WatchStarted,
 )
+from ccactivity.jobs import ExportContacts, ImportFile
 from ccactivity.testing import record
 
 E = TypeVar("E", bound=Event)
+LIST_ID = "06a8d2f6-8a3c-11ee-b9d1-0242ac120002"
 HALF_A_DAY = 43_200.0  # the virtual loop starts at noon UTC
 
 
@@ -456,3 +459,44 @@ async def test_log_records_say_what_they_are_about(vendor: VendorFactory, caplog
 
     fields = {(vars(one)["activity_id"], vars(one)["route"]) for one in caplog.records if one.name == "ccactivity"}
     assert {(job, "/activities/{activity_id}"), (None, "/activities")} == fields
+
+
+# --- submissions ----------------------------------------------------------------------------------------------------
+
+
+def an_import(name: str) -> ImportFile:
+    return ImportFile(b"email\na@example.com\nb@example.com\n", file_name=f"{name}.csv", list_ids=[LIST_ID])
+
+
+async def test_a_submission_is_told_with_its_size_and_outcome(vendor: VendorFactory) -> None:
+    """Answered; found in the list, as its answer was lost; sent again, as it was not there; unknown."""
+    events: list[Event] = []
+    async with vendor(on_event=events.append) as (sandbox, session):
+        await session.submit(an_import("answered"))
+        sandbox.faults.add(sb.Hang(), where="post", times=1)
+        await session.submit(an_import("reconciled"))
+        sandbox.faults.add(sb.server_error(503), where="post", times=1)
+        await session.submit(an_import("repeated"))
+        sandbox.faults.add(sb.server_error(503), where="post", times=1)
+        with pytest.raises(cc.SubmissionUnknownError):
+            await session.submit(ExportContacts(status="active"))
+
+    told = only(Submitted, events)
+    assert ["answered", "reconciled", "repeated", "unknown"] == [event.outcome for event in told]
+    assert [True, True, True, False] == [event.activity_id is not None for event in told]
+    assert 3 * [("contacts_file_import", 2, 34)] == [(event.kind, event.rows, event.bytes) for event in told[:3]]
+    posts = [event for event in only(RequestEnded, events) if event.kind == "post"]
+    assert ("POST", "/activities/contacts_file_import") == (posts[0].method, posts[0].route)
+    assert "example.com" not in repr(events)
+
+
+async def test_a_full_queue_is_a_pause_of_submissions(vendor: VendorFactory) -> None:
+    """Told once however many wait, and over with the first that gets through."""
+    events: list[Event] = []
+    async with vendor(on_event=events.append) as (sandbox, session):
+        sandbox.faults.add(sb.message(429, "full"), where="post", times=4)
+        await asyncio.gather(*[session.submit(an_import(f"number-{number}")) for number in range(3)])
+
+    (paused,), (resumed,) = only(Paused, events), only(Resumed, events)
+    assert ("queue_full", "queue_full") == (paused.cause, resumed.cause)
+    assert 30.0 == paused.until - paused.at <= resumed.at - paused.at
