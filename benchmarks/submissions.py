@@ -17,7 +17,7 @@ import attrs
 
 from ccactivity import ActivitySession, BatchError, CCActivityError, Quota, SubmissionUnknownError
 from ccactivity.jobs import AddTags, DeleteLists, ExportContacts, ImportFile, Job, Source
-from ccactivity.sandbox import Answer, Effect, Fault, Hang, Reset, Sandbox, Workload, lost_request
+from ccactivity.sandbox import Hang, Reset, Sandbox, Workload, lost_request
 from ccactivity.testing import run, utc_now
 
 SUBMISSIONS = 10_000
@@ -75,7 +75,8 @@ async def measure(count: int) -> tuple[list[Outcome], Counter[str], float]:
             sandbox.token, base_url=sandbox.base_url, quota=Quota(PER_SECOND, PER_DAY), now=utc_now, timeout=10
         ) as session,
     ):
-        losses = {kind: [add_loss(sandbox, kind, effect) for effect in LOSSES] for kind in kinds}
+        for effect in LOSSES:
+            sandbox.faults.add(effect, where="post", probability=LOST_SHARE / len(LOSSES))
         try:
             async for _ in session.submit_many(submitted, at_once=16):
                 answered += 1
@@ -84,6 +85,7 @@ async def measure(count: int) -> tuple[list[Outcome], Counter[str], float]:
         assert answered + len(errors) == count, "a submission came to no end"
         assert sandbox.violations.total == 0, sandbox.violations
         posts = Counter(line.target.rpartition("/")[2] for line in sandbox.log if line.kind == "post")
+        unanswered = Counter(line.target.rpartition("/")[2] for line in sandbox.log if line.status == 0)
         there = list(sandbox.vendor.jobs.listed(sandbox.now, oldest=0.0, state=None, after=None))
         requests, seconds = sandbox.requests, sandbox.now
 
@@ -92,7 +94,7 @@ async def measure(count: int) -> tuple[list[Outcome], Counter[str], float]:
     for kind in kinds:
         mine = {f"jobs[{place}]": job for place, job in enumerate(submitted) if job.kind == kind}
         unknown = sum(isinstance(errors.get(place), SubmissionUnknownError) for place in mine)
-        lost, repeated = sum(fault.hits for fault in losses[kind]), posts[kind] - len(mine)
+        lost, repeated = unanswered[kind], posts[kind] - len(mine)
         keys = {place: job.key for place, job in mine.items() if job.key is not None}
         outcomes.append(
             Outcome(
@@ -109,11 +111,6 @@ async def measure(count: int) -> tuple[list[Outcome], Counter[str], float]:
             )
         )
     return outcomes, requests, seconds
-
-
-def add_loss(sandbox: Sandbox, kind: str, effect: Answer | Effect) -> Fault:
-    """Have a share of the submissions of a kind lose their answers like this."""
-    return sandbox.faults.add(effect, where="post", activity_id=kind, probability=LOST_SHARE / len(LOSSES))
 
 
 def main() -> int:

@@ -55,7 +55,7 @@ _CLOCK_MARGIN: Final = timedelta(seconds=5)
 _MAX_REMEMBERED: Final = 10_000  # submissions, by the ids of their activities
 
 
-Outcomes = Literal["answered", "reconciled", "repeated"]
+SubmissionOutcome = Literal["answered", "reconciled", "repeated"]
 
 
 @attrs.frozen(kw_only=True)
@@ -68,7 +68,7 @@ class Submission:
     """
 
     activity: Activity
-    outcome: Outcomes = "answered"
+    outcome: SubmissionOutcome = "answered"
     others: tuple[Activity, ...] = ()
 
 
@@ -214,7 +214,7 @@ class Submitter:
         epoch = self._vendor_epoch or self._now() - timedelta(seconds=asyncio.get_running_loop().time())
         return epoch + timedelta(seconds=moment)
 
-    def _remember(self, activity: Activity, *others: Activity, outcome: Outcomes = "answered") -> Submission:
+    def _remember(self, activity: Activity, *others: Activity, outcome: SubmissionOutcome = "answered") -> Submission:
         now = asyncio.get_running_loop().time()
         for each in (activity, *others):
             self._submitted[each.activity_id] = now
