@@ -10,7 +10,7 @@ import inspect
 import itertools
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import ClassVar, Final
 
 from .events import Event, Paused, Resumed
@@ -31,12 +31,12 @@ class Emitter:
     watches of this process.
     """
 
-    numbers: ClassVar = itertools.count(1)
+    numbers: ClassVar[Iterator[int]] = itertools.count(1)
 
     def __init__(self, hooks: Hook | Iterable[Hook] | None = None) -> None:
         self.hooks: tuple[Hook, ...] = ()
         self._failed: list[Hook] = []
-        self.cause = ""
+        self.cause: str = ""
         self._until = -math.inf
         several = () if hooks is None else hooks if isinstance(hooks, Iterable) and not callable(hooks) else (hooks,)
         for hook in several:
