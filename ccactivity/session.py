@@ -176,7 +176,12 @@ class ActivitySession:
             self._membership.limiter if self._membership else QuotaLimiter(self._quota, now, self._emitter)
         )
         self._client = ApiClient(
-            transport=transport, auth=auth, limiter=self._limiter, retry=retry or Retry(), emitter=self._emitter
+            transport=transport,
+            auth=auth,
+            limiter=self._limiter,
+            retry=retry or Retry(),
+            origin=self._endpoint.origin,
+            emitter=self._emitter,
         )
         self._hub = self._membership.hub if self._membership else Hub()
         self._poller: Poller | Membership = self._membership or make_poller(self._hub)

@@ -120,25 +120,34 @@ class _Operation(Generic[T]):
         safe = self.request.idempotent or isinstance(error, NotSentError)
         return RetryableError(reason, error, retry_after) if safe and not self.background else error
 
-    def ended(self, reply: Reply | None, error: type[BaseException] | None, answer: T | None = None) -> None:
-        """Close the permit, and tell the hooks what became of a request, once."""
-        request, permit, now = self.request, self.permit, asyncio.get_running_loop().time()
+    def ended(
+        self,
+        reply: Reply | None,
+        error: type[BaseException] | None,
+        answer: T | None = None,
+        at: float | None = None,
+    ) -> None:
+        """Close the permit, and tell the hooks what became of a request, once. `at`: when; None: now."""
+        request, permit, sent_at = self.request, self.permit, self.sent_at
         assert permit is not None
-        permit.close()
-        if self.sent_at is None:
+        if not permit.settled:
+            permit.close()
+        if sent_at is None:
             return
-        seconds, self.sent_at = now - self.sent_at, None
-        activity_ids, serves = self.served(answer) if self.served is not None else ((), 0)
+        self.sent_at = None
+        if at is None:
+            at = asyncio.get_running_loop().time()
+        activity_ids, serves = ((), 0) if self.served is None else self.served(answer)
         self.client.emitter.emit(
             RequestEnded(
-                at=now,
+                at=at,
                 kind=request.kind,
                 method=request.method,
                 route=request.route,
                 url=self.client.origin + request.path,
                 status=None if reply is None else reply.status,
                 error=None if error is None else error.__name__,
-                seconds=seconds,
+                seconds=at - sent_at,
                 waited=permit.queued,
                 attempt=self.attempt,
                 request_id=None if reply is None else reply.request_id,
@@ -150,7 +159,11 @@ class _Operation(Generic[T]):
 
 
 class ApiClient:
-    """Asks questions of the vendor. `sent`: requests by their kind, with those that the HTTP library made by itself."""
+    """Asks questions of the vendor.
+
+    `sent`: requests by their kind, with those that the HTTP library made by itself. `origin`: for events, such as
+    `https://api.cc.email`.
+    """
 
     def __init__(
         self,
@@ -159,10 +172,12 @@ class ApiClient:
         auth: Authenticator,
         limiter: Limiter,
         retry: Retry,
+        origin: str = "",
         emitter: Emitter | None = None,
     ) -> None:
         self.auth = auth
         self.limiter = limiter
+        self.origin: str = origin
         self.emitter: Emitter = emitter or Emitter()
         self.closed: bool = False
         self.sent: Counter[str] = Counter()
@@ -175,11 +190,6 @@ class ApiClient:
         self._with_retries = backoff.on_exception(
             delays, RetryableError, jitter=None, logger=None, on_backoff=self._report_retry
         )(self._attempt)
-
-    @property
-    def origin(self) -> str:
-        """Where the questions go."""
-        return self._transport.origin
 
     async def aclose(self) -> None:
         """End every question under way with SessionClosedError and close the transport."""
@@ -263,6 +273,7 @@ class ApiClient:
         loop, request = asyncio.get_running_loop(), operation.request
         reply: Reply | None = None
         answer: T | None = None
+        replied_at: float | None = None
         failed: TransportError | DecodeError | None = None
         extra = {"activity_id": request.item_id, "route": request.route}
         operation.token = await self.auth.token()
@@ -274,8 +285,8 @@ class ApiClient:
         began = loop.time()
         try:
             reply = await self._transport.send(request, operation.before_each_send)
-            self._connects = True
-            _log.debug("%s: HTTP %d in %.3f s", request, reply.status, loop.time() - began, extra=extra)
+            replied_at, self._connects = loop.time(), True
+            _log.debug("%s: HTTP %d in %.3f s", request, reply.status, replied_at - began, extra=extra)
             # A body that quotes the token loses it before anyone reads or shows it. No variable holds it in plain.
             if operation.token.encode() in reply.body:
                 reply = attrs.evolve(reply, body=reply.body.replace(operation.token.encode(), b"(token)"))
@@ -299,7 +310,7 @@ class ApiClient:
             raise await self._error_of(operation, outcome)
         finally:
             if operation.sent_at is not None or not operation.permit.settled:
-                operation.ended(reply, sys.exc_info()[0] if failed is None else type(failed), answer)
+                operation.ended(reply, sys.exc_info()[0] if failed is None else type(failed), answer, replied_at)
         _log.debug("%s", failed, extra=extra)
         if operation.background:
             self._on_retry(failed)  # by whoever polls

@@ -71,11 +71,6 @@ class Transport:
         )
         self._headers = _HEADERS | {"User-Agent": agent}
 
-    @property
-    def origin(self) -> str:
-        """Where the requests go, such as `https://api.cc.email`."""
-        return self._origin
-
     async def aclose(self) -> None:
         """Close the own sessions, if there are any."""
         for http in (self._unpooled, None if self._borrowed else self._http):

@@ -81,7 +81,8 @@ def id_of(span: ReadableSpan) -> int:
 @pytest.mark.slow
 async def test_a_trace_of_a_thousand(vendor: VendorFactory, telemetry: Telemetry) -> None:
     """A thousand watch spans below that of the batch; each request has a link to a watch that there is."""
-    async with vendor(on_event=telemetry.hook(), workload=sb.Workload(lanes=100)) as (sandbox, session):
+    workload = sb.Workload(lanes=200, median=30.0, sigma=0.5, shortest=5.0)
+    async with vendor(on_event=telemetry.hook(), workload=workload) as (sandbox, session):
         ids = [sandbox.submit() for _ in range(1_000)]
         with telemetry.tracer.start_as_current_span("the batch") as batch:
             result = await session.wait_many(ids)
