@@ -94,7 +94,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types of everything, and those of the public API as users see them."""
-    session.install(".[cli,fleet,oauth]", *group("types"))
+    session.install(".[cli,fleet,oauth,otel,prometheus]", *group("types"))
     session.run("mypy")
     session.run("pyright", "tests/typing")
     session.run("pyright", "--verifytypes", "ccactivity", "--ignoreexternal")
@@ -148,7 +148,7 @@ def build(session: nox.Session) -> None:
 @nox.session(tags=LONG)
 def docs(session: nox.Session) -> None:
     """Build the pages of docs/ into .nox/docs/tmp/html; a warning is an error, and nothing is loaded from elsewhere."""
-    session.install(".[cli,fleet,oauth]", *group("docs"))
+    session.install(".[cli,fleet,oauth,otel,prometheus]", *group("docs"))
     place = session.create_tmp()
     session.run("sphinx-build", "--fail-on-warning", "--keep-going", "--nitpicky", "-E", "docs", f"{place}/html")
 

@@ -18,6 +18,7 @@ import aiohttp
 import attrs
 
 from ._clock import utc_now
+from ._emitter import Emitter, Hook
 from ._secret import hide
 from ._tasks import LoopBound
 from ._text import describe_json
@@ -116,6 +117,8 @@ class ActivitySession:
     `retry`, `pacing`: how failed requests are repeated, and how eagerly watches look. None: `Retry()`, `Pacing()`.
     `timeout`: seconds for one attempt, from the moment it may be sent; None: no limit. Bound a whole call with
     `asyncio.timeout`.
+    `on_event`: called with each event of `ccactivity.events`, in the loop and at once, so that it must not block; or
+    several. What it raises is logged once and reaches no call. None: no event is even made.
     `now`: gives the aware UTC time, for the day of the quota and the search for submissions whose answer was lost;
     delays use the event loop's clock.
 
@@ -137,9 +140,11 @@ class ActivitySession:
         retry: Retry | None = None,
         pacing: Pacing | None = None,
         timeout: float | None = 30.0,
+        on_event: Hook | Iterable[Hook] | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         token = hide(token)
+        self._emitter = Emitter(on_event)
         if timeout is not None:
             check_number("timeout", timeout, above=True)
         for name, value, kind in (
@@ -157,18 +162,27 @@ class ActivitySession:
         self._decoder = Decoder(self._notice)
         agent = f"ccactivity/{__version__} aiohttp/{aiohttp.__version__}"
         transport = Transport(self._endpoint.origin, http, timeout, agent)
-        auth = Authenticator(source_of(token))
+        auth = Authenticator(source_of(token), self._emitter)
 
         def make_poller(hub: Hub) -> Poller:
             planner = Planner(pacing or Pacing(), Tuning())
-            return Poller(hub, planner, self._client, self._limiter, self._endpoint, self._decoder)
+            return Poller(hub, planner, self._client, self._limiter, self._endpoint, self._decoder, self._emitter)
 
         self._membership: Membership | None = None
         if fleet is not None:
             self._quota.attach(now)
-            self._membership = fleet.join(self._quota, self._decoder, make_poller)
-        self._limiter: Limiter = self._membership.limiter if self._membership else QuotaLimiter(self._quota, now)
-        self._client = ApiClient(transport=transport, auth=auth, limiter=self._limiter, retry=retry or Retry())
+            self._membership = fleet.join(self._quota, self._decoder, make_poller, self._emitter)
+        self._limiter: Limiter = (
+            self._membership.limiter if self._membership else QuotaLimiter(self._quota, now, self._emitter)
+        )
+        self._client = ApiClient(
+            transport=transport,
+            auth=auth,
+            limiter=self._limiter,
+            retry=retry or Retry(),
+            origin=self._endpoint.origin,
+            emitter=self._emitter,
+        )
         self._hub = self._membership.hub if self._membership else Hub()
         self._poller: Poller | Membership = self._membership or make_poller(self._hub)
         self._loop = LoopBound("this session belongs", "make one session for each loop")
@@ -218,6 +232,13 @@ class ActivitySession:
             credit=self._limiter.budget().available,
             fleet=self._membership.stats if self._membership else None,
         )
+
+    def add_event_hook(self, hook: Hook) -> None:
+        """Call one more hook with each event from now on, as if it had been in `on_event`.
+
+        Watches that are under way are not told of. Raises TypeError for what cannot be called, or is async.
+        """
+        self._emitter.add(hook)
 
     async def __aenter__(self) -> Self:
         self._enter()
@@ -458,7 +479,8 @@ class ActivitySession:
         return BatchResult(completed=completed, failed=failed, errors=errors)
 
     def _make_queue(self, **options: Any) -> SnapshotQueue:
-        return SnapshotQueue(enter=self._enter, submitted_at=self._submitted_at, **options)
+        submitted_at = self._submitted_at
+        return SnapshotQueue(enter=self._enter, submitted_at=submitted_at, emitter=self._emitter, **options)
 
     def _submitted_at(self, activity_id: str) -> float | None:
         if "_submitter" not in self.__dict__:  # nothing was submitted

@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from ..api.decoding import Decoder
@@ -56,6 +56,10 @@ class Publisher(Hub):
         self._stopped = False
         self._memo_at = -math.inf
         self.poller: Poller = make_poller(self)
+
+    def count(self, ids: Iterable[str]) -> int:
+        """How many processes watch these, once for each id."""
+        return sum(len(self._wishes.get(activity_id, ())) for activity_id in ids)
 
     # --- beginning and end ------------------------------------------------------------------------------------------
 

@@ -16,9 +16,12 @@ from random import Random
 from typing import Any, assert_type
 
 import aiohttp
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
+from prometheus_client.registry import Collector
 
 import ccactivity as cc
-from ccactivity import fleet, jobs, oauth, testing
+from ccactivity import events, fleet, jobs, oauth, observe, testing
 from ccactivity import sandbox as sb
 
 # --- ccactivity: a session and its settings -------------------------------------------------------------------------
@@ -700,6 +703,43 @@ async def one_key_for_many_processes() -> None:
     fleet.RedisFleet(["redis://cache"])  # type: ignore[arg-type]
 
 
+# --- ccactivity.events and ccactivity.observe -----------------------------------------------------------------------
+
+
+def what_an_operator_sees(tracer_provider: TracerProvider, meter_provider: MeterProvider) -> None:
+    tracing = observe.OpenTelemetry(tracer_provider, meter_provider, requests=False)
+    assert_type(tracing, observe.OpenTelemetry)
+    cc.ActivitySession("token", on_event=print)
+    session = cc.ActivitySession("token", on_event=[observe.OpenTelemetry(), show])
+    assert_type(session.add_event_hook(show), None)
+    assert_type(observe.prometheus_collector(session), Collector)
+
+    cc.ActivitySession("token", on_event="print")  # type: ignore[arg-type]
+
+
+def show(event: events.Event) -> str:
+    assert_type(event.at, float)
+    if isinstance(event, events.RequestEnded):
+        assert_type(event.status, int | None)
+        assert_type(event.error, str | None)
+        assert_type(event.activity_ids, tuple[str, ...])
+    elif isinstance(event, events.WatchEnded):
+        assert_type((event.watch, event.activity_id, event.outcome), tuple[int, str, str])
+    elif isinstance(event, events.ActivityChanged):
+        assert_type(event.activity, cc.Activity)
+        assert_type(event.previous, cc.Activity | None)
+        assert_type(event.lag, tuple[float, float] | None)
+    elif isinstance(event, events.Submitted):
+        assert_type(event.activity_id, str | None)
+    elif isinstance(event, events.Paused | events.Resumed):
+        assert_type(event.cause, str)
+    elif isinstance(event, events.Retrying):
+        assert_type(event.delay, float)
+    elif isinstance(event, events.TokenRefreshed | events.WatchStarted):
+        return type(event).__name__
+    return ""
+
+
 # --- ccactivity.testing ---------------------------------------------------------------------------------------------
 
 
@@ -711,6 +751,7 @@ def virtual_time() -> None:
     assert_type(testing.run(main()), int)
     assert_type(testing.run(main(), debug=True, utc_start=now()), int)
     assert_type(testing.utc_now(), datetime)
+    assert_type(testing.record(cc.ActivitySession("token")), list[events.Event])
     loop = testing.VirtualTimeLoop(utc_start=now())
     assert_type(loop.time(), float)
     assert_type(loop.utc_now(), datetime)
