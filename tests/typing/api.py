@@ -483,6 +483,7 @@ async def sandboxes() -> None:
         spent_today=1,
         token_life=3600,
         oauth=sb.OAuthRules(rotating=False, approve_after=3),
+        export_redirect=True,
     ) as threaded:
         assert_type(threaded, sb.Sandbox)
     assert_type(sandbox.base_url, str)
@@ -616,6 +617,7 @@ def effects() -> list[sb.Answer | sb.Effect]:
         sb.Drip(pause=0.1, size=10, head=True),
         sb.Edit(lambda body: body),
         sb.Endless(declared=None),
+        sb.Framing("close", gzip=True, cut=9),
         sb.Hang(after=0.5),
         sb.Patch({"state": "failed"}),
         sb.Patch(lambda row: {**row, "state": "failed"}),
