@@ -7,9 +7,10 @@ import inspect
 import logging
 import os
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -32,6 +33,7 @@ from .api.outcome import classify
 from .api.retry import Retry
 from .api.transport import Transport
 from .errors import BatchError, CCActivityError, SessionClosedError
+from .exports.download import Export, ExportFile
 from .listing import ActivityList
 from .membership import Fleet, FleetStats, Membership
 from .models import Activity, SendRecord
@@ -63,7 +65,7 @@ class Stats:
     finished: int
     """Activities whose end was seen by a watch."""
     requests: Mapping[str, int]
-    """Requests that this session has sent, by kind: "list", "get" and "history"."""
+    """Requests that this session has sent, by kind: "list", "get", "history" and "export"."""
     requests_per_finished: float | None
     """Requests of the kinds "list" and "get" for each finished activity; None before the first one."""
     price: float
@@ -299,6 +301,62 @@ class ActivitySession:
             yield RequestPermit(permit, self._client)
         finally:
             permit.close()
+
+    # --- exports ----------------------------------------------------------------------------------------------------
+
+    async def save_export(
+        self,
+        activity: Activity,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        most: int | None = None,
+        grace: float = 10.0,
+        on_progress: Callable[[int, int], object] | None = None,
+    ) -> ExportFile:
+        """Save the file of an export that has completed: at the end the whole file is at `path`, or none is.
+
+        It is written to a hidden file beside `path`, which only this user can read, and takes its place once its end
+        and its last record were seen. What breaks off is fetched anew, three times in all. Whatever else happens, a
+        full disk or a cancellation, leaves nothing behind, and `path` as it was. A large file may take its time:
+        `timeout` of the session bounds the wait for the answer and for each further byte, not the whole.
+
+        `activity`: a snapshot that has completed, such as `wait` returns. `overwrite`: whether a file at `path` may be
+        replaced. `most`: bytes that it may have; None: any number. `grace`: seconds, from the first 404 on, in which
+        the file may yet appear. `on_progress`: called about once a MiB with the bytes and records so far, which begin
+        anew with a new attempt.
+
+        Raises FileExistsError before anything is sent, or at the end if a file has come to be at `path` meanwhile;
+        OSError; ActivityFailedError or ValueError for an activity that has not completed or is no export;
+        ActivityExpiredError if its file is gone; TransportError if it broke off each time, DecodeError if it is not
+        CSV; BodyTooLargeError; UnsafeLinkError; UntrustedServerError for a redirect that must not be followed.
+        """
+        self._enter()
+        export = Export(self._client, self._endpoint, activity, most=most, grace=grace)
+        return await export.save(Path(path), overwrite=overwrite, on_progress=on_progress)
+
+    def open_export(
+        self, activity: Activity, *, most: int | None = None, grace: float = 10.0
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Read the file of an export as it arrives, without a disk.
+
+            async with session.open_export(activity) as chunks:
+                async for chunk in chunks:
+                    ...
+
+        No more is read while a chunk is worked on. Leaving the block early gives the file up. What makes it incomplete
+        or more than `most` bytes is raised by the iteration at its end: only then was it whole. It begins once; read
+        it anew if it breaks off. The arguments and errors are those of `save_export`.
+        """
+        export = Export(self._client, self._endpoint, activity, most=most, grace=grace)
+
+        @asynccontextmanager
+        async def entered() -> AsyncGenerator[AsyncIterator[bytes], None]:
+            self._enter()
+            async with export.open() as chunks:
+                yield chunks
+
+        return entered()
 
     # --- watches ----------------------------------------------------------------------------------------------------
 

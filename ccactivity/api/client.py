@@ -20,8 +20,9 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from contextlib import aclosing
+from typing import Any, Final, Generic, TypeVar, cast
 
 import attrs
 import backoff
@@ -41,6 +42,7 @@ from .auth import Authenticator
 from .messages import Request
 from .outcome import Outcome, OutcomeKind, classify, error_from
 from .retry import Retry, RetryableError, RetryState
+from .streams import BodyStream, StreamedReply
 from .transport import Transport
 
 __all__ = ["ApiClient"]
@@ -103,7 +105,9 @@ class ApiClient:
         self._scopes: set[asyncio.Timeout] = set()
         # backoff's annotation does not know that a generator of delays is sent the exception.
         delays: Callable[..., Generator[float, Any, None]] = self._backoff_delays
-        self._with_retries = backoff.on_exception(delays, RetryableError, jitter=None, logger=None)(self._attempt)
+        retrying = backoff.on_exception(delays, RetryableError, jitter=None, logger=None)
+        self._with_retries = retrying(self._attempt)
+        self._receive_with_retries = retrying(self._receive)
 
     async def aclose(self) -> None:
         """End every question under way with SessionClosedError and close the transport."""
@@ -136,6 +140,30 @@ class ApiClient:
             error = last.error
         # Raised out here, so that it carries no trace of the retries.
         raise error
+
+    async def download(self, request: Request, receive: Callable[[BodyStream], Awaitable[T]]) -> T:
+        """Ask for a file until `receive`, whose the stream is then, has understood it, or there is no sense in it.
+
+        A file that breaks off, or is none, is asked for three times in all, from its beginning and with a permit each
+        time. The permit is settled once the answer begins: a stream keeps nobody waiting.
+        """
+        if self.closed:
+            raise SessionClosedError("the session is closed")
+        operation = _Operation(self, request, _stream_of, background=False, permit=None)
+        try:
+            return await self._until_closed(self._receive_with_retries(operation, receive))
+        except RetryableError as last:
+            error = last.error
+        raise error
+
+    async def pieces(self, stream: BodyStream) -> AsyncGenerator[bytes, None]:
+        """Yield a body piece by piece; SessionClosedError once the client is closed."""
+        async with aclosing(stream.pieces()) as pieces:
+            while not self.closed:
+                if not (piece := await self._until_closed(_next_of(pieces))):
+                    return
+                yield piece
+        raise SessionClosedError("the session was closed")
 
     async def acquire(self) -> Permit:
         """Wait for permission for a request of somebody else's, as a single call does; it counts as sent."""
@@ -198,9 +226,7 @@ class ApiClient:
         except TransportError as error:
             reason, failed = OutcomeKind.TRANSIENT, error
         except DecodeError as error:
-            where = {"method": request.method, "path": request.path}
-            failed = DecodeError(error.problem, status=error.status, excerpt=error.excerpt, **where)
-            reason = OutcomeKind.UNREADABLE
+            reason, failed = OutcomeKind.UNREADABLE, _located(error, request)
         else:
             raise await self._error_of(operation, outcome)
         finally:
@@ -210,6 +236,22 @@ class ApiClient:
         if operation.background:
             self._on_retry(failed)  # by whoever polls
         raise operation.failed(reason, failed)
+
+    async def _receive(self, operation: _Operation[BodyStream], receive: Callable[[BodyStream], Awaitable[T]]) -> T:
+        stream, loop = await self._attempt(operation), asyncio.get_running_loop()
+        began = loop.time()
+        failed: TransportError | DecodeError
+        try:
+            return await receive(stream)
+        except (UntrustedServerError, BodyTooLargeError):
+            raise
+        except TransportError as error:
+            failed = error
+        except DecodeError as error:
+            failed = _located(error, operation.request)
+        _log.debug("%s", failed)
+        # Without a traceback: the frames that it shows to error trackers hold pieces of the file.
+        raise RetryableError(OutcomeKind.UNREADABLE, failed.with_traceback(None), reading_s=loop.time() - began)
 
     async def _error_of(self, operation: _Operation[Any], outcome: Outcome) -> Exception:
         """Return what to raise for a reply that is not an answer."""
@@ -244,6 +286,7 @@ class ApiClient:
         while delay is not None:
             failure = yield delay
             failures[failure.reason] += 1
+            started_at += failure.reading_s
             count, now, chance = failures[failure.reason], loop.time(), random.random()
             delay = self._retry_state.delay(failure, count, started_at=started_at, now=now, chance=chance)
             if delay is not None:
@@ -254,3 +297,17 @@ class ApiClient:
         if self._connects and isinstance(error, NotSentError):
             self._connects = False
             _connection_log.warning("cannot connect to %s, trying again", self._transport.host)
+
+
+def _located(error: DecodeError, request: Request) -> DecodeError:
+    """Say in an error of a decoder what was asked for."""
+    where = {"method": request.method, "path": request.path}
+    return DecodeError(error.problem, status=error.status, excerpt=error.excerpt, **where)
+
+
+def _stream_of(outcome: Outcome) -> BodyStream:
+    return cast("StreamedReply", outcome.reply).stream
+
+
+async def _next_of(pieces: AsyncGenerator[bytes, None]) -> bytes:
+    return await anext(pieces, b"")

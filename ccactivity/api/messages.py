@@ -30,10 +30,11 @@ CAMPAIGN_DATA: Final = Scope("campaign_data", "campaign:read")
 class Request:
     """One request.
 
-    `kind`: "list", "get", "history" or "token", for statistics. `target`: path and query as they stand in the request
-    line. `scope`: None for what takes no token. `body`: an encoded form, which only a POST has. `idempotent`: whether
-    sending it twice does what sending it once does, so that it may be repeated when its answer was lost. `prefix`: with
-    which the target begins, the path of the base URL.
+    `kind`: "list", "get", "history", "export" or "token", for statistics. `target`: path and query as they stand in the
+    request line. `scope`: None for what takes no token. `body`: an encoded form, which only a POST has. `idempotent`:
+    whether sending it twice does what sending it once does, so that it may be repeated when its answer was lost.
+    `prefix`: with which the target begins, the path of the base URL. `accept`: the type of content that is wanted.
+    `streamed`: whether the answer is a file of any size, which may be on another host and is read as it arrives.
     """
 
     kind: str
@@ -43,6 +44,8 @@ class Request:
     body: bytes | None = attrs.field(default=None, repr=False)
     idempotent: bool = False
     prefix: str = API_PREFIX
+    accept: str = "application/json"
+    streamed: bool = False
 
     @property
     def path(self) -> str:

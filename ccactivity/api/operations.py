@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from .endpoint import Endpoint
 from .messages import CAMPAIGN_DATA, Request
 
-__all__ = ["MAX_PAGE_SIZE", "get_activity", "get_send_history", "list_activities"]
+__all__ = ["MAX_PAGE_SIZE", "get_activity", "get_export", "get_send_history", "list_activities"]
 
 MAX_PAGE_SIZE: Final = 500
 
@@ -28,3 +28,9 @@ def get_send_history(endpoint: Endpoint, campaign_activity_id: str) -> Request:
     """GET /emails/activities/{campaign_activity_id}/send_history."""
     path = f"{endpoint.prefix}/emails/activities/{campaign_activity_id}/send_history"
     return Request("history", path, scope=CAMPAIGN_DATA, idempotent=True, prefix=endpoint.prefix)
+
+
+def get_export(endpoint: Endpoint, results_url: str) -> Request:
+    """GET the file of an export, where the vendor's link leads to; UnsafeLinkError for one that leads elsewhere."""
+    target = endpoint.local_target(results_url, endpoint.prefix)
+    return Request("export", target, idempotent=True, prefix=endpoint.prefix, accept="text/csv", streamed=True)

@@ -134,6 +134,29 @@ async def single_calls() -> None:
     await session.aclose()
 
 
+async def exports(session: cc.ActivitySession, activity: cc.Activity) -> None:
+    file = await session.save_export(activity, "contacts.csv")
+    assert_type(file, cc.ExportFile)
+    assert_type(file.path, Path)
+    assert_type(file.bytes, int)
+    assert_type(file.records, int)
+    assert_type(file.expected, int | None)
+    seen: list[tuple[int, int]] = []
+    await session.save_export(
+        activity,
+        Path("a"),
+        overwrite=True,
+        most=9,
+        grace=0,
+        on_progress=lambda size, records: seen.append((size, records)),
+    )
+    async with session.open_export(activity, most=None, grace=1.5) as chunks:
+        assert_type(chunks, AsyncIterator[bytes])
+
+    await session.save_export("id", "contacts.csv")  # type: ignore[arg-type]
+    await session.save_export(activity, "contacts.csv", True)  # type: ignore[call-arg]
+
+
 async def own_requests(session: cc.ActivitySession, http: aiohttp.ClientSession) -> None:
     async with session.request_permit() as permit, http.post("https://api.cc.email/v3/activities") as response:
         assert_type(permit, cc.RequestPermit)
