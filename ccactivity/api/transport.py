@@ -10,13 +10,16 @@
    waits. aiohttp's own timeouts are off: they would run in the queue as well.
 4. **A body is read up to a cap**, counted as it arrives and after decompression, and decompressed in small steps: a
    bomb of one megabyte never becomes one of a gigabyte.
-5. **Errors are translated here and nowhere else**, and cut from their causes: the repr of aiohttp's response errors
+5. **What must not be sent twice goes on a connection of its own.** On a kept-alive one that turns out to be dead,
+   nobody knows whether the vendor has read it. The pool of a borrowed session is its owner's, and is used as it is.
+6. **Errors are translated here and nowhere else**, and cut from their causes: the repr of aiohttp's response errors
    holds the request's headers, and with them the token.
 """
 
 from __future__ import annotations
 
 import asyncio
+import io
 import zlib
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -39,7 +42,7 @@ from ..errors import (
     UntrustedServerError,
 )
 from .endpoint import Endpoint
-from .messages import SUCCESSES, Reply, Request
+from .messages import SUCCESSES, FileForm, Reply, Request
 from .streams import ENCODINGS, GZIP_MAGIC, GZIP_OR_ZLIB, BodyStream, StreamedReply
 
 __all__ = ["MAX_BODY_BYTES", "Transport"]
@@ -49,7 +52,10 @@ _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_connec
 _HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", "Cache-Control": "no-cache"}
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})  # RFC 9110
 _PUBLIC_HEADERS: Final = frozenset({"host", "user-agent", "accept", "accept-encoding", "cache-control"})
-_FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
+# What is sent may take a second more for each so many bytes: an upload on a slow line is no failure.
+_MIN_UPLOAD_BYTES_PER_S: Final = 50_000
+# Of the time of an attempt, for a connection: what has none by then was certainly not sent.
+_CONNECT_SHARE: Final = 0.5
 
 
 class Transport:
@@ -63,14 +69,19 @@ class Transport:
         self.host: str = origin.partition("://")[2]
         self._origin = origin
         self._http = http
+        self._unpooled: aiohttp.ClientSession | None = None
         self._borrowed = http is not None
         self._timeout = timeout
+        self._connect_timeout = aiohttp.ClientTimeout(
+            total=None, connect=None if timeout is None else timeout * _CONNECT_SHARE, sock_connect=None, sock_read=None
+        )
         self._headers = _HEADERS | {"User-Agent": agent}
 
     async def aclose(self) -> None:
-        """Close the own session, if there is one."""
-        if self._http is not None and not self._borrowed:
-            await self._http.close()
+        """Close the own sessions, if there are any."""
+        for http in (self._unpooled, None if self._borrowed else self._http):
+            if http is not None:
+                await http.close()
 
     async def send(self, request: Request, before_each_send: Callable[[], Awaitable[str]]) -> Reply:
         """Send a request and read its reply, whatever its status.
@@ -80,6 +91,7 @@ class Transport:
         """
         loop = asyncio.get_running_loop()
         clock = asyncio.timeout(None)
+        timeout = None if self._timeout is None else self._timeout + request.size / _MIN_UPLOAD_BYTES_PER_S
         try:
             async with clock:
 
@@ -96,7 +108,7 @@ class Transport:
                         raise _PassthroughError(failure) from None
                     if authorization:
                         outgoing.headers["Authorization"] = authorization
-                    clock.reschedule(None if self._timeout is None else loop.time() + self._timeout)
+                    clock.reschedule(None if timeout is None else loop.time() + timeout)
                     return await handler(outgoing)
 
                 send = self._open if request.streamed else self._send_and_read
@@ -105,8 +117,10 @@ class Transport:
             raise
         except _PassthroughError as stop:
             error = stop.error
+        except aiohttp.ConnectionTimeoutError:
+            error = NotSentError("no connection in time", method=request.method, path=request.path)
         except TimeoutError:
-            reason = "no complete answer" + (f" within {self._timeout:g} s" if clock.expired() else ", timed out")
+            reason = "no complete answer" + (f" within {timeout:g} s" if clock.expired() else ", timed out")
             error = TransportError(reason, method=request.method, path=request.path)
         except Exception as problem:  # noqa: BLE001 -- what is not the library's comes out as it is
             error = self._translate(problem, request)
@@ -153,25 +167,36 @@ class Transport:
     async def _request(
         self, request: Request, url: Secret, innermost: aiohttp.ClientMiddlewareType
     ) -> aiohttp.ClientResponse:
-        if self._http is None:
-            # The quota bounds what is under way; the pool's own limit would queue after the grant.
-            self._http = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
-            )
+        http = self._session_for(request)
         # A request's middlewares replace its session's: the owner's run too, outside of ours. aiohttp has no public
         # name for them.
-        theirs = tuple(getattr(self._http, "_middlewares", ()) or ())
-        return await self._http.request(
+        theirs = tuple(getattr(http, "_middlewares", ()) or ())
+        data, headers = _data_of(request)
+        return await http.request(
             request.method,
             URL(url, encoded=True),
-            headers=self._headers | {"Accept": request.accept} | (_FORM if request.body is not None else {}),
-            data=request.body,
-            timeout=_NO_TIMEOUT,
+            headers=self._headers | {"Accept": request.accept} | headers,
+            data=data,
+            timeout=_NO_TIMEOUT if request.idempotent else self._connect_timeout,
             allow_redirects=False,
             raise_for_status=False,
             auto_decompress=False,
             middlewares=(*theirs, innermost),
         )
+
+    def _session_for(self, request: Request) -> aiohttp.ClientSession:
+        if self._http is not None and (self._borrowed or request.idempotent):
+            return self._http
+        if self._unpooled is not None and not request.idempotent:
+            return self._unpooled
+        # The quota bounds what is under way; the pool's own limit would queue after the grant.
+        connector = aiohttp.TCPConnector(limit=0, force_close=not request.idempotent)
+        http = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+        if request.idempotent:
+            self._http = http
+        else:
+            self._unpooled = http
+        return http
 
     def _translate(self, problem: Exception, request: Request) -> Exception:
         """Our error for one of the HTTP library's."""
@@ -230,6 +255,24 @@ async def _read_reply(response: aiohttp.ClientResponse) -> Reply:
             raise
         body = b""  # what is no success says by its status what to do
     return Reply(response.status, response.headers, body)
+
+
+def _data_of(request: Request) -> tuple[Any, dict[str, str]]:
+    """What aiohttp is to send, made anew for each attempt, and the header for it.
+
+    As a file in memory: of more than a MiB of plain bytes aiohttp warns, and writes them in one go.
+    """
+    if isinstance(request.body, FileForm):
+        form = request.body
+        data = aiohttp.FormData()
+        for name, value in form.fields.items():
+            data.add_field(name, value)
+        content = io.BytesIO(form.content)
+        data.add_field("file", content, filename=form.file_name, content_type=form.content_type)
+        return data, {}
+    if request.body is None:
+        return None, {}
+    return io.BytesIO(request.body), {"Content-Type": request.content_type}
 
 
 async def _read_capped(content: aiohttp.StreamReader, encoding: str) -> bytes:
