@@ -156,7 +156,7 @@ class Export:
         elif not counter.size and expected != 0:
             problem = "the file is empty"
         elif stream.ends_by_close and not (counter.ended and counter.records == expected):
-            of = "an unknown number" if expected is None else str(expected)
+            of = "an unknown number of" if expected is None else str(expected)
             problem = f"the connection ended after {counter.records} of {of} records, and nothing else ends the file"
         if problem:
             raise TransportError(problem, method=self._request.method, path=self._request.path)
