@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 import attrs
 
@@ -17,8 +17,6 @@ from ..api.endpoint import check_id
 from ..api.messages import FileForm
 
 __all__ = ["Counted", "Ids", "Job", "as_tuple", "check_fields"]
-
-T = TypeVar("T")
 
 
 class Counted:
@@ -78,8 +76,8 @@ class Job(Counted, ABC):
         return tuple(_split(self))
 
 
-def as_tuple(value: Iterable[T]) -> tuple[T, ...]:
-    """Convert a list; what is none is left to the validator, which knows the name of the field."""
+def as_tuple(value: Iterable[str]) -> tuple[str, ...]:
+    """Convert a list of strings; what is none is left to the validator, which knows the name of the field."""
     given: Any = value
     return tuple(given) if isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping) else given
 

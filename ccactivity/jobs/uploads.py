@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Self
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Final, Self, cast
 
 import attrs
 
@@ -100,6 +100,10 @@ class ImportFile(Job):
         return f"ImportFile({self.file_name!r}, {len(self.content):,} bytes, {len(self.list_ids)} list_ids)"
 
 
+def _as_rows(value: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    return cast("tuple[Mapping[str, Any], ...]", as_tuple(cast("Any", value)))
+
+
 @attrs.frozen(kw_only=True, repr=False)
 class ImportContacts(Job):
     """Import contacts that are rows of JSON, which can hold more than the columns of a file.
@@ -112,7 +116,7 @@ class ImportContacts(Job):
 
     kind: ClassVar[str] = "contacts_json_import"
 
-    import_data: tuple[Mapping[str, Any], ...] = attrs.field(converter=as_tuple)
+    import_data: tuple[Mapping[str, Any], ...] = attrs.field(converter=_as_rows)
     list_ids: tuple[str, ...] = attrs.field(converter=as_tuple, validator=Ids(50, least=1))
     sms_permission_to_send: str | None = attrs.field(default=None, validator=_permission)
 
