@@ -25,11 +25,15 @@ _BLOCK_BYTES: Final = 1024 * 1024
 
 
 def check_target(target: Path, *, overwrite: bool) -> None:
-    """Raise FileExistsError or IsADirectoryError for what must not be replaced."""
+    """Raise what would go wrong at the end: FileExistsError, IsADirectoryError, FileNotFoundError, PermissionError."""
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a directory; name a file in it", str(target))
     if not overwrite and os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, "is there already; overwrite=True replaces it", str(target))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "is no folder", str(target.parent))
+    if not os.access(target.parent, os.W_OK):
+        raise PermissionError(errno.EACCES, "the folder cannot be written to", str(target.parent))
 
 
 class PartFile:
