@@ -113,6 +113,7 @@ class ApiClient:
         self._connects = True  # as far as the last attempt has shown
         self._retry_state = RetryState(retry)
         self._scopes: set[asyncio.Timeout] = set()
+        self._streams: set[BodyStream] = set()
         # backoff's annotation does not know that a generator of delays is sent the exception.
         delays: Callable[..., Generator[float, Any, None]] = self._backoff_delays
         retrying = backoff.on_exception(delays, RetryableError, jitter=None, logger=None)
@@ -124,6 +125,8 @@ class ApiClient:
         self.closed = True
         for scope in tuple(self._scopes):
             scope.reschedule(asyncio.get_running_loop().time())
+        for stream in tuple(self._streams):
+            stream.close()
         try:
             await self.auth.aclose()
         finally:  # also for whoever does not wait for a refresh
@@ -174,12 +177,20 @@ class ApiClient:
 
     async def pieces(self, stream: BodyStream) -> AsyncGenerator[bytes, None]:
         """Yield a body piece by piece; SessionClosedError once the client is closed."""
-        async with aclosing(stream.pieces()) as pieces:
-            while not self.closed:
-                if not (piece := await self.until_closed(_next_of(pieces))):
-                    return
-                yield piece
-        raise SessionClosedError("the session was closed")
+        self._streams.add(stream)
+        try:
+            async with aclosing(stream.pieces()) as pieces:
+                async for piece in pieces:
+                    if self.closed:
+                        break
+                    yield piece
+        except TransportError:
+            if not self.closed:
+                raise
+        finally:
+            self._streams.discard(stream)
+        if self.closed:
+            raise SessionClosedError("the session was closed")
 
     async def acquire(self) -> Permit:
         """Wait for permission for a request of somebody else's, as a single call does; it counts as sent."""
@@ -262,14 +273,14 @@ class ApiClient:
         failed: TransportError | DecodeError
         try:
             return await receive(stream)
-        except (UntrustedServerError, BodyTooLargeError):
-            raise
+        except BodyTooLargeError as error:
+            raise error.with_traceback(None) from None
         except TransportError as error:
             failed = error
         except DecodeError as error:
             failed = _located(error, operation.request)
         _log.debug("%s", failed)
-        # Without a traceback: the frames that it shows to error trackers hold pieces of the file.
+        # Without a traceback, as above: the frames that it shows to error trackers hold pieces of the file.
         raise RetryableError(OutcomeKind.UNREADABLE, failed.with_traceback(None), reading_s=loop.time() - began)
 
     async def _error_of(self, operation: _Operation[Any], outcome: Outcome) -> Exception:
@@ -326,7 +337,3 @@ def _located(error: DecodeError, request: Request) -> DecodeError:
 
 def _stream_of(outcome: Outcome) -> BodyStream:
     return cast("StreamedReply", outcome.reply).stream
-
-
-async def _next_of(pieces: AsyncGenerator[bytes, None]) -> bytes:
-    return await anext(pieces, b"")

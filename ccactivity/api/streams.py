@@ -87,7 +87,9 @@ class BodyStream:
         """Return what has arrived, empty at the end, and why nothing can follow, if so."""
         content = self._response.content
         try:
-            async with asyncio.timeout(self._silence):
+            if chunk := content.read_nowait():
+                return chunk, None
+            async with asyncio.timeout(self._silence):  # not for what is there already: it takes as long as reading it
                 return await content.readany(), None
         except TimeoutError:
             waited = "" if self._silence is None else f" within {self._silence:g} s"

@@ -50,6 +50,7 @@ __all__ = ["MAX_BODY_BYTES", "Transport"]
 MAX_BODY_BYTES: Final = 8 * 1024 * 1024
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 _HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", "Cache-Control": "no-cache"}
+_UNTRUSTED: Final = (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})  # RFC 9110
 _PUBLIC_HEADERS: Final = frozenset({"host", "user-agent", "accept", "accept-encoding", "cache-control"})
 # What is sent may take a second more for each so many bytes: an upload on a slow line is no failure.
@@ -150,8 +151,9 @@ class Transport:
         """Get a file from where a redirect leads to; whatever goes wrong there says nothing of the API."""
         host, url = _resolve(self._origin + request.target, location)
         if url is None:
-            reason = "a redirect to what is neither https nor this machine, or back to the API; not followed"
+            reason = "a redirect to what is not https, or back to the API; not followed"
             raise UntrustedServerError(reason, method=request.method, path=request.path)
+        kind: type[TransportError] = TransportError
         try:
             response = await self._request(request, url, _strip)
             status = response.status
@@ -162,7 +164,9 @@ class Transport:
             problem = f"answered HTTP {status}"
         except aiohttp.ClientError as failure:
             problem = type(failure).__name__
-        raise TransportError(f"{host}, where the file is: {problem}", method=request.method, path=request.path)
+            if isinstance(failure, _UNTRUSTED):
+                kind = UntrustedServerError
+        raise kind(f"{host}, where the file is: {problem}", method=request.method, path=request.path)
 
     async def _request(
         self, request: Request, url: Secret, innermost: aiohttp.ClientMiddlewareType
@@ -203,7 +207,7 @@ class Transport:
         if isinstance(problem, zlib.error):
             return DecodeError("a body that is not compressed as its Content-Encoding says")
         kind = TransportError
-        if isinstance(problem, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
+        if isinstance(problem, _UNTRUSTED):
             kind = UntrustedServerError
         elif isinstance(problem, aiohttp.ClientConnectorError):
             kind = NotSentError
@@ -239,9 +243,10 @@ def _resolve(base: str, location: str) -> tuple[str, Secret | None]:
         origin = Endpoint.parse(f"{parts.scheme}://{parts.netloc}").origin
     except ValueError:
         return "", None
-    target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-    # Back at the API it would be another request, without a permit.
-    safe = location and target.isascii() and target.isprintable() and not base.startswith(f"{origin}/")
+    target = Secret(f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/")
+    # Back at the API it would be another request, without a permit. Only an API on this machine leads to this machine.
+    allowed = not base.startswith(f"{origin}/") and (origin.startswith("https:") or base.startswith("http:"))
+    safe = allowed and location and target.isascii() and target.isprintable()
     return origin.partition("://")[2], Secret(origin + target) if safe else None
 
 

@@ -11,9 +11,11 @@ import asyncio
 import errno
 import os
 import secrets
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self, TypeVar
@@ -22,6 +24,7 @@ __all__ = ["PartFile", "check_target"]
 
 T = TypeVar("T")
 _BLOCK_BYTES: Final = 1024 * 1024
+_MAX_BLOCKS_UNDER_WAY: Final = 4  # so that neither the disk nor the network waits for each turn of the other
 
 
 def check_target(target: Path, *, overwrite: bool) -> None:
@@ -47,8 +50,9 @@ class PartFile:
         self._overwrite = overwrite
         self._part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ccactivity-export")
-        self._block = bytearray()
-        self._writing: asyncio.Future[int] | None = None
+        self._block: list[bytes] = []
+        self._block_bytes = 0
+        self._writes: deque[asyncio.Future[None]] = deque()
         self._file: BinaryIO | None = None
 
     async def __aenter__(self) -> Self:
@@ -62,8 +66,8 @@ class PartFile:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._writing is not None:
-            self._writing.cancel()  # the thread ends what it has begun; nobody asks for the outcome
+        for write in self._writes:
+            write.cancel()  # the thread ends what it has begun; nobody asks for the outcome
         try:
             await asyncio.shield(self._run(self._discard))  # the thread does it also if nobody waits any more
         finally:
@@ -71,14 +75,15 @@ class PartFile:
 
     async def restart(self) -> None:
         """Forget what was written."""
-        await self._written()
-        self._block.clear()
+        await self._wait_for_writes(0)
+        self._block, self._block_bytes = [], 0
         await self._run(self._truncate)
 
     async def write(self, piece: bytes) -> bool:
-        """Add a piece; tell whether a block was full and goes to disk, while the next one may be filled."""
-        self._block += piece
-        if len(self._block) < _BLOCK_BYTES:
+        """Add a piece; tell whether a block was full and goes to disk, while the next ones are filled."""
+        self._block.append(piece)
+        self._block_bytes += len(piece)
+        if self._block_bytes < _BLOCK_BYTES:
             return False
         await self._flush()
         return True
@@ -86,18 +91,18 @@ class PartFile:
     async def commit(self) -> None:
         """Write all of it to disk, and let it take the place of the target; FileExistsError if one has come to be."""
         await self._flush()
-        await self._written()
+        await self._wait_for_writes(0)
         await self._run(self._place)
 
     async def _flush(self) -> None:
-        await self._written()
-        block, self._block = self._block, bytearray()
-        self._writing = self._run(lambda: self._open_file().write(block))
+        await self._wait_for_writes(_MAX_BLOCKS_UNDER_WAY - 1)
+        block, self._block, self._block_bytes = self._block, [], 0
+        self._writes.append(self._run(partial(self._open_file().writelines, block)))
 
-    async def _written(self) -> None:
-        if self._writing is not None:
-            writing, self._writing = self._writing, None
-            await writing
+    async def _wait_for_writes(self, left: int) -> None:
+        while len(self._writes) > left:
+            await self._writes[0]
+            self._writes.popleft()
 
     def _run(self, work: Callable[[], T]) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._thread, work)

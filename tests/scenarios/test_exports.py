@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import logging
 import re
+import ssl
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ import ccactivity as cc
 from ccactivity import sandbox as sb
 from ccactivity.jobs import ExportContacts
 from ccactivity.sandbox.exports import csv_blocks, csv_length
-from scenarios.test_fault_connections import says, server
+from scenarios.test_fault_connections import CERTIFICATE, says, server, session_at
 
 By = Literal["length", "chunked", "close"]
 CSV = "text/csv"
@@ -169,12 +170,13 @@ async def test_a_file_cut_anywhere_is_never_there(vendor: VendorFactory, tmp_pat
         activity = await completed(sandbox, session)
         for offset in offsets:
             fault = sandbox.faults.add(sb.Framing(by, gzip=packed, cut=offset), where="export")
-            with pytest.raises(cc.TransportError):
+            with pytest.raises(cc.TransportError) as caught:
                 await session.save_export(activity, tmp_path / "a")
             sandbox.faults.remove(fault)
 
             assert 3 == fault.hits
             assert [] == names(tmp_path), offset
+            assert "@example.com" not in shown(caught.value)
         assert 3 * len(offsets) == session.stats.requests["export"]
 
 
@@ -387,8 +389,9 @@ async def test_a_file_of_more_than_one_wants(vendor: VendorFactory, tmp_path: Pa
     async with vendor() as (sandbox, session):
         activity = await completed(sandbox, session)
         sandbox.faults.add(sb.Framing(by), where="export")
-        with pytest.raises(cc.BodyTooLargeError, match=f"more than {size - 1} bytes"):
+        with pytest.raises(cc.BodyTooLargeError, match=f"more than {size - 1} bytes") as caught:
             await session.save_export(activity, tmp_path / "a", most=size - 1)
+        assert "@example.com" not in shown(caught.value)
         assert 1 == sandbox.requests["export"]
         await session.save_export(activity, tmp_path / "b", most=size)
     assert ["b"] == names(tmp_path)
@@ -491,13 +494,13 @@ SIGNED = "?X-Signature=sandbox-token-of-a-signature"
 @pytest.mark.parametrize(
     ("location", "error", "attempts", "message"),
     [
-        (f"http://files.example/a.csv{SIGNED}", cc.UntrustedServerError, 1, "neither https nor this machine"),
-        (f"ftp://files.example/a.csv{SIGNED}", cc.UntrustedServerError, 1, "neither https nor this machine"),
-        (f"https://user:sandbox-token-x@files.example/{SIGNED}", cc.UntrustedServerError, 1, "neither https"),
-        (f"https://files.example:port/{SIGNED}", cc.UntrustedServerError, 1, "neither https nor this machine"),
-        (f"https://files.example/\u00e9{SIGNED}", cc.UntrustedServerError, 1, "neither https nor this machine"),
+        (f"http://files.example/a.csv{SIGNED}", cc.UntrustedServerError, 1, "not https"),
+        (f"ftp://files.example/a.csv{SIGNED}", cc.UntrustedServerError, 1, "not https"),
+        (f"https://user:sandbox-token-x@files.example/{SIGNED}", cc.UntrustedServerError, 1, "not https"),
+        (f"https://files.example:port/{SIGNED}", cc.UntrustedServerError, 1, "not https"),
+        (f"https://files.example/\u00e9{SIGNED}", cc.UntrustedServerError, 1, "not https"),
         (f"/v3/elsewhere{SIGNED}", cc.UntrustedServerError, 1, "or back to the API"),
-        ("javascript:alert(1)", cc.UntrustedServerError, 1, "neither https nor this machine"),
+        ("javascript:alert(1)", cc.UntrustedServerError, 1, "not https"),
         ("", cc.UntrustedServerError, 1, "or back to the API"),
         (f"http://localhost:1/a.csv{SIGNED}", cc.TransportError, 5, "localhost:1, where the file is: ClientConnector"),
         (f"https://localhost:PORT/a.csv{SIGNED}", cc.TransportError, 4, "no complete answer within 30 s"),
@@ -518,6 +521,30 @@ async def test_where_a_redirect_may_not_lead(  # noqa: PLR0917 -- as above
         assert attempts == sandbox.requests["export"]
         assert [] == secrets_in(shown(caught.value))
     assert [] == names(tmp_path)
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+async def test_an_api_elsewhere_leads_to_no_service_of_this_machine(tmp_path: Path, trusted: bool) -> None:
+    """Only one on this machine does, such as a sandbox; nor to a host with a certificate that nobody trusts."""
+    place = tmp_path / "certificate"
+    place.write_text(CERTIFICATE)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(place)
+    client = ssl.create_default_context(cafile=str(place))
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # a server complains of its caller
+    head = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: http%s://localhost:%d/a?sandbox-token-x\r\n\r\n"
+    async with (
+        server(says(b"HTTP/1.1 200 OK\r\n\r\n"), ssl=None if trusted else context) as (other, heads),
+        server(says(head % (b"" if trusted else b"s", other)), ssl=context if trusted else None) as (port, _),
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client if trusted else True)) as http,
+        session_at(port, "https" if trusted else "http", http=http) as session,
+    ):
+        activity = cc.Activity(activity_id="a", state="completed", results_url="/v3/contact_exports/1")
+        with pytest.raises(cc.UntrustedServerError, match="is not https" if trusted else "Certificate") as caught:
+            await session.save_export(activity, tmp_path / "a")
+
+    assert not heads
+    assert [] == secrets_in(shown(caught.value))
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
