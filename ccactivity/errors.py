@@ -47,7 +47,7 @@ from ._base_error import rebuild as _rebuild  # noqa: F401 -- errors pickled by 
 from .models import Activity, ActivityExpiredError, ActivityFailedError, WatchTimeoutError
 
 if TYPE_CHECKING:
-    from .jobs import Job
+    from . import jobs
 
 __all__ = [
     "ActivityExpiredError",
@@ -225,7 +225,7 @@ class SubmissionUnknownError(CCActivityError):
 
     def __init__(
         self,
-        job: Job,
+        job: jobs.Job,
         *,
         since: datetime,
         candidates: Sequence[Activity] = (),

@@ -48,8 +48,8 @@ from .tokens import TokenSource, source_of
 from .watch import BatchResult, BatchWatch, Watch
 
 if TYPE_CHECKING:
+    from . import jobs
     from .exports.download import Export, ExportFile
-    from .jobs import ExportContacts, Job
     from .jobs.submit import Submitter
 
 __all__ = ["ActivitySession", "RequestPermit", "Stats"]
@@ -281,7 +281,7 @@ class ActivitySession:
 
     # --- submitting jobs --------------------------------------------------------------------------------------------
 
-    async def submit(self, job: Job, *, queue: bool = True) -> Activity:
+    async def submit(self, job: jobs.Job, *, queue: bool = True) -> Activity:
         """Submit a job of `ccactivity.jobs`, once, and return the activity that it has become; `wait` takes it.
 
         `queue`: whether to wait while the account has its 1,000 queued activities, for as long as the caller does;
@@ -296,7 +296,7 @@ class ActivitySession:
         return (await self._submitter.submit(job, queue=queue)).activity
 
     async def submit_many(
-        self, jobs: Iterable[Job] | AsyncIterable[Job], *, at_once: int = 4
+        self, jobs: Iterable[jobs.Job] | AsyncIterable[jobs.Job], *, at_once: int = 4
     ) -> AsyncGenerator[Activity, None]:
         """Submit jobs as fast as the quota and the account's queue allow, and yield each activity once it is there.
 
@@ -411,7 +411,7 @@ class ActivitySession:
 
     async def export_contacts(
         self,
-        job: ExportContacts,
+        job: jobs.ExportContacts,
         path: str | os.PathLike[str],
         *,
         overwrite: bool = False,
@@ -552,10 +552,12 @@ class ActivitySession:
         return BatchResult(completed=completed, failed=failed, errors=errors)
 
     def _make_queue(self, **options: Any) -> SnapshotQueue:
-        queue = SnapshotQueue(enter=self._enter, **options)
-        if "_submitter" in self.__dict__:  # else nothing was submitted
-            queue.submitted_at = self._submitter.submitted_at
-        return queue
+        return SnapshotQueue(enter=self._enter, submitted_at=self._submitted_at, **options)
+
+    def _submitted_at(self, activity_id: str) -> float | None:
+        if "_submitter" not in self.__dict__:  # nothing was submitted
+            return None
+        return self._submitter.submitted_at(activity_id)
 
     def _enter(self) -> Hub:
         """Bind the session to the loop that uses it first; return its hub, for a watch that enters."""
