@@ -90,11 +90,13 @@ class Export:
             async def receive(stream: BodyStream) -> RecordCounter:
                 counter = RecordCounter()
                 with closing(stream):
-                    await part.restart()
-                    async with aclosing(self._read(stream, counter)) as pieces:
+                    await part.restart(counter.feed)  # in the thread: it takes as long as reading and writing
+                    async with aclosing(self._read(stream)) as pieces:
                         async for piece in pieces:
                             if await part.write(piece) and on_progress is not None:
                                 on_progress(counter.size, counter.records)
+                    await part.flush()
+                self._check_end(stream, counter)
                 return counter
 
             counter = await self._fetch(receive)
@@ -111,7 +113,7 @@ class Export:
             return stream
 
         with closing(await self._fetch(hand_over)) as stream:
-            async with aclosing(self._read(stream, RecordCounter())) as pieces:
+            async with aclosing(self._read_to_end(stream)) as pieces:
                 yield pieces
 
     async def _fetch(self, receive: Callable[[BodyStream], Awaitable[T]]) -> T:
@@ -127,23 +129,31 @@ class Export:
             delay = absence.not_found(loop.time(), seen_before=False)
         raise ActivityExpiredError(self._activity)
 
-    async def _read(self, stream: BodyStream, counter: RecordCounter) -> AsyncGenerator[bytes, None]:
-        """Yield the pieces of a file, count them, and raise at the end if it is not complete."""
+    async def _read_to_end(self, stream: BodyStream) -> AsyncGenerator[bytes, None]:
+        """Yield the pieces of a file, and raise at the end if it is not complete."""
+        counter = RecordCounter()
+        async with aclosing(self._read(stream)) as pieces:
+            async for piece in pieces:
+                counter.feed(piece)
+                yield piece
+        self._check_end(stream, counter)
+
+    async def _read(self, stream: BodyStream) -> AsyncGenerator[bytes, None]:
+        """Yield the pieces of a file; raise for what is no CSV, or more than one wants."""
         if stream.content_type in _WRONG_TYPES:
             raise DecodeError(f"{stream.content_type} instead of CSV")
         if not stream.compressed:
             self._check_size(stream.length or 0)
-        blank = True
+        blank, size = True, 0
         async with aclosing(self._client.pieces(stream)) as pieces:
             async for piece in pieces:
                 if blank and (begins := piece.lstrip(_BLANKS)[:1]):
                     blank = False
                     if begins in _NOT_CSV:
                         raise DecodeError("something else than CSV")
-                counter.feed(piece)
-                self._check_size(counter.size)
+                size += len(piece)
+                self._check_size(size)
                 yield piece
-        self._check_end(stream, counter)
 
     def _check_size(self, size: int) -> None:
         if self._most is not None and size > self._most:

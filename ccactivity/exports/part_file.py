@@ -52,6 +52,7 @@ class PartFile:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ccactivity-export")
         self._block: list[bytes] = []
         self._block_bytes = 0
+        self._inspect: Callable[[bytes], object] | None = None
         self._writes: deque[asyncio.Future[None]] = deque()
         self._file: BinaryIO | None = None
 
@@ -73,11 +74,12 @@ class PartFile:
         finally:
             self._thread.shutdown(wait=False)
 
-    async def restart(self) -> None:
-        """Forget what was written."""
+    async def restart(self, inspect: Callable[[bytes], object] | None = None) -> None:
+        """Forget what was written. `inspect` is called with each piece that follows, in the thread."""
         await self._wait_for_writes(0)
         self._block, self._block_bytes = [], 0
         await self._run(self._truncate)
+        self._inspect = inspect
 
     async def write(self, piece: bytes) -> bool:
         """Add a piece; tell whether a block was full and goes to disk, while the next ones are filled."""
@@ -90,14 +92,18 @@ class PartFile:
 
     async def commit(self) -> None:
         """Write all of it to disk, and let it take the place of the target; FileExistsError if one has come to be."""
+        await self.flush()
+        await self._run(self._place)
+
+    async def flush(self) -> None:
+        """Wait until every piece was inspected and written."""
         await self._flush()
         await self._wait_for_writes(0)
-        await self._run(self._place)
 
     async def _flush(self) -> None:
         await self._wait_for_writes(_MAX_BLOCKS_UNDER_WAY - 1)
         block, self._block, self._block_bytes = self._block, [], 0
-        self._writes.append(self._run(partial(self._open_file().writelines, block)))
+        self._writes.append(self._run(partial(self._write, block)))
 
     async def _wait_for_writes(self, left: int) -> None:
         while len(self._writes) > left:
@@ -116,6 +122,12 @@ class PartFile:
     def _create(self) -> None:
         check_target(self._target, overwrite=self._overwrite)
         self._file = open(self._part, "xb", opener=lambda path, flags: os.open(path, flags, 0o600))  # noqa: SIM115 -- `_discard` closes it
+
+    def _write(self, block: list[bytes]) -> None:
+        self._open_file().writelines(block)
+        if self._inspect is not None:
+            for piece in block:
+                self._inspect(piece)
 
     def _truncate(self) -> None:
         self._open_file().seek(0)
