@@ -3,7 +3,8 @@
 - `nox` is what a change needs before it is pushed, in less than three minutes on two cores.
 - `nox -t all` is what CI runs beside it: the suite on the other Pythons and with other dependencies, what is marked
   `long`, the hundred simulated hours, the documentation and its examples, the vendor's own SDK.
-- What measures (`economy`, `bench`, `hostile`, `fleet`) or soaks (`soak`, `token_soak`) runs by its name only.
+- What measures (`economy`, `bench`, `hostile`, `fleet`, `imports`) or soaks (`soak`, `token_soak`) runs by its name
+  only.
 - `nox -s NAME` is one session, `nox --list` names them.
 
 Nothing here downloads an interpreter. The suite runs on the Python that runs nox, and with `-t all` on every other
@@ -284,6 +285,13 @@ def bench(session: nox.Session) -> None:
     """Measure what the client itself costs, beside the vendor's SDK and the bare libraries; a minute or two."""
     session.install("-e", ".[cli]", *group("bench"))
     session.run("python", "benchmarks/cost.py", *session.posargs)
+
+
+@nox.session
+def imports(session: nox.Session) -> None:
+    """Measure exports against their targets, beside plain aiohttp; two minutes. `-- --quick` for half a minute."""
+    session.install("-e", ".", *group("test"))
+    session.run("python", "benchmarks/exports.py", *session.posargs)
 
 
 @nox.session(tags=LONG)

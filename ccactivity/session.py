@@ -7,10 +7,11 @@ import inspect
 import logging
 import os
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -49,6 +50,7 @@ from .watch import BatchResult, BatchWatch, Watch
 
 if TYPE_CHECKING:
     from . import jobs
+    from .exports.download import Export, ExportFile
     from .jobs.submit import Submitter
 
 __all__ = ["ActivitySession", "RequestPermit", "Stats"]
@@ -69,7 +71,7 @@ class Stats:
     finished: int
     """Activities whose end was seen by a watch."""
     requests: Mapping[str, int]
-    """Requests that this session has sent, by kind: "list", "get", "history" and "post"."""
+    """Requests that this session has sent, by kind: "list", "get", "history", "post" and "export"."""
     requests_per_finished: float | None
     """Requests of the kinds "list" and "get" for each finished activity; None before the first one."""
     price: float
@@ -371,6 +373,98 @@ class ActivitySession:
             yield RequestPermit(permit, self._client)
         finally:
             permit.close()
+
+    # --- exports ----------------------------------------------------------------------------------------------------
+
+    async def save_export(
+        self,
+        activity: Activity,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        most: int | None = None,
+        grace: float = 10.0,
+        on_progress: Callable[[int, int], object] | None = None,
+    ) -> ExportFile:
+        """Save the file of an export that has completed: at the end the whole file is at `path`, or none is.
+
+        It is written to a hidden file beside `path`, which only this user can read, and takes its place once its end
+        and its last record were seen. What breaks off is fetched anew, three times in all. Whatever else happens, a
+        full disk or a cancellation, leaves nothing behind, and `path` as it was. A large file may take its time:
+        `timeout` of the session bounds the wait for the answer and for each further byte, not the whole.
+
+        `activity`: a snapshot that has completed, such as `wait` returns. `overwrite`: whether a file at `path` may be
+        replaced. `most`: bytes that it may have; None: any number. `grace`: seconds, from the first 404 on, in which
+        the file may yet appear. `on_progress`: called about once a MiB with the bytes and records so far, which begin
+        anew with a new attempt.
+
+        Raises FileExistsError before anything is sent, or at the end if a file has come to be at `path` meanwhile;
+        OSError; ActivityFailedError or ValueError for an activity that has not completed or is no export;
+        ActivityExpiredError if its file is gone; TransportError if it broke off each time, DecodeError if it is not
+        CSV; BodyTooLargeError; UnsafeLinkError; UntrustedServerError for a redirect that must not be followed.
+        """
+        self._enter()
+        export = self._export(activity, most, grace)
+        return await export.save(Path(path), overwrite=overwrite, on_progress=on_progress)
+
+    def open_export(
+        self, activity: Activity, *, most: int | None = None, grace: float = 10.0
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Read the file of an export as it arrives, without a disk.
+
+            async with session.open_export(activity) as chunks:
+                async for chunk in chunks:
+                    ...
+
+        No more is read while a chunk is worked on. Leaving the block early gives the file up. What makes it incomplete
+        or more than `most` bytes is raised by the iteration at its end: only then was it whole. It begins once; read
+        it anew if it breaks off. The arguments and errors are those of `save_export`.
+        """
+        export = self._export(activity, most, grace)
+
+        @asynccontextmanager
+        async def entered() -> AsyncGenerator[AsyncIterator[bytes], None]:
+            self._enter()
+            async with export.open() as chunks:
+                yield chunks
+
+        return entered()
+
+    async def export_contacts(
+        self,
+        job: jobs.ExportContacts,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        most: int | None = None,
+        timeout: float | None = None,
+        on_progress: Callable[[int, int], object] | None = None,
+    ) -> ExportFile:
+        """Export contacts to a file: submit the job, wait until it has completed, save what it has made.
+
+        `timeout`: seconds to wait for it, then WatchTimeoutError; None: no limit. The other arguments, and the file,
+        are those of `save_export`; a `path` that is refused is so before the job is submitted. Raises what `submit`,
+        `wait` and `save_export` raise; an error after the submission has a note that names the activity, whose file
+        `save_export` can fetch for ten days.
+        """
+        from .exports.part_file import check_target  # noqa: PLC0415 -- as in `_export`
+        from .jobs import ExportContacts  # noqa: PLC0415 -- as in `submit`
+
+        if not isinstance(job, ExportContacts):
+            raise TypeError(f"job must be an ExportContacts, not {type(job).__name__}")
+        check_target(Path(path), overwrite=overwrite)
+        activity = await self.submit(job)
+        try:
+            activity = await self.wait(activity, timeout=timeout)
+            return await self.save_export(activity, path, overwrite=overwrite, most=most, on_progress=on_progress)
+        except Exception as error:
+            error.add_note(f"the export is activity {activity.activity_id}")
+            raise
+
+    def _export(self, activity: Activity, most: int | None, grace: float) -> Export:
+        from .exports.download import Export  # noqa: PLC0415 -- who only watches saves no files
+
+        return Export(self._client, self._endpoint, activity, most=most, grace=grace)
 
     # --- watches ----------------------------------------------------------------------------------------------------
 

@@ -21,8 +21,9 @@ import logging
 import random
 import sys
 from collections import Counter
-from collections.abc import Callable, Coroutine, Generator, Mapping
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping
+from contextlib import aclosing
+from typing import Any, Final, Generic, TypeVar, cast
 
 import attrs
 import backoff
@@ -45,6 +46,7 @@ from .auth import Authenticator
 from .messages import Reply, Request
 from .outcome import Outcome, OutcomeKind, classify, error_from
 from .retry import Retry, RetryableError, RetryState
+from .streams import BodyStream, StreamedReply
 from .transport import Transport
 
 __all__ = ["ApiClient"]
@@ -185,17 +187,20 @@ class ApiClient:
         self._connects = True  # as far as the last attempt has shown
         self._retry_state = RetryState(retry)
         self._scopes: set[asyncio.Timeout] = set()
+        self._streams: set[BodyStream] = set()
         # backoff's annotation does not know that a generator of delays is sent the exception.
         delays: Callable[..., Generator[float, Any, None]] = self._backoff_delays
-        self._with_retries = backoff.on_exception(
-            delays, RetryableError, jitter=None, logger=None, on_backoff=self._report_retry
-        )(self._attempt)
+        retrying = backoff.on_exception(delays, RetryableError, jitter=None, logger=None, on_backoff=self._report_retry)
+        self._with_retries = retrying(self._attempt)
+        self._receive_with_retries = retrying(self._receive)
 
     async def aclose(self) -> None:
         """End every question under way with SessionClosedError and close the transport."""
         self.closed = True
         for scope in tuple(self._scopes):
             scope.reschedule(asyncio.get_running_loop().time())
+        for stream in tuple(self._streams):
+            stream.close()
         try:
             await self.auth.aclose()
         finally:  # also for whoever does not wait for a refresh
@@ -231,6 +236,38 @@ class ApiClient:
                 error = TransportError(reason, method=request.method, path=request.path)
         # Raised out here, so that it carries no trace of the retries.
         raise error
+
+    async def download(self, request: Request, receive: Callable[[BodyStream], Awaitable[T]]) -> T:
+        """Ask for a file until `receive`, whose the stream is then, has understood it, or there is no sense in it.
+
+        A file that breaks off, or is none, is asked for three times in all, from its beginning and with a permit each
+        time. The permit is settled once the answer begins: a stream keeps nobody waiting.
+        """
+        if self.closed:
+            raise SessionClosedError("the session is closed")
+        operation = _Operation(self, request, _stream_of, background=False, permit=None)
+        try:
+            return await self.until_closed(self._receive_with_retries(operation, receive))
+        except RetryableError as last:
+            error = last.error
+        raise error
+
+    async def pieces(self, stream: BodyStream) -> AsyncGenerator[bytes, None]:
+        """Yield a body piece by piece; SessionClosedError once the client is closed."""
+        self._streams.add(stream)
+        try:
+            async with aclosing(stream.pieces()) as pieces:
+                async for piece in pieces:
+                    if self.closed:
+                        break
+                    yield piece
+        except TransportError:
+            if not self.closed:
+                raise
+        finally:
+            self._streams.discard(stream)
+        if self.closed:
+            raise SessionClosedError("the session was closed")
 
     async def acquire(self) -> Permit:
         """Wait for permission for a request of somebody else's, as a single call does; it counts as sent."""
@@ -303,9 +340,7 @@ class ApiClient:
         except TransportError as error:
             reason, failed = OutcomeKind.TRANSIENT, error
         except DecodeError as error:
-            where = {"method": request.method, "path": request.path}
-            failed = DecodeError(error.problem, status=error.status, excerpt=error.excerpt, **where)
-            reason = OutcomeKind.UNREADABLE
+            reason, failed = OutcomeKind.UNREADABLE, _located(error, request)
         else:
             raise await self._error_of(operation, outcome)
         finally:
@@ -315,6 +350,22 @@ class ApiClient:
         if operation.background:
             self._on_retry(failed)  # by whoever polls
         raise operation.failed(reason, failed)
+
+    async def _receive(self, operation: _Operation[BodyStream], receive: Callable[[BodyStream], Awaitable[T]]) -> T:
+        stream, loop = await self._attempt(operation), asyncio.get_running_loop()
+        began = loop.time()
+        failed: TransportError | DecodeError
+        try:
+            return await receive(stream)
+        except BodyTooLargeError as error:
+            raise error.with_traceback(None) from None
+        except TransportError as error:
+            failed = error
+        except DecodeError as error:
+            failed = _located(error, operation.request)
+        _log.debug("%s", failed)
+        # Without a traceback, as above: the frames that it shows to error trackers hold pieces of the file.
+        raise RetryableError(OutcomeKind.UNREADABLE, failed.with_traceback(None), reading_s=loop.time() - began)
 
     async def _error_of(self, operation: _Operation[Any], outcome: Outcome) -> Exception:
         """Return what to raise for a reply that is not an answer."""
@@ -351,6 +402,7 @@ class ApiClient:
         while delay is not None:
             failure = yield delay
             failures[failure.reason] += 1
+            started_at += failure.reading_s
             count, now, chance = failures[failure.reason], loop.time(), random.random()
             delay = self._retry_state.delay(failure, count, started_at=started_at, now=now, chance=chance)
             if delay is not None:
@@ -370,3 +422,13 @@ class ApiClient:
         if self._connects and isinstance(error, NotSentError):
             self._connects = False
             _connection_log.warning("cannot connect to %s, trying again", self._transport.host)
+
+
+def _located(error: DecodeError, request: Request) -> DecodeError:
+    """Say in an error of a decoder what was asked for."""
+    where = {"method": request.method, "path": request.path}
+    return DecodeError(error.problem, status=error.status, excerpt=error.excerpt, **where)
+
+
+def _stream_of(outcome: Outcome) -> BodyStream:
+    return cast("StreamedReply", outcome.reply).stream

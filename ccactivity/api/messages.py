@@ -42,11 +42,13 @@ class FileForm:
 class Request:
     """One request.
 
-    `kind`: "list", "get", "history", "post" or "token", for statistics. `target`: path and query as they stand in the
-    request line. `scope`: None for what takes no token. `body`: of a POST, with its `content_type`; a form with a file
-    says its own. `idempotent`: whether sending it twice does what sending it once does, so that it may be repeated when
-    its answer was lost. `prefix`: with which the target begins, the path of the base URL. `route`: the path behind it,
-    with a name in the place of each id; `item_id`: the one that it holds. Both are for logs and events.
+    `kind`: "list", "get", "history", "post", "export" or "token", for statistics. `target`: path and query as they
+    stand in the request line. `scope`: None for what takes no token. `body`: of a POST, with its `content_type`; a form
+    with a file says its own. `idempotent`: whether sending it twice does what sending it once does, so that it may be
+    repeated when its answer was lost. `prefix`: with which the target begins, the path of the base URL. `route`: the
+    path behind it, with a name in the place of each id; `item_id`: the one that it holds. Both are for logs and events.
+    `accept`: the type of content that is wanted. `streamed`: whether the answer is a file of any size, which may be on
+    another host and is read as it arrives.
     """
 
     kind: str
@@ -59,6 +61,8 @@ class Request:
     prefix: str = API_PREFIX
     route: str = ""
     item_id: str | None = None
+    accept: str = "application/json"
+    streamed: bool = False
 
     @property
     def path(self) -> str:

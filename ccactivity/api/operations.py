@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 from urllib.parse import urlencode
 
@@ -14,6 +15,7 @@ __all__ = [
     "MAX_PAGE_SIZE",
     "create_activity",
     "get_activity",
+    "get_export",
     "get_send_history",
     "list_activities",
 ]
@@ -21,6 +23,7 @@ __all__ = [
 MAX_PAGE_SIZE: Final = 500
 LIST_ROUTE: Final = "/activities"
 GET_ROUTE: Final = "/activities/{activity_id}"
+_ID_SEGMENT: Final = re.compile(r"/[^/]*\d[^/]*")  # of a path that the vendor chooses: names have no digits
 
 
 def list_activities(endpoint: Endpoint, *, limit: int, state: str | None = None) -> Request:
@@ -48,3 +51,12 @@ def get_send_history(endpoint: Endpoint, campaign_activity_id: str) -> Request:
     target = f"{endpoint.prefix}/emails/activities/{campaign_activity_id}/send_history"
     route = "/emails/activities/{campaign_activity_id}/send_history"
     return Request("history", target, scope=CAMPAIGN_DATA, idempotent=True, prefix=endpoint.prefix, route=route)
+
+
+def get_export(endpoint: Endpoint, results_url: str) -> Request:
+    """GET the file of an export, where the vendor's link leads to; UnsafeLinkError for one that leads elsewhere."""
+    target = endpoint.local_target(results_url, endpoint.prefix)
+    route = _ID_SEGMENT.sub("/{export_id}", target.partition("?")[0].removeprefix(endpoint.prefix))
+    return Request(
+        "export", target, idempotent=True, prefix=endpoint.prefix, route=route, accept="text/csv", streamed=True
+    )

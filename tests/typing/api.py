@@ -137,6 +137,34 @@ async def single_calls() -> None:
     await session.aclose()
 
 
+async def exports(session: cc.ActivitySession, activity: cc.Activity) -> None:
+    file = await session.save_export(activity, "contacts.csv")
+    assert_type(file, cc.ExportFile)
+    assert_type(file.path, Path)
+    assert_type(file.bytes, int)
+    assert_type(file.records, int)
+    assert_type(file.expected, int | None)
+    seen: list[tuple[int, int]] = []
+    await session.save_export(
+        activity,
+        Path("a"),
+        overwrite=True,
+        most=9,
+        grace=0,
+        on_progress=lambda size, records: seen.append((size, records)),
+    )
+    async with session.open_export(activity, most=None, grace=1.5) as chunks:
+        assert_type(chunks, AsyncIterator[bytes])
+
+    assert_type(await session.export_contacts(jobs.ExportContacts(), "contacts.csv"), cc.ExportFile)
+    await session.export_contacts(
+        jobs.ExportContacts(), Path("a"), overwrite=True, most=9, timeout=60, on_progress=print
+    )
+
+    await session.save_export("id", "contacts.csv")  # type: ignore[arg-type]
+    await session.save_export(activity, "contacts.csv", True)  # type: ignore[call-arg]
+
+
 async def own_requests(session: cc.ActivitySession, http: aiohttp.ClientSession) -> None:
     async with session.request_permit() as permit, http.post("https://api.cc.email/v3/activities") as response:
         assert_type(permit, cc.RequestPermit)
@@ -539,6 +567,7 @@ async def sandboxes() -> None:
         spent_today=1,
         token_life=3600,
         oauth=sb.OAuthRules(rotating=False, approve_after=3),
+        export_redirect=True,
     ) as threaded:
         assert_type(threaded, sb.Sandbox)
     assert_type(sandbox.base_url, str)
@@ -679,6 +708,7 @@ def effects() -> list[sb.Answer | sb.Effect]:
         sb.Drip(pause=0.1, size=10, head=True),
         sb.Edit(lambda body: body),
         sb.Endless(declared=None),
+        sb.Framing("close", gzip=True, cut=9),
         sb.Hang(after=0.5),
         sb.Patch({"state": "failed"}),
         sb.Patch(lambda row: {**row, "state": "failed"}),

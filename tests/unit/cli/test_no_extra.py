@@ -20,7 +20,7 @@ sys.exit(main())
 @pytest.mark.parametrize(
     ("command", "extras"),
     [
-        *((name, "cli") for name in ("list", "get", "watch", "history", "submit", "sandbox", "completion")),
+        *((name, "cli") for name in ("list", "get", "watch", "history", "submit", "export", "sandbox", "completion")),
         ("--install-completion", "cli"),
         ("login", "cli,oauth"),
     ],
