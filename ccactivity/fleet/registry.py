@@ -125,7 +125,7 @@ class Registry(ActivitySource):
     def begin_again(self, held: Iterable[str] = ()) -> None:
         """The engine may have forgotten, or news may have been missed: register everything, and read what there is.
 
-        `held`: ids that the engine knows this process to watch, perhaps by old data; those that it does not are dropped.
+        `held`: ids that the engine believes to be watched here, perhaps by old data; those that are not are dropped.
         """
         self._registered = dict.fromkeys((*self._registered, *held))
         self._unsettled = dict.fromkeys((*self._watched, *self._registered))
