@@ -82,6 +82,7 @@ async def test_who_knows_more_of_the_day_shuts_the_gate_for_as_long_as_the_windo
         server.now += 60 * SECOND
         (key, *_) = Names("k", "a").quota
         before = await server.client.dump(key)
+        assert before is not None
         for _ in range(4):
             assert await server.grants(member)
         await server.client.restore(key, 0, before, replace=True)
