@@ -15,7 +15,7 @@ from typing import Final
 from ..api.decoding import Decoder
 from ..errors import CCActivityError, DecodeError
 from ..models import Activity
-from ..polling.hub import ActivitySource, Hub, ResumePoint
+from ..polling.hub import Hub, ResumePoint
 from ..polling.poller import Poller
 from .engine import MAX_IDS_A_CALL, Engine, Look, NewsItem, Taken
 from .ledger import MICROSECONDS
@@ -73,7 +73,6 @@ class Publisher(Hub):
                 return True
             for activity_id in some:
                 self._begin(activity_id, taken, known.get(activity_id, ""))
-            await asyncio.sleep(0)
         if self._stopped:
             return True
         early, self._early = self._early or [], None
@@ -107,14 +106,11 @@ class Publisher(Hub):
         for activity_id in tuple(self._wishes):
             self.poller.remove(activity_id)
         self._wishes.clear()
-        self._early = None
 
     # --- what the processes want ------------------------------------------------------------------------------------
 
     def on_news(self, item: NewsItem) -> None:
         """A process watches something, or no longer."""
-        if self._stopped:
-            return
         if self._early is not None:
             self._early.append(item)
         elif item.kind == "watch":
@@ -143,9 +139,6 @@ class Publisher(Hub):
             self._tell(Look("r", activity_id))
 
     # --- for the poller ---------------------------------------------------------------------------------------------
-
-    def connect(self, source: ActivitySource) -> None:
-        """It is the poller that is kept anyway."""
 
     def publish(self, activity: Activity, *, changed: bool, final: bool) -> None:
         activity_id = activity.activity_id

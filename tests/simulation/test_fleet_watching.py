@@ -16,8 +16,8 @@ from .fleet_world import BrokenRuleError
 WATCH_STEPS = 1_000  # calls of the server in one world, which are a minute or two
 MAX_WORLDS = 12
 
-# What a bug is, as a change of the scripts' text; the one fault of the worlds that catch it ("": all, "-": none), and what
-# is said of it then.
+# What a bug is, as a change of the scripts' text; the one fault of the worlds that catch it ("": all, "-": none), and
+# what is said of it then.
 WATCH_BUGS: dict[str, tuple[str, str, str, str]] = {
     "what is watched is not told": ("post('watch', ARGV[1], cjson.encode(added))", "", "", "not asked for"),
     "what is left is not told": ("if ARGV[2] ~= '1' and #ids > 0 then", "if false then", "-", "after its last watch"),
