@@ -1,4 +1,4 @@
-"""Measures the fleet against its targets, and prints a table: `nox -s fleet`, five minutes; `--quick` for one.
+"""Measures the fleet against its targets, and prints a table: `nox -s fleet`, six minutes; `--quick` for one.
 
 Real processes for what happens in real time, sessions on one virtual loop for hours of economy. Both use a real server,
 which is found as the tests find theirs.

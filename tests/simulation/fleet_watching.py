@@ -10,7 +10,7 @@ steps, with PYTHONHASHSEED=0.
 - **Snapshots**: nothing older takes the place of something newer, and nothing that of an end.
 - **Secrets**: no key and no value on the server has a token in it, though the vendor quotes it.
 - **An end to all**: no key without a time to live; after the last close no task and no connection either.
-- **Permits**: none is used a tenth of a second after it was asked for, four within a second, the poller's own token.
+- **Permits**: no request without one, none is used a tenth of a second after it was asked for, four within a second.
 """
 
 from __future__ import annotations
