@@ -2,7 +2,7 @@
 
 To the poller it is the hub; its subscribers are the processes, each with what it watches.
 
-A take-over begins with a walk of the list, as if nothing had been seen: its pages show where each id is, and without that
+A take-over begins with a walk of the list, as if nothing had been seen: its pages show where each id is. Without that,
 each would be asked for by itself, six requests more a take-over. What others have seen serves to tell what is new.
 """
 
