@@ -274,7 +274,7 @@ def token_soak(session: nox.Session) -> None:
 
 @nox.session
 def fleet(session: nox.Session) -> None:
-    """Measure a fleet of processes against its targets, with a server of Redis; six minutes. `-- --quick` for two."""
+    """Measure a fleet of processes against its targets, with a server of Redis; ten minutes. `-- --quick` for five."""
     session.install("-e", ".[cli,fleet,oauth]", *group("test"))
     session.run("python", "benchmarks/fleet.py", *session.posargs)
     session.run("python", "-m", "simulation.test_fleet_scripts", env={"PYTHONPATH": "tests"})

@@ -314,8 +314,8 @@ class Member(Membership):
             await self._link.up.wait()
             try:
                 if self._place is None:
-                    self._place, _ = await self._engine.watch({})
-                    self._registry.begin_again()
+                    self._place, held = await self._engine.begin()
+                    self._registry.begin_again(held)
                     self._begin_polling_again()
                 place = self._place
                 items = await self._engine.news(place)
