@@ -30,6 +30,7 @@ from support.fleet_engines import Spoil, VirtualEngine, VirtualFleet, VirtualSer
 from support.redis_server import RedisServer
 from support.virtual_time import virtual_loop
 
+from ccactivity._emitter import Emitter
 from ccactivity._tasks import spawn
 from ccactivity.api.auth import Authenticator
 from ccactivity.api.client import ApiClient
@@ -125,7 +126,7 @@ class Consumer(SnapshotQueue):
         super().__init__(enter=lambda: process.member.hub, grace=10.0, max_staleness=2.0)
         self.process = process
         self.since = dict.fromkeys((job.activity_id for job in jobs), now)
-        self.told: Counter[str] = Counter()
+        self.ends_told: Counter[str] = Counter()
         self.unfinished.update(dict.fromkeys(self.since))
 
     def put(self, activity: Activity) -> None:
@@ -138,8 +139,8 @@ class Consumer(SnapshotQueue):
         self._tell(activity_id)
 
     def _tell(self, activity_id: str) -> None:
-        self.told[activity_id] += 1
-        self.process.engine.world.on_end(activity_id, self.told[activity_id])
+        self.ends_told[activity_id] += 1
+        self.process.engine.world.on_end(activity_id, self.ends_told[activity_id])
 
 
 @attrs.define(eq=False)
@@ -333,7 +334,7 @@ class WatchWorld:
             return Poller(hub, Planner(Pacing(), Tuning()), client, member.limiter, endpoint, decoder)
 
         quota.attach(virtual_loop().utc_now)
-        member = fleet.join(quota, decoder, make_poller)
+        member = fleet.join(quota, decoder, make_poller, Emitter())
         assert isinstance(member, Member)
         (engine,) = fleet.engines
         transport: Any = VendorTransport(self, engine)
@@ -563,7 +564,7 @@ class WatchWorld:
     def _check_consumer(self, consumer: Consumer) -> None:
         for activity_id, since in consumer.since.items():
             job, watched_since = self._jobs[activity_id], max(since, self._quiet_since)
-            if consumer.told[activity_id]:
+            if consumer.ends_told[activity_id]:
                 continue
             late = self._now - max(watched_since, job.over_at)
             self.require(late <= PROMPT_S, f"the end of {activity_id} is not told for {late:.1f} s")
