@@ -33,6 +33,7 @@ import ccactivity.fleet
 import ccactivity.oauth
 import ccactivity.sandbox
 import ccactivity.testing
+import ccactivity.web
 from ccactivity.cli.app import app
 from ccactivity.sandbox import OAuthRules, Sandbox
 from ccactivity.testing import run
@@ -137,6 +138,7 @@ def test_the_exit_codes_are_those_of_the_help() -> None:
         (ccactivity.oauth, ["oauth"]),
         (ccactivity.sandbox, ["sandbox"]),
         (ccactivity.testing, ["testing"]),
+        (ccactivity.web, ["web"]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -14,7 +14,17 @@ __all__ = ["DESCRIPTION", "INSTALL_OAUTH", "run"]
 DESCRIPTION: Final = (
     "Watch the bulk activities (imports, exports, deletions, tag changes) of a Constant Contact account."
 )
-_CLI_COMMANDS: Final = ("list", "get", "watch", "history", "fleet", "sandbox", "completion", "--install-completion")
+_CLI_COMMANDS: Final = (
+    "list",
+    "get",
+    "watch",
+    "serve",
+    "history",
+    "fleet",
+    "sandbox",
+    "completion",
+    "--install-completion",
+)
 _LOGIN_COMMANDS: Final = ("login", "logout", "whoami")
 _INSTALL: Final = 'pip install "ccactivity[cli]"'
 INSTALL_OAUTH: Final = 'pip install "ccactivity[cli,oauth]"'
@@ -29,7 +39,7 @@ def run(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="ccactivity",
         description=DESCRIPTION,
-        epilog=f"list, get, watch, history, fleet, sandbox and completion need more packages: {_INSTALL};"
+        epilog=f"list, get, watch, serve, history, fleet, sandbox and completion need more packages: {_INSTALL};"
         f" login, logout and whoami need {INSTALL_OAUTH}",
     )
     parser.add_argument("--version", action="version", version=__version__)
@@ -38,6 +48,7 @@ def run(arguments: Sequence[str]) -> int:
         "demo", help="watch simulated imports", description="Watch simulated imports; needs no account."
     )
     demo.add_argument("--imports", type=int, default=30, metavar="N", help="how many (default: 30)")
+    demo.add_argument("--web", action="store_true", help="serve a live page of them to this machine, too")
     options = parser.parse_args(arguments)
     if not 1 <= options.imports <= 500:
         demo.error("--imports takes a number from 1 to 500")
@@ -46,4 +57,4 @@ def run(arguments: Sequence[str]) -> int:
 
     from .demo import demo as command  # noqa: PLC0415 -- as said above
 
-    return asyncio.run(command(options.imports))
+    return asyncio.run(command(options.imports, web=options.web))
