@@ -46,7 +46,7 @@ def test_first_paint(sandbox: Sandbox, served: Serve, open_page: Open, adapter: 
     expect(connection(page)).to_have_text(re.compile("live"))
     expect(page.locator("#counts")).to_have_text(re.compile(r"1 failed\s+3 running\s+0 waiting\s+1 completed"))
     expect(page.locator("#quota")).to_have_text(
-        re.compile(r"^\d+ requests spent today · [\d,]+ left until 00:00( · [\d.]+ for each that has ended)?$")
+        re.compile(r"^\d+ requests spent today · [\d,]+ left until 00:00( · [\d.]+ per finished activity)?$")
     )
     expect(row(page, "spring-1.csv")).to_have_text(re.compile(r"running\s+spring-1.csv \S+\s+\d+ %\s+1,200"))
     expect(row(page, "autumn.csv")).to_contain_text("Line 3: malformed")

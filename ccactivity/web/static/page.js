@@ -200,7 +200,7 @@ function showQuota(quota) {
     const resetsAt = new Date(quota.resets_at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
     parts.push(`${count(quota.left)} left${quota.resets_at && ` until ${resetsAt}`}`);
   }
-  if (quota.per_finished !== null) parts.push(`${count(quota.per_finished)} for each that has ended`);
+  if (quota.per_finished !== null) parts.push(`${count(quota.per_finished)} per finished activity`);
   setText($("quota"), parts.join(" · "));
   $("problem").hidden = quota.problem === null;
   setText($("problem"), quota.problem ?? "");
