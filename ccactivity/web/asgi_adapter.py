@@ -30,10 +30,8 @@ def asgi_app(
     site = Site(board, allow)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            return await _live(receive, send)
-        if scope["type"] != "http":
-            return await send({"type": "websocket.close"})
+        if scope["type"] != "http":  # as ASGI wants it: a server goes on without a lifespan, and refuses a websocket
+            raise NotImplementedError(f"the page is served by http, not by {scope['type']}")
         asked = _read(scope)
         reply = site.answer(asked, allowed=allow is None or await allow(scope))
         if reply is not None:
@@ -96,12 +94,3 @@ def _start(status: int, headers: Mapping[str, str]) -> MutableMapping[str, Any]:
 async def _left(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _live(receive: Receive, send: Send) -> None:
-    """Say that there is nothing to start or to stop, to a server that runs nothing but this."""
-    while True:
-        phase = (await receive())["type"]
-        await send({"type": f"{phase}.complete"})
-        if phase == "lifespan.shutdown":
-            return

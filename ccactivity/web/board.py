@@ -23,6 +23,7 @@ from ccactivity import (
     Activity,
     ActivityExpiredError,
     ActivitySession,
+    BatchError,
     BatchWatch,
     CCActivityError,
     NotFoundError,
@@ -60,7 +61,7 @@ class Board:
         self._session = session
         self._feed = Feed(secrets.token_hex(4))
         self._unfinished: dict[str, None] = {}
-        self._added: asyncio.Queue[str] = asyncio.Queue()  # for the watch that runs
+        self._added: asyncio.Queue[str | None] = asyncio.Queue()  # for the watch that runs
         self._watch: BatchWatch | None = None
         self._begun = False
         self._watching: asyncio.Task[None] | None = None  # while anything is unfinished
@@ -196,8 +197,8 @@ class Board:
             if activity_id in self._unfinished:
                 del self._unfinished[activity_id]
                 self._feed.fail(activity_id, _explain(error))
-                if self._watching and not self._unfinished:
-                    self._watching.cancel()
+                if not self._unfinished:
+                    self._added.put_nowait(None)  # ends the watch
         quota, stats = self._session.quota, self._session.stats
         per_finished, resets_at = stats.requests_per_finished, quota.resets_at
         self._feed.set_status(
@@ -247,23 +248,25 @@ class Board:
     async def _watch_on(self, before: asyncio.Task[None] | None) -> None:
         if before is not None:
             await asyncio.wait([before])
-        while True:
+        max_staleness = _MAX_STALENESS_S if self._looking else None
+        while self._unfinished:
             self._added = asyncio.Queue()
             for activity_id in self._unfinished:
                 self._added.put_nowait(activity_id)
-            max_staleness = _MAX_STALENESS_S if self._looking else None
             try:
                 async with self._session.watch_many(_endless(self._added), max_staleness=max_staleness) as self._watch:
                     async for activity in self._watch:
                         self._take(activity)
                         if not self._unfinished:
-                            return
+                            break
+            except BatchError:
+                pass  # what cannot be followed is in `errors`
             except SessionClosedError:
                 self._close(ended=False)
                 return
             except CCActivityError as error:
                 self._problem = f"Watching has stopped: {error}."
-            await asyncio.sleep(_RETRY_INTERVAL_S)
+                await asyncio.sleep(_RETRY_INTERVAL_S)
 
     def _take(self, activity: Activity) -> None:
         self._problem = None
@@ -279,9 +282,9 @@ class Board:
             try:
                 async for activity in self._session.list_activities(page_size=_PAGE_SIZE):
                     listed.add(activity.activity_id)
-                    if activity.activity_id not in self._listed | self._unfinished.keys():
+                    if activity.activity_id not in self._listed and activity.activity_id not in self._unfinished:
                         self.follow(activity)
-                self._listed = listed
+                self._listed, self._problem = listed, None
             except CCActivityError as error:
                 self._problem = f"The list of activities cannot be read: {error}."
             await asyncio.sleep(_LIST_INTERVAL_S * max(1, math.ceil(len(listed) / _PAGE_SIZE)))
@@ -314,6 +317,7 @@ def _number(value: float) -> float | None:
     return None if math.isinf(value) else int(value) if value == int(value) else round(value, 1)
 
 
-async def _endless(ids: asyncio.Queue[str]) -> AsyncGenerator[str]:
-    while True:
-        yield await ids.get()
+async def _endless(ids: asyncio.Queue[str | None]) -> AsyncGenerator[str]:
+    """Give ids as they are followed, until None."""
+    while (activity_id := await ids.get()) is not None:
+        yield activity_id

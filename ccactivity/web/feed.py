@@ -87,7 +87,7 @@ class Feed:
         self._ring: deque[str] = deque(maxlen=_RING_SIZE)
         self.rows: dict[str, _Row] = {}
         self.status: dict[str, Any] = {}
-        self.position = Position(0, 0)
+        self.position: Position = Position(0, 0)
         self._events: dict[Position | None, list[PageEvent]] = {}  # that lead to the present position
 
     # --- what is known ----------------------------------------------------------------------------------------------
@@ -98,7 +98,10 @@ class Feed:
             self._place(activity_id, activity_id, None)
 
     def put(self, activity: Activity) -> None:
-        """Show a snapshot."""
+        """Show a snapshot, unless a newer one is shown."""
+        last = self._activities.get(activity.activity_id)
+        if last is not None and activity.older_than(last):
+            return
         self._troubles.pop(activity.activity_id, None)
         self._place(activity.activity_id, self._key_of(activity), activity)
 

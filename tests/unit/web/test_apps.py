@@ -324,37 +324,16 @@ async def test_a_viewer_of_an_asgi_server_who_does_not_read_is_dropped(vendor: V
 # --- what else ASGI servers say -----------------------------------------------------------------------------------
 
 
-async def test_the_lifespan_of_an_asgi_server(vendor: VendorFactory) -> None:
-    """A server that runs nothing but this is told that there is nothing to start or to stop."""
-    said = iter(["lifespan.startup", "lifespan.shutdown"])
-    sent = []
+@pytest.mark.parametrize("kind", ["lifespan", "websocket"])
+async def test_nothing_but_http_is_served(vendor: VendorFactory, kind: str) -> None:
+    """A server that asks for something else is told so in the way of ASGI."""
 
-    async def receive() -> Any:
-        return {"type": next(said)}
-
-    async def send(message: Any) -> None:
-        sent.append(message["type"])
+    async def unused(*_: Any) -> Any:
+        raise AssertionError
 
     async with vendor() as (_, session):
-        await asgi_app(Board(session), allow=None)({"type": "lifespan"}, receive, send)
-
-    assert ["lifespan.startup.complete", "lifespan.shutdown.complete"] == sent
-
-
-async def test_a_websocket_is_closed(vendor: VendorFactory) -> None:
-    """There is none here."""
-    sent = []
-
-    async def send(message: Any) -> None:
-        sent.append(message["type"])
-
-    async def receive() -> Any:
-        return {"type": "websocket.connect"}
-
-    async with vendor() as (_, session):
-        await asgi_app(Board(session), allow=None)({"type": "websocket"}, receive, send)
-
-    assert ["websocket.close"] == sent
+        with pytest.raises(NotImplementedError, match=f"not by {kind}"):
+            await asgi_app(Board(session), allow=None)({"type": kind}, unused, unused)
 
 
 @pytest.mark.parametrize(

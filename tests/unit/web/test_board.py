@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, suppress
 from typing import Any
 
 import attrs
 import pytest
 from support.vendor import UNKNOWN_ID, VendorFactory
 
-from ccactivity import Activity, ActivitySession
+from ccactivity import Activity, ActivitySession, NotFoundError
 from ccactivity.sandbox import Life, Sandbox, message, server_error, unauthorized
 from ccactivity.web import Board, PageEvent
 
@@ -190,6 +190,28 @@ async def test_what_can_be_followed(vendor: VendorFactory) -> None:
 
     assert ids == list(rows)
     assert {"ended"} == {row["section"] for row in rows.values()}
+
+
+@pytest.mark.parametrize("turns", range(8))
+@pytest.mark.parametrize("exists", [True, False])
+async def test_what_is_followed_while_a_watch_ends_is_watched(vendor: VendorFactory, turns: int, exists: bool) -> None:
+    """So many turns of the loop after the last one has ended, or was found not to exist."""
+    async with vendor() as (sandbox, session):
+        board = Board(session)
+        board.follow(last := sandbox.submit(Life(duration=5)) if exists else UNKNOWN_ID)
+        task = asyncio.ensure_future(look_for(board, 200))
+        with suppress(NotFoundError):
+            async for _ in session.watch(last):
+                pass
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        board.as_dict()
+        board.follow(activity_id := sandbox.submit(Life(duration=5)))
+        rows = rows_of(await task)
+        await board.aclose()
+
+    assert [True, True] == [row["over"] for row in rows.values()]
+    assert "completed" == rows[activity_id]["state"]
 
 
 async def test_wrong_arguments(vendor: VendorFactory) -> None:

@@ -223,6 +223,15 @@ def test_a_viewer_gets_everything_and_then_what_has_changed() -> None:
     assert feed.since(position) is feed.since(position), "encoded once, for all viewers at one position"
 
 
+def test_an_older_snapshot_changes_nothing() -> None:
+    """One from a list, for instance, that is behind what a watch has seen."""
+    feed = Feed("boot")
+    feed.put(Activity(activity_id="one", state="completed", updated_at=NOON))
+    feed.put(Activity(activity_id="one", state="processing", updated_at=NOON - timedelta(seconds=1)))
+
+    assert "completed" == only_row(feed)["state"]
+
+
 def test_the_same_snapshot_is_no_change() -> None:
     """What looks the same on the page is not sent."""
     feed = Feed("boot")
