@@ -45,6 +45,10 @@ SHELL = {
     "ccactivity.fleet.redis_fleet",
     "ccactivity.fleet.registry",
     "ccactivity.fleet.wire",
+    "ccactivity.jobs.batch",
+    "ccactivity.jobs",
+    "ccactivity.jobs.file_name",
+    "ccactivity.jobs.submit",
     "ccactivity.membership",
     "ccactivity.fleet.scripts",
     "ccactivity.listing",
@@ -80,6 +84,7 @@ APART = {
     "the command line knows the public API": {
         "cli",
         "fleet",
+        "jobs",
         "oauth",
         "sandbox",
         "testing",
@@ -215,6 +220,7 @@ def test_a_planted_import_is_caught(copy: Path, module: str, imported: str, begi
     [
         ("cc", "ccactivity"),
         ("fleet", "ccactivity.fleet"),
+        ("jobs", "ccactivity.jobs"),
         ("oauth", "ccactivity.oauth"),
         ("sb", "ccactivity.sandbox"),
         ("testing", "ccactivity.testing"),

@@ -20,6 +20,7 @@ _CLI_COMMANDS: Final = (
     "watch",
     "serve",
     "history",
+    "submit",
     "fleet",
     "sandbox",
     "completion",
@@ -39,8 +40,8 @@ def run(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="ccactivity",
         description=DESCRIPTION,
-        epilog=f"list, get, watch, serve, history, fleet, sandbox and completion need more packages: {_INSTALL};"
-        f" login, logout and whoami need {INSTALL_OAUTH}",
+        epilog="list, get, watch, serve, history, submit, fleet, sandbox and completion need more packages:"
+        f" {_INSTALL}; login, logout and whoami need {INSTALL_OAUTH}",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
