@@ -88,13 +88,15 @@ class Board:
     def follow(self, activities: str | Activity | Iterable[str | Activity]) -> None:
         """Show one activity or many from now on, by their ids or their snapshots; what ends stays on the page.
 
-        Anything else that has an `activity_id` does as well. An id that does not exist gets a row that says so. Raises
-        ValueError naming malformed ids.
+        Anything else that has an `activity_id` does as well. An id that does not exist gets a row that says so; when it
+        does, follow it again. Raises ValueError naming malformed ids.
         """
         many = activities if isinstance(activities, Iterable) and not isinstance(activities, str) else [activities]
         given = {one if isinstance(one, str) else one.activity_id: one for one in many}
         self._session.watch_many(given)  # says what is wrong with an id; nothing is watched before it is iterated
+        again = False
         for activity_id, one in given.items():
+            known = activity_id in self._feed
             if isinstance(one, Activity):
                 self._feed.put(one)
             else:
@@ -102,7 +104,8 @@ class Board:
             if activity_id not in self._unfinished and not (isinstance(one, Activity) and one.done):
                 self._unfinished[activity_id] = None
                 self._added.put_nowait(activity_id)
-        if self._begun and (self._watching is None or self._watching.done()):
+                again |= known  # a watch follows an id only once
+        if self._begun and (again or self._watching is None or self._watching.done()):
             self.start()
         self._publish_soon()
 

@@ -92,9 +92,12 @@ class Feed:
 
     # --- what is known ----------------------------------------------------------------------------------------------
 
+    def __contains__(self, activity_id: str) -> bool:
+        return activity_id in self._keys
+
     def expect(self, activity_id: str) -> None:
         """Show an activity, of which nothing needs to be known yet."""
-        if activity_id not in self._keys:
+        if activity_id not in self:
             self._place(activity_id, activity_id, None)
 
     def put(self, activity: Activity) -> None:

@@ -12,7 +12,7 @@ import pytest
 from support.vendor import UNKNOWN_ID, VendorFactory
 
 from ccactivity import Activity, ActivitySession, NotFoundError
-from ccactivity.sandbox import Life, Sandbox, message, server_error, unauthorized
+from ccactivity.sandbox import Life, Sandbox, message, not_found, server_error, unauthorized
 from ccactivity.web import Board, PageEvent
 
 SLOW = Life(duration=10_000, progress="none")
@@ -212,6 +212,23 @@ async def test_what_is_followed_while_a_watch_ends_is_watched(vendor: VendorFact
 
     assert [True, True] == [row["over"] for row in rows.values()]
     assert "completed" == rows[activity_id]["state"]
+
+
+async def test_what_could_not_be_followed_can_be_followed_again(vendor: VendorFactory) -> None:
+    """By the same id, beside others that are under way."""
+    async with vendor() as (sandbox, session):
+        board = Board(session)
+        board.follow([activity_id := sandbox.submit(Life(duration=90)), sandbox.submit(SLOW)])
+        fault = sandbox.faults.add(not_found(), activity_id=activity_id)
+        broken = sandbox.faults.add(server_error(500), where="list")
+        before = rows_of(await look_for(board, 40))
+        sandbox.faults.remove(fault)
+        sandbox.faults.remove(broken)
+        board.follow(activity_id)
+        after = rows_of(await look_for(board, 100))
+        await board.aclose()
+
+    assert ("not followed", "completed") == (before[activity_id]["state"], after[activity_id]["state"])
 
 
 async def test_wrong_arguments(vendor: VendorFactory) -> None:
