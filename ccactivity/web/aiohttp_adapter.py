@@ -34,7 +34,7 @@ def aiohttp_app(board: Board, *, allow: Callable[[web.Request], Awaitable[bool]]
             whole_path=request.path,
             query=request.query_string,
             host=request.host,
-            peer=request.transport.get_extra_info("peername")[0] if request.transport else None,
+            peer=request.remote,
             last_event_id=request.headers.get("Last-Event-ID"),
         )
         reply = site.answer(asked, allowed=allow is None or await allow(request))

@@ -6,9 +6,12 @@ import asyncio
 import json
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
 from support.pages import PREFIX, serve
 from support.vendor import VendorFactory
 
@@ -94,6 +97,18 @@ async def test_other_machines(vendor: VendorFactory, peer: str, status: int) -> 
     """Without `allow` another machine is refused, wherever the server listens."""
     async with vendor() as (_, session), serve("asgi", Board(session), peer=peer) as page:
         assert status == (await page.ask(f"{PREFIX}/")).status
+
+
+async def test_a_socket_of_the_file_system(vendor: VendorFactory, tmp_path: Path) -> None:
+    """Nobody knows who is on the other side of it: a proxy, mostly. So without `allow` it is refused."""
+    async with vendor() as (_, session):
+        runner = web.AppRunner(aiohttp_app(Board(session), allow=None))
+        await runner.setup()
+        await web.UnixSite(runner, str(tmp_path / "s")).start()
+        connector = aiohttp.UnixConnector(str(tmp_path / "s"))
+        async with aiohttp.ClientSession(connector=connector) as http, http.get("http://localhost/") as answer:
+            assert 403 == answer.status
+        await runner.cleanup()
 
 
 @both
