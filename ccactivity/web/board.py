@@ -288,6 +288,9 @@ class Board:
                     if activity.activity_id not in self._listed and activity.activity_id not in self._unfinished:
                         self.follow(activity)
                 self._listed, self._problem = listed, None
+            except SessionClosedError:
+                self._close(ended=False)
+                return
             except CCActivityError as error:
                 self._problem = f"The list of activities cannot be read: {error}."
             await asyncio.sleep(_LIST_INTERVAL_S * max(1, math.ceil(len(listed) / _PAGE_SIZE)))

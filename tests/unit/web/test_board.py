@@ -266,6 +266,20 @@ async def test_follow_all_follows_the_account(vendor: VendorFactory) -> None:
     assert lists >= 4
 
 
+async def test_a_closed_session_is_noticed_where_nothing_is_under_way(vendor: VendorFactory) -> None:
+    """By the next look at the list: then viewers are let go."""
+    async with vendor(history=2) as (_, session):
+        board = Board(session)
+        board.follow_all()
+        task = asyncio.ensure_future(look_for(board, 1_000))
+        await asyncio.sleep(10)
+        await session.aclose()
+        await asyncio.wait_for(task, 70)
+
+    assert board.closed
+    assert "end" not in [event.event for event in task.result()]
+
+
 async def test_a_list_that_cannot_be_read_is_told(vendor: VendorFactory) -> None:
     """The page says so, and reads it again a minute later."""
     async with vendor() as (sandbox, session):
