@@ -3,8 +3,8 @@
 - `nox` is what a change needs before it is pushed, in less than three minutes on two cores.
 - `nox -t all` is what CI runs beside it: the suite on the other Pythons and with other dependencies, what is marked
   `long`, the hundred simulated hours, the documentation and its examples, the vendor's own SDK.
-- What measures (`economy`, `bench`, `hostile`, `fleet`, `imports`) or soaks (`soak`, `token_soak`) runs by its name
-  only.
+- What measures (`economy`, `bench`, `hostile`, `fleet`, `imports`, `page`) or soaks (`soak`, `token_soak`) runs by its
+  name only.
 - `nox -s NAME` is one session, `nox --list` names them.
 
 Nothing here downloads an interpreter. The suite runs on the Python that runs nox, and with `-t all` on every other
@@ -125,8 +125,9 @@ def build(session: nox.Session) -> None:
         names = archive.namelist()
     if inside != {"ccactivity", wheel.name.removesuffix("-py3-none-any.whl") + ".dist-info"}:
         session.error(f"the wheel holds more or less than the package: {sorted(inside)}")
-    if "ccactivity/py.typed" not in names:
-        session.error("the wheel lacks py.typed")
+    for needed in ("py.typed", "web/static/page.html", "web/static/page.css", "web/static/page.js"):
+        if f"ccactivity/{needed}" not in names:
+            session.error(f"the wheel lacks {needed}")
     with tarfile.open(sdist) as source:
         inside = {Path(name).parts[1] for name in source.getnames() if len(Path(name).parts) > 1}
     if not {"ccactivity", "tests", "noxfile.py", "pyproject.toml", "README.md", "LICENSE"} <= inside:
@@ -161,6 +162,21 @@ def examples(session: nox.Session) -> None:
     files = [*sorted(Path("docs/examples").glob("*.py")), "tests/examples/test_framework_examples.py"]
     session.run("mypy", *map(str, files), env={"MYPYPATH": "tests"})
     session.run("pytest", "--numprocesses=auto", "tests/examples", *session.posargs)
+
+
+@nox.session(tags=LONG)
+def browser(session: nox.Session) -> None:
+    """Test the live page in a Chromium that is on the PATH; without one that is skipped, or fails where CI is set."""
+    session.install("-e", ".", *group("browser"))
+    session.run("mypy", *map(str, Path("tests/web").glob("*.py")), env={"MYPYPATH": "tests"})
+    session.run("pytest", "tests/web", *session.posargs)
+
+
+@nox.session
+def page(session: nox.Session) -> None:
+    """Measure the live page in a Chromium against its targets; three minutes. `-- --pictures` draws those of docs/."""
+    session.install("-e", ".", *group("browser"))
+    session.run("python", "benchmarks/page.py", *session.posargs)
 
 
 @nox.session(python=PYTHON)

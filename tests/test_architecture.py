@@ -78,6 +78,11 @@ SHELL = {
     "ccactivity.testing",
     "ccactivity.tokens",
     "ccactivity.watch",
+    "ccactivity.web",
+    "ccactivity.web.aiohttp_adapter",
+    "ccactivity.web.asgi_adapter",
+    "ccactivity.web.board",
+    "ccactivity.web.site",
 }
 
 # What the sandbox and the command line may import of the library, by the beginning of their contract's name.
@@ -90,10 +95,12 @@ APART = {
         "oauth",
         "sandbox",
         "testing",
+        "web",
         "_secret",
         "_text",
         "_version",
     },
+    "the live page knows the public API": {"web"},
 }
 
 # A module, what it must not import, and the beginning of the name of the contract that says so.
@@ -105,6 +112,7 @@ PLANTED = [
     ("fleet.limiter", "redis", "redis is known to"),
     ("session", "opentelemetry", "opentelemetry and prometheus-client are known to"),
     ("observe.opentelemetry", "ccactivity.polling", "an adapter knows"),
+    ("web.board", "ccactivity.polling.hub", "the live page knows the public API"),
     ("session", "rich", "rich and cyclopts are known to"),
     ("polling.planner", "asyncio", "the core is pure"),
     ("cli.logs", "ccactivity.ratelimit", "the command line knows the public API"),
@@ -227,6 +235,7 @@ def test_a_planted_import_is_caught(copy: Path, module: str, imported: str, begi
         ("observe", "ccactivity.observe"),
         ("sb", "ccactivity.sandbox"),
         ("testing", "ccactivity.testing"),
+        ("web", "ccactivity.web"),
     ],
 )
 def test_each_public_name_has_its_types_asserted(name: str, module: str) -> None:

@@ -179,6 +179,7 @@ async def watch(
     max_staleness: Annotated[
         float | None, _seconds("Look at least this often, while requests are left.", _POSITIVE)
     ] = None,
+    web: Annotated[bool, _flag("--web", "Serve a live page of them to this machine, too.")] = False,
     json: JsonLines = False,
     options: ApiOptions = _NO_API_OPTIONS,
 ) -> int:
@@ -193,7 +194,29 @@ async def watch(
         timeout=timeout,
         max_staleness=max_staleness,
         as_json=json,
+        web=web,
     )
+
+
+@app.command(usage="Usage: ccactivity serve [OPTIONS] [ID...]")
+async def serve(
+    ids: Annotated[list[str] | None, Parameter(name="ID", help="Ids of the activities.")] = None,
+    /,
+    *,
+    everything: Annotated[bool, _flag("--all", "Show all activities of the last ten days, and new ones.")] = False,
+    host: Annotated[str, Parameter(help="Where to listen; beyond this machine only with a password.")] = "127.0.0.1",
+    port: Annotated[
+        int, Parameter(help="Where to listen; 0 picks a free one.", validator=Number(gte=0, lte=65535))
+    ] = 0,
+    page_token_file: Annotated[
+        Path | None, _value("FILE", "File with the password that a browser has to give for the page.")
+    ] = None,
+    options: ApiOptions = _NO_API_OPTIONS,
+) -> None:
+    """Serve a live page of activities until Ctrl-C or SIGTERM."""
+    from .web import serve as command
+
+    await command(options.session(), ids or (), everything=everything, host=host, port=port, page_token=page_token_file)
 
 
 @app.command
@@ -346,12 +369,14 @@ async def sandbox(
 
 @app.command
 async def demo(
-    *, imports: Annotated[int, Parameter(help="Number of imports.", validator=Number(gte=1, lte=500))] = 30
+    *,
+    imports: Annotated[int, Parameter(help="Number of imports.", validator=Number(gte=1, lte=500))] = 30,
+    web: Annotated[bool, _flag("--web", "Serve a live page of them to this machine, too.")] = False,
 ) -> int:
     """Watch simulated imports; needs no account."""
     from .demo import demo as command
 
-    return await command(imports)
+    return await command(imports, web=web)
 
 
 fleet: App = App(name="fleet", help="Processes that share one API key.")

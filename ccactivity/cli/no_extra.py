@@ -18,6 +18,7 @@ _CLI_COMMANDS: Final = (
     "list",
     "get",
     "watch",
+    "serve",
     "history",
     "submit",
     "export",
@@ -40,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="ccactivity",
         description=DESCRIPTION,
-        epilog="list, get, watch, history, submit, export, fleet, sandbox and completion need more packages:"
+        epilog="list, get, watch, serve, history, submit, export, fleet, sandbox and completion need more packages:"
         f" {_INSTALL}; login, logout and whoami need {INSTALL_OAUTH}",
     )
     parser.add_argument("--version", action="version", version=__version__)
@@ -49,6 +50,7 @@ def run(arguments: Sequence[str]) -> int:
         "demo", help="watch simulated imports", description="Watch simulated imports; needs no account."
     )
     demo.add_argument("--imports", type=int, default=30, metavar="N", help="how many (default: 30)")
+    demo.add_argument("--web", action="store_true", help="serve a live page of them to this machine, too")
     options = parser.parse_args(arguments)
     if not 1 <= options.imports <= 500:
         demo.error("--imports takes a number from 1 to 500")
@@ -57,4 +59,4 @@ def run(arguments: Sequence[str]) -> int:
 
     from .demo import demo as command  # noqa: PLC0415 -- as said above
 
-    return asyncio.run(command(options.imports))
+    return asyncio.run(command(options.imports, web=options.web))

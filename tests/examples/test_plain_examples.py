@@ -27,8 +27,10 @@ from support.examples import EXAMPLES, Viewer, free_port, get, started
 from ccactivity import ActivitySession
 from ccactivity.sandbox import Fault, Life, OAuthRules, Sandbox, forbidden, throttled
 
-HERE = {"batch_monitor", "device_login", "submit_imports", "test_my_import", "web_app", "web_login"}
-IN_FRAMEWORKS = {"django_celery", "fastapi_app", "fleet_app", "fleet_worker", "taskiq_worker", "worker"}
+HERE = {"batch_monitor", "device_login", "live_page", "submit_imports", "test_my_import", "web_app", "web_login"}
+IN_FRAMEWORKS = {
+    *("django_celery", "fastapi_app", "fleet_app", "fleet_worker", "live_page_fastapi", "taskiq_worker", "worker"),
+}
 
 
 def test_each_example_is_run() -> None:
@@ -261,7 +263,12 @@ def browser_with_cookies() -> urllib.request.OpenerDirector:
 
 
 @pytest.mark.parametrize(
-    ("name", "variable"), [("web_app.py", "CCACTIVITY_ACCESS_TOKEN"), ("web_login.py", "CCACTIVITY_CLIENT_ID")]
+    ("name", "variable"),
+    [
+        ("live_page.py", "CCACTIVITY_ACCESS_TOKEN"),
+        ("web_app.py", "CCACTIVITY_ACCESS_TOKEN"),
+        ("web_login.py", "CCACTIVITY_CLIENT_ID"),
+    ],
 )
 def test_a_server_that_lacks_a_variable(name: str, variable: str, tmp_path: Path) -> None:
     """What has to be set is said in one line."""
@@ -292,6 +299,22 @@ def test_web_app() -> None:
         assert (0, "") == (example.stop(), example.stderr)
         while viewer.next() is not None:
             pass
+        viewer.leave()
+
+
+def test_live_page() -> None:
+    """A viewer sees the page, and each activity of the account; the server stops although somebody looks."""
+    port = free_port()
+    with started("live_page.py", "--sandbox", "--port", str(port)) as example:
+        page = example.read_until("http://.*/imports/")[0]
+        example.read_until("Running on")
+        viewer = Viewer(f"{page}events")
+        rows: set[str] = set()
+        while len(rows) < 20:
+            rows.update(row["key"] for row in (viewer.next() or {}).get("rows", ()))
+
+        assert "Tonight&#x27;s imports" in get(page)[1]
+        assert (0, "") == (example.stop(), example.stderr)
         viewer.leave()
 
 

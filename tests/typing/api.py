@@ -8,7 +8,7 @@ makes the comment needless, which is an error too.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,12 +16,13 @@ from random import Random
 from typing import Any, assert_type
 
 import aiohttp
+import aiohttp.web
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 from prometheus_client.registry import Collector
 
 import ccactivity as cc
-from ccactivity import events, fleet, jobs, oauth, observe, testing
+from ccactivity import events, fleet, jobs, oauth, observe, testing, web
 from ccactivity import sandbox as sb
 
 # --- ccactivity: a session and its settings -------------------------------------------------------------------------
@@ -768,6 +769,36 @@ def show(event: events.Event) -> str:
     elif isinstance(event, events.TokenRefreshed | events.WatchStarted):
         return type(event).__name__
     return ""
+
+
+# --- ccactivity.web -------------------------------------------------------------------------------------------------
+
+
+async def live_page(session: cc.ActivitySession, snapshot: cc.Activity) -> None:
+    async def allow_request(request: aiohttp.web.Request) -> bool:
+        return request.secure
+
+    async def allow_scope(scope: MutableMapping[str, Any]) -> bool:
+        return "user" in scope
+
+    board = web.Board(session, title="Tonight's imports")
+    board.follow("id")
+    board.follow(snapshot)
+    board.follow(["id", snapshot])
+    board.follow_all()
+    assert_type(board.as_dict(), dict[str, Any])
+    async for event in board.events(last_event_id=None):
+        assert_type(event, web.PageEvent)
+        assert_type(event.encoded, bytes)
+    assert_type(web.aiohttp_app(board, allow=allow_request), aiohttp.web.Application)
+    assert_type(web.aiohttp_app(board, allow=None), aiohttp.web.Application)
+    app = web.asgi_app(board, allow=allow_scope)
+    await app({}, None, None)  # type: ignore[arg-type]
+    await board.aclose()
+
+    web.aiohttp_app(board)  # type: ignore[call-arg]
+    web.aiohttp_app(board, allow=lambda request: True)  # type: ignore[arg-type, return-value]
+    board.follow(1)  # type: ignore[arg-type]
 
 
 # --- ccactivity.testing ---------------------------------------------------------------------------------------------

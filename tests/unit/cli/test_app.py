@@ -78,7 +78,7 @@ def test_help(capsys: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
 
     asking = {"list", "get", "watch", "history", "submit", "export"}
 
-    assert asking | {"login", "logout", "whoami", "fleet", "sandbox", "demo", "completion"} == set(names)
+    assert asking | {"login", "logout", "whoami", "fleet", "sandbox", "demo", "serve", "completion"} == set(names)
     assert 0 == main(["--help"])
 
     out = capsys.readouterr().out
