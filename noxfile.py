@@ -3,7 +3,8 @@
 - `nox` is what a change needs before it is pushed, in less than three minutes on two cores.
 - `nox -t all` is what CI runs beside it: the suite on the other Pythons and with other dependencies, what is marked
   `long`, the hundred simulated hours, the documentation and its examples, the vendor's own SDK.
-- What measures (`economy`, `bench`, `hostile`, `fleet`, `page`) or soaks (`soak`, `token_soak`) runs by its name only.
+- What measures (`economy`, `bench`, `hostile`, `fleet`, `imports`, `page`) or soaks (`soak`, `token_soak`) runs by its
+  name only.
 - `nox -s NAME` is one session, `nox --list` names them.
 
 Nothing here downloads an interpreter. The suite runs on the Python that runs nox, and with `-t all` on every other
@@ -94,7 +95,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types of everything, and those of the public API as users see them."""
-    session.install(".[cli,fleet,oauth]", *group("types"))
+    session.install(".[cli,fleet,oauth,otel,prometheus]", *group("types"))
     session.run("mypy")
     session.run("pyright", "tests/typing")
     session.run("pyright", "--verifytypes", "ccactivity", "--ignoreexternal")
@@ -149,7 +150,7 @@ def build(session: nox.Session) -> None:
 @nox.session(tags=LONG)
 def docs(session: nox.Session) -> None:
     """Build the pages of docs/ into .nox/docs/tmp/html; a warning is an error, and nothing is loaded from elsewhere."""
-    session.install(".[cli,fleet,oauth]", *group("docs"))
+    session.install(".[cli,fleet,oauth,otel,prometheus]", *group("docs"))
     place = session.create_tmp()
     session.run("sphinx-build", "--fail-on-warning", "--keep-going", "--nitpicky", "-E", "docs", f"{place}/html")
 
@@ -289,7 +290,7 @@ def token_soak(session: nox.Session) -> None:
 
 @nox.session
 def fleet(session: nox.Session) -> None:
-    """Measure a fleet of processes against its targets, with a server of Redis; six minutes. `-- --quick` for two."""
+    """Measure a fleet of processes against its targets, with a server of Redis; ten minutes. `-- --quick` for five."""
     session.install("-e", ".[cli,fleet,oauth]", *group("test"))
     session.run("python", "benchmarks/fleet.py", *session.posargs)
     session.run("python", "-m", "simulation.test_fleet_scripts", env={"PYTHONPATH": "tests"})
@@ -300,6 +301,13 @@ def bench(session: nox.Session) -> None:
     """Measure what the client itself costs, beside the vendor's SDK and the bare libraries; a minute or two."""
     session.install("-e", ".[cli]", *group("bench"))
     session.run("python", "benchmarks/cost.py", *session.posargs)
+
+
+@nox.session
+def imports(session: nox.Session) -> None:
+    """Measure exports against their targets, beside plain aiohttp; two minutes. `-- --quick` for half a minute."""
+    session.install("-e", ".", *group("test"))
+    session.run("python", "benchmarks/exports.py", *session.posargs)
 
 
 @nox.session(tags=LONG)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         UntrustedServerError,
         WatchTimeoutError,
     )
+    from .exports import ExportFile
     from .listing import ActivityList
     from .models import TERMINAL_STATES, Activity, ActivityState, ActivityStatus, SendRecord, SendStatus
     from .polling.pacing import Pacing
@@ -66,6 +67,7 @@ __all__ = [
     "BodyTooLargeError",
     "CCActivityError",
     "DecodeError",
+    "ExportFile",
     "FleetUnavailableError",
     "LoginFailedError",
     "NotFoundError",
@@ -99,7 +101,18 @@ __all__ = [
 ]
 
 
-_HOMES = ("errors", "models", "polling.pacing", "ratelimit.quota", "api.retry", "tokens", "listing", "watch", "session")
+_HOMES = (
+    "errors",
+    "models",
+    "polling.pacing",
+    "ratelimit.quota",
+    "api.retry",
+    "tokens",
+    "listing",
+    "watch",
+    "exports",
+    "session",
+)
 
 if not TYPE_CHECKING:  # a type checker would take any name for one that is there
 

@@ -17,9 +17,9 @@ activity are defined beside it, in `models`.
     │   └── ServerError                 5xx that outlived its retries
     ├── QuotaExceededError              the day's requests are spent, by the vendor's word or by our own ledger
     ├── DecodeError                     a 2xx that is not what the API documents, or any 3xx
-    │   └── BodyTooLargeError           a body of more than 8 MiB
+    │   └── BodyTooLargeError           a body of more than 8 MiB, or a file of more than the caller wants
     ├── SubmissionUnknownError          the answer to a submission was lost, and nothing shows whether it was queued
-    ├── UnsafeLinkError                 a next link that leads away from the collection; nothing was sent
+    ├── UnsafeLinkError                 a link that leads away from where it belongs; nothing was sent
     ├── PagingError                     next links that form a loop, or never end
     ├── ActivityFailedError             the activity ended in another state than completed
     ├── ActivityExpiredError            404 for an activity that had been seen: older than the 10 days it is kept
@@ -210,7 +210,7 @@ class DecodeError(CCActivityError):
 
 
 class BodyTooLargeError(DecodeError):
-    """A body of more than 8 MiB, which is not read to its end and not asked for again."""
+    """A body of more than 8 MiB, or a file of more than `most` bytes: not read to its end, and not asked for again."""
 
 
 class SubmissionUnknownError(CCActivityError):
@@ -245,10 +245,10 @@ class SubmissionUnknownError(CCActivityError):
 
 
 class UnsafeLinkError(CCActivityError):
-    """A next link that leads away from the collection it belongs to. `link`: the link, escaped and cut."""
+    """A link that leads away from where it belongs, its collection or the API. `link`: the link, escaped and cut."""
 
     def __init__(self, problem: str, *, link: str) -> None:
-        super().__init__(f"unsafe next link, not followed: {problem} ({link})")
+        super().__init__(f"unsafe link, not followed: {problem} ({link})")
         self.problem = problem
         self.link = link
 

@@ -29,9 +29,11 @@ from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
 import ccactivity
+import ccactivity.events
 import ccactivity.fleet
 import ccactivity.jobs
 import ccactivity.oauth
+import ccactivity.observe
 import ccactivity.sandbox
 import ccactivity.testing
 import ccactivity.web
@@ -135,9 +137,11 @@ def test_the_exit_codes_are_those_of_the_help() -> None:
     ("module", "pages"),
     [
         (ccactivity, ["session", "models", "errors"]),
+        (ccactivity.events, ["events"]),
         (ccactivity.fleet, ["fleet"]),
         (ccactivity.jobs, ["jobs"]),
         (ccactivity.oauth, ["oauth"]),
+        (ccactivity.observe, ["observe"]),
         (ccactivity.sandbox, ["sandbox"]),
         (ccactivity.testing, ["testing"]),
         (ccactivity.web, ["web"]),

@@ -26,6 +26,7 @@ NAMED = {
     "errors": None,  # everything that the module exports
     "models": None,
     "session": {"ActivitySession", "RequestPermit", "Stats"},
+    "exports": None,
     "listing": {"ActivityList"},
     "watch": {"BatchResult", "BatchWatch", "Watch"},
     "ratelimit.quota": {"Quota"},

@@ -234,6 +234,39 @@ async def history(
     return await commands.history(options.session(), output.output_format(json=json, csv=csv), campaign_activity_id)
 
 
+@app.command(usage="Usage: ccactivity export [OPTIONS] [ID] -o FILE")
+async def export(
+    activity_id: Annotated[str | None, Parameter(name="ID", help="Id of an export, instead of a new one.")] = None,
+    /,
+    *,
+    output: Annotated[
+        str,
+        _value("FILE", "Where to save it; - writes to stdout.", name=["--output", "-o"], allow_leading_hyphen=True),
+    ],
+    lists: Annotated[
+        list[str] | None, _value("ID", "Export the contacts of this list. May be repeated.", name="--list")
+    ] = None,
+    everyone: Annotated[bool, _flag("--all", "Export all contacts.")] = False,
+    overwrite: Annotated[bool, _flag("--overwrite", "Replace FILE if it is there.")] = False,
+    timeout: Annotated[float | None, _seconds("Stop waiting for the vendor after this time.", _POSITIVE)] = None,
+    json: JsonObject = False,
+    options: ApiOptions = _NO_API_OPTIONS,
+) -> int:
+    """Export contacts to a CSV file."""
+    from .exports import export as command
+
+    return await command(
+        options.session(),
+        activity_id,
+        lists=lists or (),
+        everyone=everyone,
+        output=output,
+        overwrite=overwrite,
+        timeout=timeout,
+        as_json=json,
+    )
+
+
 @app.command(usage="Usage: ccactivity submit KIND --json BODY [OPTIONS]")
 async def submit(
     kind: Annotated[JobKind, Parameter(name="KIND", help="What is to be done.")],

@@ -21,6 +21,7 @@ _CLI_COMMANDS: Final = (
     "serve",
     "history",
     "submit",
+    "export",
     "fleet",
     "sandbox",
     "completion",
@@ -40,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="ccactivity",
         description=DESCRIPTION,
-        epilog="list, get, watch, serve, history, submit, fleet, sandbox and completion need more packages:"
+        epilog="list, get, watch, serve, history, submit, export, fleet, sandbox and completion need more packages:"
         f" {_INSTALL}; login, logout and whoami need {INSTALL_OAUTH}",
     )
     parser.add_argument("--version", action="version", version=__version__)

@@ -33,6 +33,7 @@ from ..errors import (
     QueueFullError,
     SubmissionUnknownError,
 )
+from ..events import Paused, Resumed, Submitted
 from ..listing import ActivityList
 from ..models import Activity
 from .job import Job
@@ -101,6 +102,7 @@ class Submitter:
         self._vendor_epoch: datetime | None = None  # its wall time at the loop time 0, if it has ever told its own
         self._submitted: dict[str, float] = {}  # loop times of the answers, by activity
         self._queue_probe = asyncio.Lock()
+        self._queue_full = False  # as far as hooks were told
 
     def submitted_at(self, activity_id: str) -> float | None:
         """The loop time at which a submission of this session was answered with this activity; None if none was."""
@@ -115,6 +117,23 @@ class Submitter:
         if not isinstance(job, Job):
             raise TypeError(f"job must be one of ccactivity.jobs, not {type(job).__name__}")
         case = _Case(job, create_activity(self._endpoint, job.kind, job.encode()), queue)
+        try:
+            submission = await self._submit(case)
+        except SubmissionUnknownError:
+            self._tell(case, None, "unknown")
+            raise
+        self._tell(case, submission.activity.activity_id, submission.outcome)
+        return submission
+
+    def _tell(self, case: _Case, activity_id: str | None, outcome: str) -> None:
+        if self._client.emitter.hooks:
+            now, kind, rows, size = asyncio.get_running_loop().time(), case.job.kind, case.job.rows, case.request.size
+            self._client.emitter.emit(
+                Submitted(at=now, kind=kind, activity_id=activity_id, rows=rows, bytes=size, outcome=outcome)
+            )
+
+    async def _submit(self, case: _Case) -> Submission:
+        job = case.job
         try:
             return self._remember(await self._send(case))
         except CCActivityError as error:
@@ -161,6 +180,9 @@ class Submitter:
                 probed = self._queue_probe.locked()
                 if not probed:
                     _log.warning("submissions wait: %s", error)
+                if self._client.emitter.hooks and not self._queue_full:
+                    self._queue_full, now = True, asyncio.get_running_loop().time()
+                    self._client.emitter.emit(Paused(at=now, cause="queue_full", until=now + _FIRST_QUEUE_WAIT_S))
         await self._client.until_closed(self._queue_probe.acquire())
         try:
             delay = 0.0 if probed else _FIRST_QUEUE_WAIT_S
@@ -180,7 +202,11 @@ class Submitter:
 
         if case.lost is None:
             case.sent_at = asyncio.get_running_loop().time()
-        return await self._client.ask(case.request, decode)
+        activity = await self._client.ask(case.request, decode)
+        if self._queue_full:
+            self._queue_full = False
+            self._client.emitter.emit(Resumed(at=asyncio.get_running_loop().time(), cause="queue_full"))
+        return activity
 
     def _note_time(self, outcome: Outcome) -> None:
         if outcome.server_time is not None:

@@ -17,9 +17,12 @@ from typing import Any, assert_type
 
 import aiohttp
 import aiohttp.web
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
+from prometheus_client.registry import Collector
 
 import ccactivity as cc
-from ccactivity import fleet, jobs, oauth, testing, web
+from ccactivity import events, fleet, jobs, oauth, observe, testing, web
 from ccactivity import sandbox as sb
 
 # --- ccactivity: a session and its settings -------------------------------------------------------------------------
@@ -133,6 +136,34 @@ async def single_calls() -> None:
         await session.get_activity(7)  # type: ignore[arg-type]
         session.list_activities("failed")  # type: ignore[call-arg]
     await session.aclose()
+
+
+async def exports(session: cc.ActivitySession, activity: cc.Activity) -> None:
+    file = await session.save_export(activity, "contacts.csv")
+    assert_type(file, cc.ExportFile)
+    assert_type(file.path, Path)
+    assert_type(file.bytes, int)
+    assert_type(file.records, int)
+    assert_type(file.expected, int | None)
+    seen: list[tuple[int, int]] = []
+    await session.save_export(
+        activity,
+        Path("a"),
+        overwrite=True,
+        most=9,
+        grace=0,
+        on_progress=lambda size, records: seen.append((size, records)),
+    )
+    async with session.open_export(activity, most=None, grace=1.5) as chunks:
+        assert_type(chunks, AsyncIterator[bytes])
+
+    assert_type(await session.export_contacts(jobs.ExportContacts(), "contacts.csv"), cc.ExportFile)
+    await session.export_contacts(
+        jobs.ExportContacts(), Path("a"), overwrite=True, most=9, timeout=60, on_progress=print
+    )
+
+    await session.save_export("id", "contacts.csv")  # type: ignore[arg-type]
+    await session.save_export(activity, "contacts.csv", True)  # type: ignore[call-arg]
 
 
 async def own_requests(session: cc.ActivitySession, http: aiohttp.ClientSession) -> None:
@@ -537,6 +568,7 @@ async def sandboxes() -> None:
         spent_today=1,
         token_life=3600,
         oauth=sb.OAuthRules(rotating=False, approve_after=3),
+        export_redirect=True,
     ) as threaded:
         assert_type(threaded, sb.Sandbox)
     assert_type(sandbox.base_url, str)
@@ -677,6 +709,7 @@ def effects() -> list[sb.Answer | sb.Effect]:
         sb.Drip(pause=0.1, size=10, head=True),
         sb.Edit(lambda body: body),
         sb.Endless(declared=None),
+        sb.Framing("close", gzip=True, cut=9),
         sb.Hang(after=0.5),
         sb.Patch({"state": "failed"}),
         sb.Patch(lambda row: {**row, "state": "failed"}),
@@ -731,6 +764,43 @@ async def live_page(session: cc.ActivitySession, snapshot: cc.Activity) -> None:
     board.follow(1)  # type: ignore[arg-type]
 
 
+# --- ccactivity.events and ccactivity.observe -----------------------------------------------------------------------
+
+
+def what_an_operator_sees(tracer_provider: TracerProvider, meter_provider: MeterProvider) -> None:
+    tracing = observe.OpenTelemetry(tracer_provider, meter_provider, requests=False)
+    assert_type(tracing, observe.OpenTelemetry)
+    cc.ActivitySession("token", on_event=print)
+    session = cc.ActivitySession("token", on_event=[observe.OpenTelemetry(), show])
+    assert_type(session.add_event_hook(show), None)
+    assert_type(observe.prometheus_collector(session), Collector)
+
+    cc.ActivitySession("token", on_event="print")  # type: ignore[arg-type]
+
+
+def show(event: events.Event) -> str:
+    assert_type(event.at, float)
+    if isinstance(event, events.RequestEnded):
+        assert_type(event.status, int | None)
+        assert_type(event.error, str | None)
+        assert_type(event.activity_ids, tuple[str, ...])
+    elif isinstance(event, events.WatchEnded):
+        assert_type((event.watch, event.activity_id, event.outcome), tuple[int, str, str])
+    elif isinstance(event, events.ActivityChanged):
+        assert_type(event.activity, cc.Activity)
+        assert_type(event.previous, cc.Activity | None)
+        assert_type(event.lag, tuple[float, float] | None)
+    elif isinstance(event, events.Submitted):
+        assert_type(event.activity_id, str | None)
+    elif isinstance(event, events.Paused | events.Resumed):
+        assert_type(event.cause, str)
+    elif isinstance(event, events.Retrying):
+        assert_type(event.delay, float)
+    elif isinstance(event, events.TokenRefreshed | events.WatchStarted):
+        return type(event).__name__
+    return ""
+
+
 # --- ccactivity.testing ---------------------------------------------------------------------------------------------
 
 
@@ -742,6 +812,7 @@ def virtual_time() -> None:
     assert_type(testing.run(main()), int)
     assert_type(testing.run(main(), debug=True, utc_start=now()), int)
     assert_type(testing.utc_now(), datetime)
+    assert_type(testing.record(cc.ActivitySession("token")), list[events.Event])
     loop = testing.VirtualTimeLoop(utc_start=now())
     assert_type(loop.time(), float)
     assert_type(loop.utc_now(), datetime)

@@ -254,7 +254,7 @@ def test_copied_batch(duplicate: Callable[[BatchError], BatchError]) -> None:
             DecodeError("no JSON", excerpt="'<html>'", method="GET", path="/x"),
             "GET /x: no JSON; it begins '<html>'",
         ),
-        (UnsafeLinkError("it leads away", link="//evil"), "unsafe next link, not followed: it leads away (//evil)"),
+        (UnsafeLinkError("it leads away", link="//evil"), "unsafe link, not followed: it leads away (//evil)"),
         (
             ActivityFailedError(FAILED),
             "activity '04fe9a' ended as 'failed': 'Line 2: Invalid birthday; Line 9: No email'",

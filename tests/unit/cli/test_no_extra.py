@@ -20,7 +20,10 @@ sys.exit(main())
 @pytest.mark.parametrize(
     ("command", "extras"),
     [
-        *((name, "cli") for name in ("list", "get", "watch", "serve", "history", "submit", "sandbox", "completion")),
+        *(
+            (name, "cli")
+            for name in ("list", "get", "watch", "serve", "history", "submit", "export", "sandbox", "completion")
+        ),
         ("--install-completion", "cli"),
         ("login", "cli,oauth"),
     ],
