@@ -27,6 +27,7 @@ activity are defined beside it, in `models`.
     │   ├── LoginFailedError            a login was not completed: denied, too late, its answer lost
     │   ├── ReauthorizationRequiredError    only a person can help: they must log in again
     │   └── TokenStoreError             stored tokens that cannot be read or written; nothing was overwritten
+    ├── JournalError                    the journal of an import is of another one, in use, or cannot be written
     ├── FleetUnavailableError           the engine of a fleet is away, so nobody may send
     └── SessionClosedError              the session was closed meanwhile, or before
 
@@ -54,6 +55,7 @@ __all__ = [
     "CCActivityError",
     "DecodeError",
     "FleetUnavailableError",
+    "JournalError",
     "LoginFailedError",
     "NotFoundError",
     "NotSentError",
@@ -281,6 +283,17 @@ class TokenStoreError(TokenError):
 
 class SessionClosedError(CCActivityError):
     """The session was closed, before the call or while it ran."""
+
+
+class JournalError(CCActivityError):
+    """The journal of an import belongs to another one, is used by another process, or cannot be written.
+
+    Nothing is sent after it. `path`: of the journal.
+    """
+
+    def __init__(self, message: str, *, path: str) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class FleetUnavailableError(CCActivityError):

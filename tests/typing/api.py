@@ -272,7 +272,7 @@ def answers() -> list[type[cc.ResponseError]]:
 
 
 def others() -> list[type[cc.CCActivityError]]:
-    return [cc.FleetUnavailableError, cc.PagingError, cc.SessionClosedError, cc.TokenError]
+    return [cc.FleetUnavailableError, cc.JournalError, cc.PagingError, cc.SessionClosedError, cc.TokenError]
 
 
 def unanswered() -> list[type[cc.TransportError]]:
