@@ -63,8 +63,7 @@ async def test_work_in_a_thread_ends_before_whoever_was_cancelled_goes_on() -> N
         ended.set()
 
     task = asyncio.create_task(run_in_thread(work))
-    while not begun.is_set():
-        await asyncio.sleep(0)
+    assert await asyncio.to_thread(begun.wait, 10)
     for _ in range(2):
         task.cancel()
         await asyncio.sleep(0)
