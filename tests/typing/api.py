@@ -596,6 +596,8 @@ def effects() -> list[sb.Answer | sb.Effect]:
         sb.empty(204),
         sb.forbidden(),
         sb.html(502),
+        sb.lost_request(),
+        sb.lost_request(sb.Hang()),
         sb.message(429, "Limit Exceeded"),
         sb.not_found(),
         sb.ok({"activities": []}),
