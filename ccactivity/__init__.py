@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         CCActivityError,
         DecodeError,
         FleetUnavailableError,
+        ImportRefusedError,
         JournalError,
         LoginFailedError,
         NotFoundError,
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
         UntrustedServerError,
         WatchTimeoutError,
     )
+    from .imports.columns import ImportProblem
+    from .imports.linemap import LineMap, RowError
+    from .imports.plan import ImportPart, ImportPlan, PlannedPart, plan_import
     from .listing import ActivityList
     from .models import TERMINAL_STATES, Activity, ActivityState, ActivityStatus, SendRecord, SendStatus
     from .polling.pacing import Pacing
@@ -66,19 +70,26 @@ __all__ = [
     "CCActivityError",
     "DecodeError",
     "FleetUnavailableError",
+    "ImportPart",
+    "ImportPlan",
+    "ImportProblem",
+    "ImportRefusedError",
     "JournalError",
+    "LineMap",
     "LoginFailedError",
     "NotFoundError",
     "NotSentError",
     "Pacing",
     "PagingError",
     "PermissionDeniedError",
+    "PlannedPart",
     "Quota",
     "QuotaExceededError",
     "ReauthorizationRequiredError",
     "RequestPermit",
     "ResponseError",
     "Retry",
+    "RowError",
     "SendRecord",
     "SendStatus",
     "ServerError",
@@ -94,10 +105,13 @@ __all__ = [
     "Watch",
     "WatchTimeoutError",
     "__version__",
+    "plan_import",
 ]
 
 
-_HOMES = ("errors", "models", "polling.pacing", "ratelimit.quota", "api.retry", "tokens", "listing", "watch", "session")
+_IMPORTS = ("imports.columns", "imports.linemap", "imports.plan")
+_CORE = ("errors", "models", "polling.pacing", "ratelimit.quota", "api.retry", "tokens", "listing", "watch", "session")
+_HOMES = (*_CORE, *_IMPORTS)
 
 if not TYPE_CHECKING:  # a type checker would take any name for one that is there
 

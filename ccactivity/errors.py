@@ -29,6 +29,7 @@ activity are defined beside it, in `models`.
     │   └── TokenStoreError             stored tokens that cannot be read or written; nothing was overwritten
     ├── JournalError                    the journal of an import is of another one, in use, or cannot be written
     ├── FleetUnavailableError           the engine of a fleet is away, so nobody may send
+    ├── ImportRefusedError              a file that cannot be imported as it is (also a ValueError)
     └── SessionClosedError              the session was closed meanwhile, or before
 
 Data are attributes, so that nobody has to parse a message. Every error can be pickled and copied. No error, no
@@ -39,11 +40,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ._base_error import CCActivityError
 from ._base_error import rebuild as _rebuild  # noqa: F401 -- errors pickled by earlier versions name it here
 from .models import ActivityExpiredError, ActivityFailedError, WatchTimeoutError
+
+if TYPE_CHECKING:
+    from .imports.columns import ImportProblem
 
 __all__ = [
     "ActivityExpiredError",
@@ -55,6 +59,7 @@ __all__ = [
     "CCActivityError",
     "DecodeError",
     "FleetUnavailableError",
+    "ImportRefusedError",
     "JournalError",
     "LoginFailedError",
     "NotFoundError",
@@ -74,6 +79,9 @@ __all__ = [
     "UntrustedServerError",
     "WatchTimeoutError",
 ]
+
+
+_MAX_SHOWN_PROBLEMS = 3  # in the message of an ImportRefusedError
 
 
 class TransportError(CCActivityError):
@@ -305,3 +313,24 @@ class FleetUnavailableError(CCActivityError):
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class ImportRefusedError(CCActivityError, ValueError):
+    """A file that cannot be imported as it is, or that changed while it was imported.
+
+    `problems`: what is wrong, with line and column, as far as it was kept; never what the file says there.
+    `count`: of all problems. It is a `ValueError` too.
+    """
+
+    def __init__(self, message: str, *, problems: Sequence[ImportProblem] = (), count: int | None = None) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+        self.count = len(self.problems) if count is None else count
+
+    @classmethod
+    def of(cls, problems: Sequence[ImportProblem], count: int | None = None) -> ImportRefusedError:
+        """Make the error from what is wrong; its message has the first few."""
+        count = len(problems) if count is None else count
+        shown = "; ".join(map(str, problems[:_MAX_SHOWN_PROBLEMS]))
+        more = count - min(len(problems), _MAX_SHOWN_PROBLEMS)
+        return cls(shown + (f"; and {more:,} more" if more else ""), problems=problems, count=count)

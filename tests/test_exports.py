@@ -13,7 +13,12 @@ import pytest
 
 import ccactivity
 
-PACKAGES = ("ccactivity.api", "ccactivity.polling", "ccactivity.ratelimit")  # packages that export nothing themselves
+PACKAGES = (
+    "ccactivity.api",
+    "ccactivity.imports",
+    "ccactivity.polling",
+    "ccactivity.ratelimit",
+)  # packages that export nothing themselves
 # The command line needs an extra; everything else can be imported wherever the library can.
 MODULES = [
     importlib.import_module(found.name)
@@ -24,6 +29,9 @@ NAMED = {
     "errors": None,  # everything that the module exports
     "models": None,
     "session": {"ActivitySession", "RequestPermit", "Stats"},
+    "imports.columns": {"ImportProblem"},
+    "imports.linemap": {"LineMap", "RowError"},
+    "imports.plan": {"ImportPart", "ImportPlan", "PlannedPart", "plan_import"},
     "listing": {"ActivityList"},
     "watch": {"BatchResult", "BatchWatch", "Watch"},
     "ratelimit.quota": {"Quota"},

@@ -1,0 +1,51 @@
+"""Addresses that occur more than once in a file, found in little memory however long the file is.
+
+An address is known by an 8-byte hash of it, salted anew in each process, so that no address is kept. Hashes and lines
+are spread over buckets, each small enough for a dict of its own, and a bucket that grows goes to a temporary file
+without a name.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator
+from tempfile import SpooledTemporaryFile
+from typing import Final
+
+__all__ = ["AddressIndex"]
+
+_BUCKETS: Final = 64
+_BUCKET_MEMORY_BYTES: Final = 131_072  # 8 MB for all of them; then they are on the disk, 16 bytes a row
+
+
+class AddressIndex:
+    """Addresses with the lines on which they are. Close it."""
+
+    def __init__(self) -> None:
+        self._buckets = [SpooledTemporaryFile(max_size=_BUCKET_MEMORY_BYTES) for _ in range(_BUCKETS)]  # noqa: SIM115 -- `close` does it
+
+    def add(self, addresses: Iterable[bytes], lines: Iterable[int]) -> None:
+        """Add addresses, each with its line, in the order of the file. The same address has to be the same bytes."""
+        fresh = [array("q") for _ in range(_BUCKETS)]
+        for key, line in zip(map(hash, addresses), lines, strict=False):
+            bucket = fresh[key % _BUCKETS]
+            bucket.append(key)
+            bucket.append(line)
+        for bucket, spool in zip(fresh, self._buckets, strict=True):
+            spool.write(bucket.tobytes())
+
+    def find(self) -> Iterator[tuple[int, int]]:
+        """Yield (line, next line with the same address) for each row that is followed by another one."""
+        for spool in self._buckets:
+            spool.seek(0)
+            entries = array("q", spool.read())
+            latest: dict[int, int] = {}
+            for key, line in zip(entries[::2], entries[1::2], strict=True):
+                if key in latest:
+                    yield latest[key], line
+                latest[key] = line
+
+    def close(self) -> None:
+        """Give up what is kept."""
+        for spool in self._buckets:
+            spool.close()

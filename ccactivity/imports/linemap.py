@@ -1,0 +1,143 @@
+"""From the vendor's `Line 7: ...` back to a line of the file. Pure.
+
+The vendor numbers the lines of the part that it was given, header included, and does not say what a line is: a physical
+line, or a record, which takes several if a quoted field holds a line end. So both readings are computed. Where they
+agree, the row is certain. Records that take several lines are put last in a part, so that all others, and the first of
+those, have the same number under both.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+import attrs
+
+__all__ = ["LineMap", "RowError", "SentRow"]
+
+_LINE: Final = re.compile(r"\bline\s+#?([0-9]{1,9})\b", re.IGNORECASE)
+
+
+@attrs.frozen
+class RowError:
+    """A message of the vendor's about a row, and where that row is in the file.
+
+    `line`, `last_line`: the lines of the file that the row takes, from 1; None if the message names no line of the
+    part. `message`: the vendor's words. `row`: the number of the row, 1 for the first below the header, blank lines not
+    counted; None as `line` is. `part`: the number of the part, from 1. `activity_id`: of the part's import. `exact`:
+    False if it may be another row, or if it is not known which: `candidates` has the lines where those rows begin that
+    it can be.
+    """
+
+    line: int | None
+    last_line: int | None
+    message: str
+    row: int | None
+    part: int
+    activity_id: str
+    exact: bool
+    candidates: tuple[int, ...] = ()
+
+
+class SentRow(NamedTuple):
+    """A row of a part: its number and lines in the file, and the columns that look wrong in it.
+
+    `sent_lines`: lines that it takes in the part.
+    """
+
+    row: int
+    line: int
+    lines: int = 1
+    sent_lines: int = 1
+    suspect: frozenset[str] = frozenset()
+
+    @property
+    def last_line(self) -> int:
+        """The last line of the file that it takes."""
+        return self.line + self.lines - 1
+
+
+class LineMap:
+    """The rows of one part in the order in which they are sent. It keeps what is out of step, a few bytes a row.
+
+    `header_lines`: physical lines of the header. `single`: (row, line) of those on one line, `spanning`: of the others,
+    which follow them. `lone_cr`: whether there is a carriage return without a line feed, which only some count as the
+    end of a line.
+    """
+
+    def __init__(
+        self,
+        header_lines: int,
+        single: Iterable[tuple[int, int]],
+        spanning: Sequence[SentRow],
+        *,
+        lone_cr: bool = False,
+    ) -> None:
+        self._header_lines = header_lines
+        self._lone_cr = lone_cr
+        self._spanning = tuple(spanning)
+        # Rows on one line mostly follow each other: only where one does not is it kept.
+        self._breaks, self._rows, self._lines = array("q"), array("q"), array("q")
+        expected = None
+        count = 0
+        for row, line in single:
+            if (row, line) != expected:
+                self._breaks.append(count)
+                self._rows.append(row)
+                self._lines.append(line)
+            expected = row + 1, line + 1
+            count += 1
+        self._single_count = count
+        ends = array("q")
+        end = header_lines + count
+        for sent in self._spanning:
+            end += sent.sent_lines
+            ends.append(end)
+        self._spanning_ends = ends
+
+    def __len__(self) -> int:
+        return self._single_count + len(self._spanning)
+
+    def locate(self, messages: Sequence[str], part_number: int, activity_id: str) -> tuple[RowError, ...]:
+        """Return where the row of each message is in the file."""
+        return tuple(self._locate(message, part_number, activity_id) for message in messages)
+
+    def _locate(self, message: str, part_number: int, activity_id: str) -> RowError:
+        found = _LINE.search(message)
+        number = int(found[1]) if found else 0
+        indices = {self._by_physical_line(number), self._by_record(number)}
+        rows = [self._get(index) for index in sorted(index for index in indices if index is not None)]
+        if not rows:
+            return RowError(None, None, message, None, part_number, activity_id, exact=False)
+        words = message.casefold()
+        agreeing = [row for row in rows if any(_name(column) in words for column in row.suspect)]
+        best = agreeing[0] if len(agreeing) == 1 else rows[0]
+        exact = len(rows) == 1 and not self._lone_cr
+        lines = () if exact else tuple(sorted(row.line for row in rows))
+        return RowError(best.line, best.last_line, message, best.row, part_number, activity_id, exact, lines)
+
+    def _by_physical_line(self, number: int) -> int | None:
+        index = number - self._header_lines - 1
+        if index < self._single_count:
+            return index if index >= 0 else None
+        at = bisect_left(self._spanning_ends, number)
+        return self._single_count + at if at < len(self._spanning) else None
+
+    def _by_record(self, number: int) -> int | None:
+        index = number - 2  # the header is record 1
+        return index if 0 <= index < len(self) else None
+
+    def _get(self, index: int) -> SentRow:
+        if index >= self._single_count:
+            return self._spanning[index - self._single_count]
+        at = bisect_right(self._breaks, index) - 1
+        ahead = index - self._breaks[at]
+        return SentRow(self._rows[at] + ahead, self._lines[at] + ahead)
+
+
+def _name(column: str) -> str:
+    """The word of a column that a message about it has."""
+    return column.removeprefix("cf:").split("_")[0]
