@@ -8,10 +8,11 @@ import logging
 import os
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
+from functools import cached_property
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import aiohttp
 import attrs
@@ -45,6 +46,10 @@ from .ratelimit.quota import Quota
 from .tokens import TokenSource, source_of
 from .watch import BatchResult, BatchWatch, Watch
 
+if TYPE_CHECKING:
+    from .jobs import Job
+    from .jobs.submit import Submitter
+
 __all__ = ["ActivitySession", "RequestPermit", "Stats"]
 
 T = TypeVar("T")
@@ -63,7 +68,7 @@ class Stats:
     finished: int
     """Activities whose end was seen by a watch."""
     requests: Mapping[str, int]
-    """Requests that this session has sent, by kind: "list", "get" and "history"."""
+    """Requests that this session has sent, by kind: "list", "get", "history" and "post"."""
     requests_per_finished: float | None
     """Requests of the kinds "list" and "get" for each finished activity; None before the first one."""
     price: float
@@ -111,7 +116,8 @@ class ActivitySession:
     `retry`, `pacing`: how failed requests are repeated, and how eagerly watches look. None: `Retry()`, `Pacing()`.
     `timeout`: seconds for one attempt, from the moment it may be sent; None: no limit. Bound a whole call with
     `asyncio.timeout`.
-    `now`: gives the aware UTC time, for the day of the quota and nothing else; delays use the event loop's clock.
+    `now`: gives the aware UTC time, for the day of the quota and the search for submissions whose answer was lost;
+    delays use the event loop's clock.
 
     Raises ValueError or TypeError for arguments that cannot work. Nothing is sent before the first await.
 
@@ -145,6 +151,7 @@ class ActivitySession:
             if value is not None and not isinstance(value, kind):
                 raise TypeError(f"{name} must be a {kind.__name__} or None, not {type(value).__name__}")
         self._endpoint = Endpoint.parse(base_url)
+        self._now = now
         self._quota = Quota() if quota is None else quota
         self._noticed: set[tuple[str, str]] = set()
         self._decoder = Decoder(self._notice)
@@ -270,6 +277,49 @@ class ActivitySession:
         self._enter()
         return await self._client.ask(request, lambda outcome: decode(outcome.reply.body))
 
+    # --- submitting jobs --------------------------------------------------------------------------------------------
+
+    async def submit(self, job: Job, *, queue: bool = True) -> Activity:
+        """Submit a job of `ccactivity.jobs`, once, and return the activity that it has become; `wait` takes it.
+
+        `queue`: whether to wait while the account has its 1,000 queued activities, for as long as the caller does;
+        else QueueFullError.
+
+        If the answer is lost, the activity is found in the list by the name of the file, or the job is sent once more
+        where that has the same effect; SubmissionUnknownError where neither is so, with the activities that it may be.
+        Raises ValueError before anything is sent if the job is more than one request takes: submit what its `split()`
+        gives. A call that is cancelled may have submitted the job.
+        """
+        self._enter()
+        return (await self._submitter.submit(job, queue=queue)).activity
+
+    async def submit_many(
+        self, jobs: Iterable[Job] | AsyncIterable[Job], *, at_once: int = 4
+    ) -> AsyncGenerator[Activity, None]:
+        """Submit jobs as fast as the quota and the account's queue allow, and yield each activity once it is there.
+
+        `jobs`: an iterable, or an async iterable; a job is taken when it can be sent, so there may be any number.
+        `at_once`: how many are under way at the same time. The activities come in no fixed order.
+
+            result = await session.wait_many(session.submit_many(jobs))
+
+        A job that is refused, or of which it is unknown whether it was queued, does not disturb the others: in the end
+        a BatchError has the error of each, by its place: "jobs[17]" is the eighteenth. What concerns the session, such
+        as a dead token, is raised once what was under way has been yielded.
+        """
+        self._enter()
+        from .jobs.batch import submit_many  # noqa: PLC0415 -- who only watches needs no jobs
+
+        async with aclosing(submit_many(self._submitter.submit, jobs, at_once=at_once)) as activities:
+            async for activity in activities:
+                yield activity
+
+    @cached_property
+    def _submitter(self) -> Submitter:
+        from .jobs.submit import Submitter  # noqa: PLC0415 -- who only watches needs no jobs
+
+        return Submitter(self._client, self._endpoint, self._decoder, self._now)
+
     # --- requests of the caller's own -------------------------------------------------------------------------------
 
     @asynccontextmanager
@@ -304,7 +354,7 @@ class ActivitySession:
 
     def watch(
         self,
-        activity_id: str,
+        activity: str | Activity,
         *,
         timeout: float | None = None,
         grace: float = 10.0,
@@ -312,6 +362,9 @@ class ActivitySession:
         every_poll: bool = False,
     ) -> Watch:
         """Watch an activity until it ends: its first snapshot, one for each change, the terminal one last; see `Watch`.
+
+        `activity`: its id, or an activity: what `submit` has just returned is the first snapshot, and nothing is asked
+        for it; one that has ended is the only one.
 
         A change is one of state, percent_done, counters, errors or results link. An activity that fails is data here.
 
@@ -323,14 +376,12 @@ class ActivitySession:
         Raises NotFoundError; ActivityExpiredError if it was seen and is gone; AuthenticationError,
         PermissionDeniedError and the like; SessionClosedError. Failures that may pass do not end a watch.
         """
-        queue = SnapshotQueue(
-            enter=self._enter, timeout=timeout, grace=grace, max_staleness=max_staleness, every_poll=every_poll
-        )
-        return Watch(check_id(activity_id), queue)
+        queue = self._make_queue(timeout=timeout, grace=grace, max_staleness=max_staleness, every_poll=every_poll)
+        return Watch(activity, queue)
 
     async def wait(
         self,
-        activity_id: str,
+        activity: str | Activity,
         *,
         timeout: float | None = None,
         grace: float = 10.0,
@@ -340,14 +391,14 @@ class ActivitySession:
 
         Raises ActivityFailedError if it ends otherwise, and whatever a watch raises.
         """
-        async with self.watch(activity_id, timeout=timeout, grace=grace, max_staleness=max_staleness) as watch:
+        async with self.watch(activity, timeout=timeout, grace=grace, max_staleness=max_staleness) as watch:
             async for snapshot in watch:
                 snapshot.raise_for_state()
         return snapshot
 
     def watch_many(
         self,
-        ids: Iterable[str] | AsyncIterable[str],
+        ids: Iterable[str | Activity] | AsyncIterable[str | Activity],
         *,
         timeout: float | None = None,
         grace: float = 10.0,
@@ -355,20 +406,21 @@ class ActivitySession:
     ) -> BatchWatch:
         """Watch many activities until each has ended: their snapshots as they change, each terminal one exactly once.
 
-        `ids`: an iterable, or an async iterable that hands over ids as they come to be; the watch ends when it is
-        exhausted and every id is accounted for. Duplicates count once; of an async source, which may be endless, the
-        last 10,000 ids and what is watched are remembered for that. `timeout`: seconds for each id, from the first
-        await or iteration, or from when an async source gives it; so of a list it is the time for all.
+        `ids`: an iterable, or an async iterable that hands over ids as they come to be; instead of an id it may give an
+        activity, as for `watch`. The watch ends when it is exhausted and every id is accounted for. Duplicates count
+        once; of an async source, which may be endless, the last 10,000 ids and what is watched are remembered for that.
+        `timeout`: seconds for each id, from the first await or iteration, or from when an async source gives it; so of
+        a list it is the time for all.
 
         An id that cannot be followed does not disturb the others, see `BatchWatch`; what concerns the session, such as
         a dead token, ends the iteration. Raises ValueError naming malformed ids, at the call for an iterable.
         """
-        queue = SnapshotQueue(enter=self._enter, timeout=timeout, grace=grace, max_staleness=max_staleness)
+        queue = self._make_queue(timeout=timeout, grace=grace, max_staleness=max_staleness)
         return BatchWatch(ids, queue)
 
     async def wait_many(
         self,
-        ids: Iterable[str] | AsyncIterable[str],
+        ids: Iterable[str | Activity] | AsyncIterable[str | Activity],
         *,
         timeout: float | None = None,
         grace: float = 10.0,
@@ -403,6 +455,12 @@ class ActivitySession:
                 if on_change is not None:
                     on_change(snapshot)
         return BatchResult(completed=completed, failed=failed, errors=errors)
+
+    def _make_queue(self, **options: Any) -> SnapshotQueue:
+        queue = SnapshotQueue(enter=self._enter, **options)
+        if "_submitter" in self.__dict__:  # else nothing was submitted
+            queue.submitted_at = self._submitter.submitted_at
+        return queue
 
     def _enter(self) -> Hub:
         """Bind the session to the loop that uses it first; return its hub, for a watch that enters."""

@@ -45,6 +45,10 @@ SHELL = {
     "ccactivity.fleet.redis_fleet",
     "ccactivity.fleet.registry",
     "ccactivity.fleet.wire",
+    "ccactivity.jobs.batch",
+    "ccactivity.jobs",
+    "ccactivity.jobs.file_name",
+    "ccactivity.jobs.submit",
     "ccactivity.membership",
     "ccactivity.fleet.scripts",
     "ccactivity.imports.duplicates",
@@ -79,6 +83,7 @@ APART = {
     "the command line knows the public API": {
         "cli",
         "fleet",
+        "jobs",
         "oauth",
         "sandbox",
         "testing",

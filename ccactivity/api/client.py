@@ -61,11 +61,15 @@ class _Operation(Generic[T]):
     permit: Permit | None
     token: Secret = attrs.field(default=Secret(), repr=False)
     reported_token: bool = False
+    interrupted: bool = False  # while an answer was on its way
 
     async def before_each_send(self) -> str:
         """Return the value of the Authorization header for a request that is about to leave."""
         auth, permit = self.client.auth, self.permit
         assert permit is not None
+        if permit.sent and not self.request.idempotent:
+            reason = "the aiohttp session would have sent it twice"
+            raise TransportError(reason, method=self.request.method, path=self.request.path)
         ask_again = permit.waited
         # Sent: the HTTP library sends again by itself, on a connection that turned out to be dead. During a refresh:
         # not with a token that is on its way out, and not with a permit that is or gets old meanwhile.
@@ -130,16 +134,22 @@ class ApiClient:
         if self.closed:
             raise SessionClosedError("the session is closed")
         operation = _Operation(self, request, decode, background, permit)
+        error: CCActivityError
         try:
-            return await self._until_closed(self._with_retries(operation))
+            return await self.until_closed(self._with_retries(operation))
         except RetryableError as last:
             error = last.error
+        except SessionClosedError as closed:
+            error = closed
+            if operation.interrupted and not request.idempotent:
+                reason = "the session was closed before it was answered"
+                error = TransportError(reason, method=request.method, path=request.path)
         # Raised out here, so that it carries no trace of the retries.
         raise error
 
     async def acquire(self) -> Permit:
         """Wait for permission for a request of somebody else's, as a single call does; it counts as sent."""
-        permit = await self._until_closed(self.limiter.acquire(background=False))
+        permit = await self.until_closed(self.limiter.acquire(background=False))
         permit.sent = True
         return permit
 
@@ -158,7 +168,7 @@ class ApiClient:
             self._retry_state.answered()
             permit.settle(PermitResult.ANSWERED)
 
-    async def _until_closed(self, work: Coroutine[Any, Any, T]) -> T:
+    async def until_closed(self, work: Coroutine[Any, Any, T]) -> T:
         """Await something, unless the client is closed meanwhile: SessionClosedError."""
         scope = asyncio.timeout(None)
         self._scopes.add(scope)
@@ -189,11 +199,14 @@ class ApiClient:
             # A body that quotes the token loses it before anyone reads or shows it. No variable holds it in plain.
             if operation.token.encode() in reply.body:
                 reply = attrs.evolve(reply, body=reply.body.replace(operation.token.encode(), b"(token)"))
-            outcome = classify(reply)
+            outcome = classify(reply, submission=request.kind == "post")
             self.settle(operation.permit, outcome)
             if outcome.kind is OutcomeKind.ANSWER:
                 return operation.decode(outcome)
         except (UntrustedServerError, BodyTooLargeError):
+            raise
+        except asyncio.CancelledError:
+            operation.interrupted = operation.permit.sent
             raise
         except TransportError as error:
             reason, failed = OutcomeKind.TRANSIENT, error

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, assert_type
 import aiohttp
 
 import ccactivity as cc
-from ccactivity import fleet, oauth, testing
+from ccactivity import fleet, jobs, oauth, testing
 from ccactivity import sandbox as sb
 
 # --- ccactivity: a session and its settings -------------------------------------------------------------------------
@@ -161,6 +161,7 @@ async def one_watch(session: cc.ActivitySession) -> None:
         assert_type(activity, cc.Activity)
     assert_type(await session.wait("id"), cc.Activity)
     assert_type(await session.wait("id", timeout=60, grace=0, max_staleness=5), cc.Activity)
+    assert_type(await session.wait(activity), cc.Activity)
 
 
 async def ids_to_come() -> AsyncIterator[str]:
@@ -257,6 +258,43 @@ def sends(record: cc.SendRecord) -> None:
     assert_type(record.as_dict(), dict[str, Any])
 
 
+# --- ccactivity.jobs ------------------------------------------------------------------------------------------------
+
+
+def every_job() -> list[jobs.Job]:
+    source = jobs.Source(contact_ids=["a"], exclude=())
+    assert_type(source.by, str)
+    return [
+        jobs.AddTags(source=source, tag_ids=["a"]),
+        jobs.AddToLists(source=jobs.Source(segment_id=1), list_ids=["a"]),
+        jobs.DeleteContacts(contact_ids=["a"]),
+        jobs.DeleteCustomFields(custom_field_ids=["a"]),
+        jobs.DeleteLists(list_ids=["a"]),
+        jobs.DeleteTags(tag_ids=["a"]),
+        jobs.ExportContacts(list_ids=["a"], status="active", fields=["email_address"]),
+        jobs.ImportContacts(import_data=[{"email": "a@example.com"}], list_ids=["a"]),
+        jobs.ImportFile(
+            b"email\na", file_name=jobs.make_file_name("a", part=1, parts=2, key="00000000"), list_ids=["a"]
+        ),
+        jobs.RemoveFromLists(source=source, list_ids=["a"]),
+        jobs.RemoveTags(source=jobs.Source(new_subscriber=True), tag_ids=["a"]),
+    ]
+
+
+async def submissions(session: cc.ActivitySession, job: jobs.DeleteLists) -> None:
+    assert_type(job.split(), tuple[jobs.DeleteLists, ...])
+    assert_type(job.body(), dict[str, Any])
+    assert_type(job.kind, str)
+    assert_type(job.repeatable, bool)
+    assert_type(job.list_ids, tuple[str, ...])
+    assert_type(jobs.KINDS["list_delete"].from_body({}), jobs.Job)
+    assert_type(await session.submit(job), cc.Activity)
+    assert_type(await session.submit(job, queue=False), cc.Activity)
+    async for activity in session.submit_many(every_job(), at_once=2):
+        assert_type(activity, cc.Activity)
+    assert_type(await session.wait_many(session.submit_many(job.split())), cc.BatchResult)
+
+
 # --- ccactivity: its errors -----------------------------------------------------------------------------------------
 
 
@@ -266,6 +304,7 @@ def answers() -> list[type[cc.ResponseError]]:
         cc.BadRequestError,
         cc.NotFoundError,
         cc.PermissionDeniedError,
+        cc.QueueFullError,
         cc.ServerError,
         cc.ThrottledError,
     ]
@@ -332,6 +371,17 @@ async def errors(session: cc.ActivitySession) -> None:
     timed_out: type[TimeoutError] = cc.WatchTimeoutError
     group: type[ExceptionGroup[cc.CCActivityError]] = cc.BatchError
     assert timed_out, group
+
+
+async def submission_errors(session: cc.ActivitySession, job: jobs.Job) -> None:
+    try:
+        await session.submit(job)
+    except cc.SubmissionUnknownError as error:
+        assert_type(error.job, jobs.Job)
+        assert_type(error.since, datetime)
+        assert_type(error.candidates, tuple[cc.Activity, ...])
+        assert_type(error.listed, bool)
+        assert_type(error.reason, str)
 
 
 async def batch_errors(session: cc.ActivitySession) -> None:
