@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from .imports.columns import ImportProblem
     from .imports.linemap import LineMap, RowError
     from .imports.plan import ImportPart, ImportPlan, PlannedPart, plan_import
+    from .imports.result import ImportFailedError, ImportProgress, ImportResult
+    from .imports.run import Import
     from .listing import ActivityList
     from .models import TERMINAL_STATES, Activity, ActivityState, ActivityStatus, SendRecord, SendStatus
     from .polling.pacing import Pacing
@@ -72,10 +74,14 @@ __all__ = [
     "CCActivityError",
     "DecodeError",
     "FleetUnavailableError",
+    "Import",
+    "ImportFailedError",
     "ImportPart",
     "ImportPlan",
     "ImportProblem",
+    "ImportProgress",
     "ImportRefusedError",
+    "ImportResult",
     "JournalError",
     "LineMap",
     "LoginFailedError",
@@ -113,7 +119,7 @@ __all__ = [
 ]
 
 
-_IMPORTS = ("imports.columns", "imports.linemap", "imports.plan")
+_IMPORTS = ("imports.columns", "imports.linemap", "imports.plan", "imports.result", "imports.run")
 _CORE = ("errors", "models", "polling.pacing", "ratelimit.quota", "api.retry", "tokens", "listing", "watch", "session")
 _HOMES = (*_CORE, *_IMPORTS)
 

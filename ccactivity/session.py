@@ -8,18 +8,19 @@ import logging
 import os
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, TypeVar
+from weakref import WeakSet
 
 import aiohttp
 import attrs
 
 from ._clock import utc_now
 from ._secret import hide
-from ._tasks import LoopBound
+from ._tasks import LoopBound, run_in_thread
 from ._text import describe_json
 from ._validation import check_number
 from ._version import __version__
@@ -47,6 +48,9 @@ from .tokens import TokenSource, source_of
 from .watch import BatchResult, BatchWatch, Watch
 
 if TYPE_CHECKING:
+    from .imports.parts import ImportOptions, Parts, Problems
+    from .imports.plan import Duplicates, SmsPermission
+    from .imports.run import Import
     from .jobs import Job
     from .jobs.submit import Submitter
 
@@ -56,6 +60,10 @@ T = TypeVar("T")
 
 _log: Final = logging.getLogger("ccactivity")
 # The vendor's filter knows these (its Swagger file); `initialized` is a state that it cannot be asked for.
+# The more parts an import has, the longer it takes, and the less a second of lag matters: so that watching all of them
+# takes about 25 requests. In `Pacing.price`.
+_IMPORT_PRICE_PER_PART_S: Final = 2.5
+_MAX_IMPORT_PRICE_S: Final = 30.0
 _FILTERS: Final = ("processing", "completed", "cancelled", "failed", "timed_out")
 
 
@@ -152,6 +160,7 @@ class ActivitySession:
                 raise TypeError(f"{name} must be a {kind.__name__} or None, not {type(value).__name__}")
         self._endpoint = Endpoint.parse(base_url)
         self._now = now
+        self._pacing = pacing or Pacing()
         self._quota = Quota() if quota is None else quota
         self._noticed: set[tuple[str, str]] = set()
         self._decoder = Decoder(self._notice)
@@ -159,18 +168,15 @@ class ActivitySession:
         transport = Transport(self._endpoint.origin, http, timeout, agent)
         auth = Authenticator(source_of(token))
 
-        def make_poller(hub: Hub) -> Poller:
-            planner = Planner(pacing or Pacing(), Tuning())
-            return Poller(hub, planner, self._client, self._limiter, self._endpoint, self._decoder)
-
+        self._import_hubs: WeakSet[Hub] = WeakSet()
         self._membership: Membership | None = None
         if fleet is not None:
             self._quota.attach(now)
-            self._membership = fleet.join(self._quota, self._decoder, make_poller)
+            self._membership = fleet.join(self._quota, self._decoder, self._make_poller)
         self._limiter: Limiter = self._membership.limiter if self._membership else QuotaLimiter(self._quota, now)
         self._client = ApiClient(transport=transport, auth=auth, limiter=self._limiter, retry=retry or Retry())
         self._hub = self._membership.hub if self._membership else Hub()
-        self._poller: Poller | Membership = self._membership or make_poller(self._hub)
+        self._poller: Poller | Membership = self._membership or self._make_poller(self._hub)
         self._loop = LoopBound("this session belongs", "make one session for each loop")
 
     @classmethod
@@ -230,10 +236,13 @@ class ActivitySession:
 
     async def aclose(self) -> None:
         """Close the session. What is under way ends with `SessionClosedError`. Closing twice is no error."""
-        self._hub.abort(SessionClosedError("the session was closed"))
+        hubs = [self._hub, *self._import_hubs]
+        for hub in hubs:
+            hub.abort(SessionClosedError("the session was closed"))
         try:
             await self._client.aclose()
-            await self._hub.settled()
+            for hub in hubs:
+                await hub.settled()
         finally:  # also for whoever does not wait
             if self._membership is not None:
                 await self._membership.aclose()
@@ -320,6 +329,108 @@ class ActivitySession:
 
         return Submitter(self._client, self._endpoint, self._decoder, self._now)
 
+    # --- importing --------------------------------------------------------------------------------------------------
+
+    def import_file(
+        self,
+        source: str | os.PathLike[str] | bytes | BinaryIO,
+        *,
+        list_ids: Iterable[str],
+        encoding: str = "utf-8-sig",
+        sms_permission_to_send: SmsPermission | None = None,
+        parts_at_once: int = 4,
+        duplicates: Duplicates = "warn",
+        problems: Problems = "refuse",
+        journal: str | os.PathLike[str] | None = None,
+        timeout: float | None = None,
+    ) -> Import:
+        """Import a CSV file of contacts of any size: checked, cut into parts, sent, watched; see `Import`.
+
+        `source`, `list_ids`, `encoding`, `sms_permission_to_send`, `duplicates`: as in `plan_import`. `parts_at_once`:
+        how many parts may be at the vendor and not ended. `problems`: "refuse" sends nothing if the vendor would not
+        take a row; "send" leaves the judgement to the vendor. `timeout`: seconds for each part, from when the vendor
+        has accepted it; None: no limit.
+
+        `journal`: a file, made if it is missing, in which each step is kept. If the program or the machine dies, the
+        same call goes on: no row is imported twice, none is forgotten. With another source, or other arguments,
+        JournalError. Remove the file when you have the result.
+
+        Raises ImportRefusedError, JournalError and OSError before anything is sent; when all parts have ended,
+        ImportFailedError with the result, if some failed; and what concerns the session. Rows that were refused are
+        data in the result. Raises ValueError and TypeError at the call.
+        """
+        options = self._import_options(list_ids, sms_permission_to_send, duplicates, problems)
+
+        async def open_parts(_: AsyncExitStack) -> Parts:
+            from .imports.parts import file_parts  # noqa: PLC0415 -- who only watches needs no imports
+
+            self._enter()
+            return await run_in_thread(partial(file_parts, source, encoding, options))
+
+        return self._import(open_parts, parts_at_once, journal, timeout)
+
+    def import_contacts(
+        self,
+        rows: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
+        *,
+        list_ids: Iterable[str],
+        sms_permission_to_send: SmsPermission | None = None,
+        parts_at_once: int = 4,
+        duplicates: Duplicates = "warn",
+        timeout: float | None = None,
+    ) -> Import:
+        """Import contacts that a program has as mappings, such as `{"email": ..., "first_name": ..., "cf:size": ...}`.
+
+        `rows`: an iterable, or an async one, of any length: they are written into a temporary file, and nothing is sent
+        before the last one is read. Values are str, int, date or None; a key that other rows have and one lacks is an
+        empty cell. Numbers of rows, in the result and in errors, count from 1.
+
+        They are sent as a CSV file, as by `import_file`; as JSON if there is a key that the vendor documents for JSON
+        only, such as "home_phone". All else is as in `import_file`.
+        """
+        options = self._import_options(list_ids, sms_permission_to_send, duplicates, "refuse")
+
+        async def open_parts(stack: AsyncExitStack) -> Parts:
+            from .imports.contacts import contact_parts  # noqa: PLC0415 -- as above
+
+            self._enter()
+            return await contact_parts(rows, options, stack)
+
+        return self._import(open_parts, parts_at_once, None, timeout)
+
+    def _import_options(
+        self, list_ids: Iterable[str], sms: SmsPermission | None, duplicates: Duplicates, problems: Problems
+    ) -> ImportOptions:
+        from .imports.parts import ImportOptions  # noqa: PLC0415 -- as above
+
+        return ImportOptions(list_ids=list_ids, sms_permission_to_send=sms, duplicates=duplicates, problems=problems)
+
+    def _import(
+        self,
+        open_parts: Callable[[AsyncExitStack], Awaitable[Parts]],
+        parts_at_once: int,
+        journal: str | os.PathLike[str] | None,
+        timeout: float | None,
+    ) -> Import:
+        from .imports.run import Import, ImportRun  # noqa: PLC0415 -- as above
+
+        def make_watch(parts: int) -> Callable[[Iterable[str | Activity]], BatchWatch]:
+            price = min(_MAX_IMPORT_PRICE_S, _IMPORT_PRICE_PER_PART_S * parts)
+            hub = Hub()
+            self._import_hubs.add(hub)
+            self._make_poller(hub, attrs.evolve(self._pacing, price=max(self._pacing.price, price)))
+
+            def enter() -> Hub:
+                self._enter()
+                return hub
+
+            return lambda activities: BatchWatch(activities, self._make_queue(enter, timeout=timeout, grace=10.0))
+
+        if timeout is not None:
+            check_number("timeout", timeout)
+        run = ImportRun(open_parts, self._submitter, make_watch, parts_at_once=parts_at_once, journal=journal)
+        return Import(run)
+
     # --- requests of the caller's own -------------------------------------------------------------------------------
 
     @asynccontextmanager
@@ -376,7 +487,9 @@ class ActivitySession:
         Raises NotFoundError; ActivityExpiredError if it was seen and is gone; AuthenticationError,
         PermissionDeniedError and the like; SessionClosedError. Failures that may pass do not end a watch.
         """
-        queue = self._make_queue(timeout=timeout, grace=grace, max_staleness=max_staleness, every_poll=every_poll)
+        queue = self._make_queue(
+            self._enter, timeout=timeout, grace=grace, max_staleness=max_staleness, every_poll=every_poll
+        )
         return Watch(activity, queue)
 
     async def wait(
@@ -415,7 +528,7 @@ class ActivitySession:
         An id that cannot be followed does not disturb the others, see `BatchWatch`; what concerns the session, such as
         a dead token, ends the iteration. Raises ValueError naming malformed ids, at the call for an iterable.
         """
-        queue = self._make_queue(timeout=timeout, grace=grace, max_staleness=max_staleness)
+        queue = self._make_queue(self._enter, timeout=timeout, grace=grace, max_staleness=max_staleness)
         return BatchWatch(ids, queue)
 
     async def wait_many(
@@ -456,8 +569,12 @@ class ActivitySession:
                     on_change(snapshot)
         return BatchResult(completed=completed, failed=failed, errors=errors)
 
-    def _make_queue(self, **options: Any) -> SnapshotQueue:
-        queue = SnapshotQueue(enter=self._enter, **options)
+    def _make_poller(self, hub: Hub, pacing: Pacing | None = None) -> Poller:
+        planner = Planner(pacing or self._pacing, Tuning())
+        return Poller(hub, planner, self._client, self._limiter, self._endpoint, self._decoder)
+
+    def _make_queue(self, enter: Callable[[], Hub], **options: Any) -> SnapshotQueue:
+        queue = SnapshotQueue(enter=enter, **options)
         if "_submitter" in self.__dict__:  # else nothing was submitted
             queue.submitted_at = self._submitter.submitted_at
         return queue

@@ -62,6 +62,10 @@ class Journal:
         """Note that a part is about to be sent under this name."""
         return self._note({"part": number, "sending": file_name})
 
+    def not_sent(self, number: int) -> bytes:
+        """Note that a part was not accepted, for certain, so that nobody needs to look for it."""
+        return self._note({"part": number, "sending": None})
+
     def accepted(self, number: int, activity_id: str) -> bytes:
         """Note that an activity is the part's."""
         return self._note({"part": number, "activity_id": activity_id})
@@ -109,7 +113,7 @@ class Journal:
     def _apply(self, line: Mapping[str, Any]) -> None:
         record = self.part(int(line["part"]))
         if "sending" in line:
-            record.file_name = str(line["sending"])
+            record.file_name = None if line["sending"] is None else str(line["sending"])
             return
         activity_id = str(line["activity_id"])
         if activity_id not in record.activity_ids:

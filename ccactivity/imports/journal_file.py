@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -20,47 +21,30 @@ from .journal import Journal
 
 __all__ = ["JournalFile"]
 
+_NOT_OPEN: Final = -1
 _MAX_JOURNAL_BYTES: Final = 64 << 20  # a line is a few hundred, and a part has four
 _OPEN_FLAGS: Final = os.O_RDWR | os.O_CREAT | sum(getattr(os, name, 0) for name in ("O_CLOEXEC", "O_BINARY"))
 
 
 class JournalFile:
-    """A journal on a disk, open and locked until `close`. All of it blocks: call it in a thread.
+    """A journal on a disk. All of it blocks: call it in a thread.
 
-    Raises JournalError if the file belongs to another import, is used by another one now, or cannot be written.
+    Lines may be written by several threads. Raises JournalError if the file belongs to another import, is used by
+    another one now, or cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], journal: Journal) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path: Path = Path(path)
+        self._descriptor = _NOT_OPEN
         self._size = 0  # in bytes, of whole lines
+        self._lock = threading.Lock()
+
+    def open(self, journal: Journal) -> None:
+        """Open and lock the file, and have the journal take over what it says; both until `close`."""
         try:
             self._descriptor = os.open(self.path, _OPEN_FLAGS, 0o600)
         except OSError as error:
             raise self._error(f"cannot be opened: {error.strerror}") from None
-        try:
-            self._begin(journal)
-        except BaseException:
-            self.close()
-            raise
-
-    def write(self, line: bytes) -> None:
-        """Add a line, and return when it is on the disk."""
-        try:
-            rest = line
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
-            os.fsync(self._descriptor)
-        except OSError as error:
-            with suppress(OSError):  # what is there of the line would spoil the next one
-                self._cut()
-            raise self._error(f"cannot be written: {error.strerror}") from None
-        self._size += len(line)
-
-    def close(self) -> None:
-        """Close the file, and free it for others."""
-        os.close(self._descriptor)
-
-    def _begin(self, journal: Journal) -> None:
         status = os.fstat(self._descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_JOURNAL_BYTES:
             raise self._error("cannot be used: it is not the journal of an import")
@@ -72,6 +56,26 @@ class JournalFile:
             if os.path.samestat(status, self.path.stat()):
                 return self._read(journal)
         raise self._error("was removed while it was opened")
+
+    def write(self, line: bytes) -> None:
+        """Add a line, and return when it is on the disk."""
+        with self._lock:
+            try:
+                rest = line
+                while rest:
+                    rest = rest[os.write(self._descriptor, rest) :]
+                os.fsync(self._descriptor)
+            except OSError as error:
+                with suppress(OSError):  # what is there of the line would spoil the next one
+                    self._cut()
+                raise self._error(f"cannot be written: {error.strerror}") from None
+            self._size += len(line)
+
+    def close(self) -> None:
+        """Close the file, and free it for others."""
+        descriptor, self._descriptor = self._descriptor, _NOT_OPEN
+        if descriptor != _NOT_OPEN:
+            os.close(descriptor)
 
     def _read(self, journal: Journal) -> None:
         with os.fdopen(self._descriptor, "rb", closefd=False) as file:

@@ -6,6 +6,8 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,8 @@ HOLD = """
 import sys, time
 from ccactivity.imports.journal import Journal
 from ccactivity.imports.journal_file import JournalFile
-file = JournalFile(sys.argv[1], Journal({"source": "9f86d0"}))
+file = JournalFile(sys.argv[1])
+file.open(Journal({"source": "9f86d0"}))
 print("open", flush=True)
 time.sleep(60)
 """
@@ -30,7 +33,8 @@ from ccactivity.imports.journal import Journal
 from ccactivity.imports.journal_file import JournalFile
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 journal = Journal({"source": "9f86d0"})
-file = JournalFile(sys.argv[1], journal)
+file = JournalFile(sys.argv[1])
+file.open(journal)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 for number in range(1, 100):
     try:
@@ -40,19 +44,28 @@ for number in range(1, 100):
 """
 
 
+@contextmanager
+def opened(path: Path, journal: Journal) -> Iterator[JournalFile]:
+    file = JournalFile(path)
+    try:
+        file.open(journal)
+        yield file
+    finally:
+        file.close()
+
+
 def read_again(path: Path) -> Journal:
     journal = Journal(IDENTITY)
-    JournalFile(path, journal).close()
-    return journal
+    with opened(path, journal):
+        return journal
 
 
 def test_what_was_written_is_there_again(tmp_path: Path) -> None:
     """A line is in the file as soon as `write` returns; the file is for its owner alone."""
     path, journal = tmp_path / "import.journal", Journal(IDENTITY)
-    file = JournalFile(path, journal)
-    file.write(journal.sending(1, "a.csv"))
-    content = path.read_bytes()
-    file.close()
+    with opened(path, journal) as file:
+        file.write(journal.sending(1, "a.csv"))
+        content = path.read_bytes()
 
     assert content == path.read_bytes()
     assert "a.csv" == read_again(path).part(1).file_name
@@ -63,12 +76,11 @@ def test_what_was_written_is_there_again(tmp_path: Path) -> None:
 def test_a_line_that_was_cut_off_is_removed(tmp_path: Path) -> None:
     """What is written next stands alone."""
     path, journal = tmp_path / "import.journal", Journal(IDENTITY)
-    JournalFile(path, journal).close()
+    read_again(path)
     path.write_bytes(path.read_bytes() + journal.sending(1, "a.csv") + b'{"part": 1, "activ')
 
-    file = JournalFile(path, journal)
-    file.write(journal.accepted(1, "04fe9a"))
-    file.close()
+    with opened(path, journal) as file:
+        file.write(journal.accepted(1, "04fe9a"))
 
     assert ["04fe9a"] == read_again(path).part(1).activity_ids
 
@@ -81,7 +93,7 @@ def test_a_file_of_something_else(tmp_path: Path, content: bytes) -> None:
 
     for _ in range(2):  # the lock of the first one is gone
         with pytest.raises(JournalError, match=r"contacts\.csv' cannot be used: it .*; name another file") as caught:
-            JournalFile(path, Journal(IDENTITY))
+            read_again(path)
 
     assert str(path) == caught.value.path
     assert content == path.read_bytes()
@@ -95,7 +107,7 @@ def test_a_place_where_no_journal_can_be(tmp_path: Path) -> None:
         (Path("/dev/null"), "it is not the journal of an import"),
     ]:
         with pytest.raises(JournalError, match=words):
-            JournalFile(path, Journal(IDENTITY))
+            read_again(path)
 
 
 def test_a_journal_is_for_one_import_at_a_time(tmp_path: Path) -> None:
@@ -105,14 +117,12 @@ def test_a_journal_is_for_one_import_at_a_time(tmp_path: Path) -> None:
         assert other.stdout is not None
         assert "open\n" == other.stdout.readline()
         with pytest.raises(JournalError, match=r"import\.journal' is used by another import now"):
-            JournalFile(path, Journal(IDENTITY))
+            read_again(path)
         other.send_signal(signal.SIGKILL)
         other.wait(10)
 
-        mine = JournalFile(path, Journal(IDENTITY))
-        with pytest.raises(JournalError, match="is used by another import now"):
-            JournalFile(path, Journal(IDENTITY))
-        mine.close()
+        with opened(path, Journal(IDENTITY)), pytest.raises(JournalError, match="is used by another import now"):
+            read_again(path)
     read_again(path)
 
 
@@ -135,7 +145,7 @@ def test_a_full_disk(tmp_path: Path, room: int) -> None:
 def test_a_journal_that_is_a_link(tmp_path: Path) -> None:
     """It is followed: where the journal is kept is the user's affair."""
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    JournalFile(tmp_path / "link", Journal(IDENTITY)).close()
+    read_again(tmp_path / "link")
 
     assert not (tmp_path / "real").is_symlink()
     assert Journal(IDENTITY).first_line() == (tmp_path / "real").read_bytes()
