@@ -308,7 +308,8 @@ class ActivitySession:
         """Submit jobs as fast as the quota and the account's queue allow, and yield each activity once it is there.
 
         `jobs`: an iterable, or an async iterable; a job is taken when it can be sent, so there may be any number.
-        `at_once`: how many are under way at the same time. The activities come in no fixed order.
+        `at_once`: how many are under way at the same time. The activities come in no fixed order. When the day's
+        requests are spent, it goes on at 00:00 UTC.
 
             result = await session.wait_many(session.submit_many(jobs))
 
@@ -319,7 +320,7 @@ class ActivitySession:
         self._enter()
         from .jobs.batch import submit_many  # noqa: PLC0415 -- who only watches needs no jobs
 
-        async with aclosing(submit_many(self._submitter.submit, jobs, at_once=at_once)) as activities:
+        async with aclosing(submit_many(self._submitter, jobs, at_once=at_once)) as activities:
             async for activity in activities:
                 yield activity
 

@@ -158,6 +158,8 @@ class BatchWatch(_WatchBase):
                     queue.unfinished[activity_id] = None
             except ValueError as error:
                 bad.append(str(error))
+        for ended in queue.pending:
+            queue.unfinished.pop(ended, None)  # given by its id too
         if bad:
             more = f" and {len(bad) - _MAX_IDS_NAMED} more" if len(bad) > _MAX_IDS_NAMED else ""
             raise ValueError("; ".join(bad[:_MAX_IDS_NAMED]) + more)

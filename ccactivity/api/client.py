@@ -61,7 +61,7 @@ class _Operation(Generic[T]):
     permit: Permit | None
     token: Secret = attrs.field(default=Secret(), repr=False)
     reported_token: bool = False
-    interrupted: bool = False  # while an answer was on its way
+    interrupted: bool = False  # after it was sent, and it may not be sent twice
 
     async def before_each_send(self) -> str:
         """Return the value of the Authorization header for a request that is about to leave."""
@@ -83,6 +83,12 @@ class _Operation(Generic[T]):
         permit.sent = True
         self.client.sent[self.request.kind] += 1
         return Secret(f"Bearer {self.token}")
+
+    def given_up(self) -> None:
+        """Take note, and say, that nobody will know what came of what must not be sent twice, if it was sent."""
+        if self.permit is not None and self.permit.sent and not self.request.idempotent:
+            self.interrupted = True
+            _log.warning("%s was given up before it was answered, and may have been carried out", self.request)
 
     def failed(self, reason: OutcomeKind, error: CCActivityError, retry_after: float = 0.0) -> Exception:
         """What to raise when no usable answer came: sending it again is safe if it is idempotent, or was never sent.
@@ -141,7 +147,7 @@ class ApiClient:
             error = last.error
         except SessionClosedError as closed:
             error = closed
-            if operation.interrupted and not request.idempotent:
+            if operation.interrupted:
                 reason = "the session was closed before it was answered"
                 error = TransportError(reason, method=request.method, path=request.path)
         # Raised out here, so that it carries no trace of the retries.
@@ -205,8 +211,8 @@ class ApiClient:
                 return operation.decode(outcome)
         except (UntrustedServerError, BodyTooLargeError):
             raise
-        except asyncio.CancelledError:
-            operation.interrupted = operation.permit.sent
+        except (asyncio.CancelledError, SessionClosedError):
+            operation.given_up()
             raise
         except TransportError as error:
             reason, failed = OutcomeKind.TRANSIENT, error

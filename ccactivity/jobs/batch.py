@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import AsyncExitStack, aclosing
 from typing import Final
 
@@ -13,10 +13,10 @@ import attrs
 from .._tasks import spawn
 from .._validation import check_number
 from ..api.outcome import is_rejection
-from ..errors import BatchError, CCActivityError, PermissionDeniedError, SubmissionUnknownError
+from ..errors import BatchError, CCActivityError, PermissionDeniedError, QuotaExceededError, SubmissionUnknownError
 from ..models import Activity
 from .job import Job
-from .submit import Submission
+from .submit import Submitter
 
 __all__ = ["submit_many"]
 
@@ -24,14 +24,14 @@ _MAX_RESULTS: Final = 1  # that wait for the consumer: a slow one holds back wha
 
 
 async def submit_many(
-    submit: Callable[[Job], Awaitable[Submission]], jobs: Iterable[Job] | AsyncIterable[Job], *, at_once: int
+    submitter: Submitter, jobs: Iterable[Job] | AsyncIterable[Job], *, at_once: int
 ) -> AsyncGenerator[Activity, None]:
     """Submit jobs, `at_once` at the same time, and yield their activities; see `ActivitySession.submit_many`."""
     check_number("at_once", at_once, least=1)
     if isinstance(jobs, Job):
         raise TypeError("jobs must be an iterable of jobs, not one job")
     async with aclosing(_numbered(jobs)) as source:
-        batch = _Batch(submit, source)
+        batch = _Batch(submitter, source)
         workers = [spawn(batch.work(), contextvars.copy_context()) for _ in range(at_once)]
         try:
             left = len(workers)
@@ -55,7 +55,7 @@ class _Batch:
     `errors`: of single jobs, by their places. `stopped_by`: why no further job is taken.
     """
 
-    submit: Callable[[Job], Awaitable[Submission]]
+    submitter: Submitter
     source: AsyncGenerator[tuple[int, Job], None]
     results: asyncio.Queue[Activity | None] = attrs.field(factory=lambda: asyncio.Queue(_MAX_RESULTS))
     errors: dict[str, CCActivityError] = attrs.field(factory=dict)
@@ -76,14 +76,19 @@ class _Batch:
             return None if self.stopped_by else await anext(self.source, None)
 
     async def _submit(self, number: int, job: Job) -> None:
-        try:
-            activity = (await self.submit(job)).activity
-        except CCActivityError as error:
-            if not _is_of_one_job(error):
-                raise
-            self.errors[f"jobs[{number}]"] = error
-        else:
-            await self.results.put(activity)
+        while True:
+            try:
+                activity = (await self.submitter.submit(job)).activity
+            except QuotaExceededError as error:
+                await self.submitter.wait_until(error.resets_at)
+            except CCActivityError as error:
+                if not _is_of_one_job(error):
+                    raise
+                self.errors[f"jobs[{number}]"] = error
+                return
+            else:
+                await self.results.put(activity)
+                return
 
     def raise_errors(self) -> None:
         """Raise what stopped the batch, else the errors of single jobs, if there are any."""

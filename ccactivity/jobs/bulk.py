@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import combinations
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Self, cast
 
 import attrs
 
 from .._text import escape
-from .job import Counted, Ids, Job, as_tuple, check_fields
+from .job import Counted, Ids, Job, as_tuple, check_fields, held_by
 
 __all__ = [
     "AddTags",
@@ -60,12 +60,9 @@ def _names(_: object, field: attrs.Attribute[Any], value: object) -> None:
         raise TypeError(f"{field.name} must be a list of names")
 
 
-def _given(value: Any, *names: str) -> dict[str, Any]:
-    """Those of its fields that were given, as JSON has them."""
-    held = {name: getattr(value, name) for name in names}
-    return {
-        name: list(one) if isinstance(one, tuple) else one for name, one in held.items() if one not in (None, (), False)
-    }
+def _given(value: Any) -> dict[str, Any]:
+    """What was given, as JSON has it."""
+    return {name: list(held) if isinstance(held, tuple) else held for name, held in held_by(value)}
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -88,7 +85,7 @@ class Source(Counted):
 
     def __attrs_post_init__(self) -> None:
         names = [field.name for field in attrs.fields(Source) if field.name != "exclude"]
-        given = list(_given(self, *names))
+        given = [name for name in _given(self) if name != "exclude"]
         if len(given) != 1:
             raise ValueError(f"a source is exactly one of {', '.join(names)}, not {' and '.join(given) or 'none'}")
         if self.exclude and given[0] not in _EXCLUDING:
@@ -97,7 +94,7 @@ class Source(Counted):
     @property
     def by(self) -> str:
         """The name of what was given."""
-        return next(iter(_given(self, *(field.name for field in attrs.fields(Source)))))
+        return next(iter(_given(self)))
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -108,9 +105,11 @@ class _OfContacts(Job):
     target: ClassVar[str]  # the field with what they get or lose
     removes: ClassVar[bool]
 
-    source: Source = attrs.field(validator=attrs.validators.instance_of(Source))
+    source: Source
 
     def __attrs_post_init__(self) -> None:
+        if not isinstance(cast("object", self.source), Source):
+            raise TypeError(f"source must be a Source, not {type(self.source).__name__}")
         if self.source.by not in self.sources:
             raise ValueError(f"{type(self).__name__} takes no source by {self.source.by}: {', '.join(self.sources)}")
 
@@ -119,16 +118,16 @@ class _OfContacts(Job):
         return self.source.by == "contact_ids"
 
     def body(self) -> dict[str, Any]:
-        exclude = list(self.source.exclude)
-        body = {"source": _given(self.source, self.source.by), **_given(self, self.target)}
-        return body | ({"exclude": {"contact_ids": exclude}} if exclude else {})
+        source = _given(self.source)
+        exclude = source.pop("exclude", None)
+        return _put_exclude({"source": source, self.target: list(getattr(self, self.target))}, exclude)
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Self:
         rest, exclude = _take_exclude(body)
         known = check_fields(rest, cls)
         if "source" in known:
-            known["source"] = Source(**exclude, **check_fields(known["source"], Source))
+            known["source"] = Source(**exclude, **check_fields(known["source"], Source, but="exclude"))
         return cls(**known)
 
     def split(self) -> tuple[Self, ...]:
@@ -201,7 +200,7 @@ class _OfIds(Job):
         return True
 
     def body(self) -> dict[str, Any]:
-        return _given(self, *(field.name for field in attrs.fields(type(self))))
+        return _given(self)
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Self:
@@ -280,9 +279,8 @@ class ExportContacts(Job):
     def __attrs_post_init__(self) -> None:
         if self.status is not None and self.status not in _STATUSES:
             raise ValueError(f"status must be one of {', '.join(_STATUSES)}, not {escape(self.status, 40)!r}")
-        filters = [field.name for field in attrs.fields(ExportContacts) if field.name != "fields"]
-        for pair in combinations(_given(self, *filters), 2):
-            if set(pair) not in _COMBINED:
+        for pair in combinations(_given(self), 2):
+            if "fields" not in pair and set(pair) not in _COMBINED:
                 raise ValueError(f"{pair[0]} and {pair[1]} exclude each other in an export")
         if "email" in self.fields:
             raise ValueError("in fields, the address is called email_address, not email")
@@ -295,13 +293,17 @@ class ExportContacts(Job):
         return False
 
     def body(self) -> dict[str, Any]:
-        body = _given(self, *(field.name for field in attrs.fields(ExportContacts) if field.name != "exclude"))
-        return body | ({"exclude": {"contact_ids": list(self.exclude)}} if self.exclude else {})
+        body = _given(self)
+        return _put_exclude(body, body.pop("exclude", None))
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Self:
         rest, exclude = _take_exclude(body)
         return cls(**exclude, **check_fields(rest, cls))
+
+
+def _put_exclude(body: dict[str, Any], contact_ids: list[str] | None) -> dict[str, Any]:
+    return body if contact_ids is None else {**body, "exclude": {"contact_ids": contact_ids}}
 
 
 def _take_exclude(body: object) -> tuple[Any, dict[str, Any]]:

@@ -9,16 +9,14 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 import attrs
 
 from ..api.endpoint import check_id
 from ..api.messages import FileForm
 
-__all__ = ["Counted", "Ids", "Job", "as_tuple", "check_fields"]
-
-T = TypeVar("T")
+__all__ = ["Counted", "Ids", "Job", "as_tuple", "check_fields", "held_by"]
 
 
 class Counted:
@@ -28,11 +26,11 @@ class Counted:
 
     def __repr__(self) -> str:
         shown = []
-        for name, value in _held(self):
-            if isinstance(value, tuple | bytes):
-                shown.append(f"{len(value):,} {name if isinstance(value, tuple) else 'bytes'}")
+        for name, value in held_by(self):
+            if isinstance(value, tuple):
+                shown.append(f"{len(value):,} {name}")
             else:
-                shown.append(f"{value!r}" if isinstance(value, Counted) else name)
+                shown.append(f"{name}={value!r}" if isinstance(value, Counted) else name)
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
@@ -78,8 +76,8 @@ class Job(Counted, ABC):
         return tuple(_split(self))
 
 
-def as_tuple(value: Iterable[T]) -> tuple[T, ...]:
-    """Convert a list; what is none is left to the validator, which knows the name of the field."""
+def as_tuple(value: Iterable[str]) -> tuple[str, ...]:
+    """Convert a list of strings; what is none is left to the validator, which knows the name of the field."""
     given: Any = value
     return tuple(given) if isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping) else given
 
@@ -104,21 +102,24 @@ class Ids:
             raise ValueError(f"{field.name} holds {len(value):,} ids, and the vendor takes {self.most}")
 
 
-def check_fields(body: Mapping[str, Any], cls: type[Any]) -> dict[str, Any]:
-    """Return a body as keywords of a class; ValueError or TypeError if it is none, or holds what the class has not."""
+def check_fields(body: Mapping[str, Any], cls: type[Any], *, but: str = "") -> dict[str, Any]:
+    """Return a body as keywords of a class; ValueError or TypeError if it is none, or holds what the class has not.
+
+    `but`: a field that a body holds elsewhere.
+    """
     if not isinstance(body, Mapping):
         raise TypeError(f"the body must be an object, not {type(body).__name__}")
-    known = [field.name for field in attrs.fields(cls)]
+    known = [field.name for field in attrs.fields(cls) if field.name != but]
     if unknown := sorted(set(body) - set(known)):
         raise ValueError(f"{cls.__name__} knows no {unknown[0]!r}; it knows {', '.join(known)}")
     return dict(body)
 
 
-def _held(value: Any) -> Iterator[tuple[str, Any]]:
-    """The fields that hold something, with their names."""
+def held_by(value: Any) -> Iterator[tuple[str, Any]]:
+    """Give the name and value of each field that holds something."""
     for field in attrs.fields(type(value)):
         held = getattr(value, field.name)
-        if held not in (None, (), False):
+        if held is not None and held is not False and held != ():
             yield field.name, held
 
 

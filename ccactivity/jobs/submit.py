@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
@@ -45,9 +45,15 @@ _FIRST_QUEUE_WAIT_S: Final = 30.0
 _MAX_QUEUE_WAIT_S: Final = 300.0
 # For a job without a name, the list is read once: what a lost request has created is in it by then.
 _CANDIDATES_AFTER_S: Final = 15.0
+# For one whose repetition has the same effect: what was a moment's trouble is over.
+_REPEAT_AFTER_S: Final = 5.0
+_CLOCK_RECHECK_S: Final = 300.0  # wall clocks are set, laptops sleep
 # A Date header has whole seconds, and travels.
 _CLOCK_MARGIN: Final = timedelta(seconds=5)
 _MAX_REMEMBERED: Final = 10_000  # submissions, by the ids of their activities
+
+
+Outcomes = Literal["answered", "reconciled", "repeated"]
 
 
 @attrs.frozen(kw_only=True)
@@ -60,7 +66,7 @@ class Submission:
     """
 
     activity: Activity
-    outcome: Literal["answered", "reconciled", "repeated"] = "answered"
+    outcome: Outcomes = "answered"
     others: tuple[Activity, ...] = ()
 
 
@@ -86,39 +92,40 @@ class Submitter:
         Raises ValueError, before anything is sent, for more than one request takes; SubmissionUnknownError; and what
         the vendor says of the job or the session.
         """
+        if not isinstance(job, Job):
+            raise TypeError(f"job must be one of ccactivity.jobs, not {type(job).__name__}")
         request = create_activity(self._endpoint, job.kind, job.encode())
         since = self._now()
         try:
-            return self._remember(Submission(activity=await self._send(request, queue=queue)))
+            return self._remember(await self._send(request, queue=queue))
         except CCActivityError as error:
             if not is_ambiguous(error):
                 raise
             lost = error
         _log.debug("the answer to %r was lost: %s", job, lost)
-        if job.key is not None:
-            found = await self._look_for(job, since, lost)
-            if found:
-                return self._remember(Submission(activity=found[0], outcome="reconciled", others=tuple(found[1:])))
-        elif not job.repeatable:
-            raise await self._unknown(job, since, lost)
-        _log.warning("the answer to %r was lost, so it is sent once more, which has the same effect: %s", job, lost)
-        try:
-            again = await self._send(request, queue=queue)
-        except CCActivityError as error:
-            if job.key is None:
-                raise await self._unknown(job, since, error) from None
-            if not is_ambiguous(error):
-                raise  # the first one is not in the list
-            lost = error
-        else:
-            return self._remember(Submission(activity=again, outcome="repeated"))
+        if job.key is None:
+            return await self._repeat_unseen(job, request, since, lost, queue=queue)
         if found := await self._look_for(job, since, lost):
-            return self._remember(Submission(activity=found[0], outcome="reconciled", others=tuple(found[1:])))
+            return self._remember(*found, outcome="reconciled")
+        _log.warning("%r was not queued, so it is sent once more: %s", job, lost)
+        try:
+            return self._remember(await self._send(request, queue=queue), outcome="repeated")
+        except CCActivityError as error:
+            if not is_ambiguous(error):
+                raise
+            lost = error
+        if found := await self._look_for(job, since, lost):
+            return self._remember(*found, outcome="reconciled")
         raise await self._unknown(job, since, lost)
 
     async def find(self, file_name: str) -> list[Activity]:
         """Return the activities of file imports that have this name: those of the last ten days, in no order."""
-        return await self._read_list(lambda activity: activity.source_file_name == file_name)
+        return [one async for one in self._list() if one.source_file_name == file_name]
+
+    async def wait_until(self, instant: datetime) -> None:
+        """Wait until a time of the wall clock, which may be set meanwhile; SessionClosedError."""
+        while (seconds := (instant - self._now()).total_seconds()) > 0:
+            await self._client.until_closed(asyncio.sleep(min(seconds, _CLOCK_RECHECK_S)))
 
     # --- one request ------------------------------------------------------------------------------------------------
 
@@ -157,59 +164,76 @@ class Submitter:
         if outcome.server_time is not None:
             self._vendor_ahead = outcome.server_time - self._now()
 
-    def _remember(self, submission: Submission) -> Submission:
+    def _remember(self, activity: Activity, *others: Activity, outcome: Outcomes = "answered") -> Submission:
         now = asyncio.get_running_loop().time()
-        for activity in (submission.activity, *submission.others):
-            self._submitted[activity.activity_id] = now
+        for each in (activity, *others):
+            self._submitted[each.activity_id] = now
         while len(self._submitted) > _MAX_REMEMBERED:
             del self._submitted[next(iter(self._submitted))]
-        if submission.others:
-            ids = ", ".join(activity.activity_id for activity in (submission.activity, *submission.others))
+        if others:
+            ids = ", ".join(each.activity_id for each in (activity, *others))
             _log.warning("the vendor has queued one job more than once: %s", ids)
-        return submission
+        return Submission(activity=activity, outcome=outcome, others=others)
 
     # --- after a lost answer ----------------------------------------------------------------------------------------
+
+    async def _repeat_unseen(
+        self, job: Job, request: Request, since: datetime, lost: CCActivityError, *, queue: bool
+    ) -> Submission:
+        """Send a job once more of which the list would show nothing, if that has the same effect."""
+        if not job.repeatable:
+            raise await self._unknown(job, since, lost)
+        _log.warning("the answer to %r was lost, so it is sent once more, which has the same effect: %s", job, lost)
+        try:
+            await self._client.until_closed(asyncio.sleep(_REPEAT_AFTER_S))
+            return self._remember(await self._send(request, queue=queue), outcome="repeated")
+        except CCActivityError as error:
+            lost = error
+        raise await self._unknown(job, since, lost)
 
     async def _look_for(self, job: Job, since: datetime, lost: CCActivityError) -> list[Activity]:
         """Read the list until it shows a job by its name. Raises SubmissionUnknownError if it cannot be read."""
         loop = asyncio.get_running_loop()
-        began, found, unread = loop.time(), list[Activity](), None
+        began, unread = loop.time(), None
         for seconds in _LOOKS_AFTER_S:
-            found, unread = [], None
+            unread = None
             try:
                 await self._client.until_closed(asyncio.sleep(began + seconds - loop.time()))
-                found = await self._read_list(lambda one: one.source_file_name == job.key and self._is_new(one))
+                if found := [one async for one in self._new() if one.source_file_name == job.key]:
+                    return found
             except Exception as error:  # noqa: BLE001 -- a user's token source may raise anything; the job comes first
                 unread = error
-            if found:
-                break
-        if unread is not None:
-            reason = f"{lost}, and the list of activities cannot be read: {unread}"
-            raise SubmissionUnknownError(job, since=since + self._vendor_ahead, reason=reason, listed=False) from unread
-        return found
+        if unread is None:
+            return []
+        reason = f"{lost}; then {unread}"
+        raise SubmissionUnknownError(job, since=since + self._vendor_ahead, reason=reason, listed=False) from unread
 
     async def _unknown(self, job: Job, since: datetime, lost: CCActivityError) -> SubmissionUnknownError:
         """Make the error of a job that nothing shows, with the activities that may be it."""
-        candidates, listed = list[Activity](), False
+        candidates, listed = list[Activity](), True
         try:
             await self._client.until_closed(asyncio.sleep(_CANDIDATES_AFTER_S))
-            everything = await self._read_list(self._is_new)
-            begin = since + self._vendor_ahead - _CLOCK_MARGIN
-            candidates = [one for one in everything if one.created_at is None or one.created_at >= begin]
-            listed = True
+            candidates = [one async for one in self._new() if self._is_since(one, since)]
         except Exception as error:  # noqa: BLE001 -- as above
             _log.debug("the list of activities cannot be read: %s", error)
+            listed = False
         since += self._vendor_ahead
         return SubmissionUnknownError(job, since=since, candidates=candidates, reason=str(lost), listed=listed)
 
-    def _is_new(self, activity: Activity) -> bool:
-        return activity.activity_id not in self._submitted
+    def _is_since(self, activity: Activity, since: datetime) -> bool:
+        created = activity.created_at
+        return created is None or created >= since + self._vendor_ahead - _CLOCK_MARGIN
 
-    async def _read_list(self, wanted: Callable[[Activity], bool]) -> list[Activity]:
+    async def _new(self) -> AsyncIterator[Activity]:
+        """The activities that no submission of this session has accounted for."""
+        async for activity in self._list():
+            if activity.activity_id not in self._submitted:
+                yield activity
+
+    def _list(self) -> ActivityList:
         def decode(outcome: Outcome) -> ActivityPage:
             self._note_time(outcome)
             return self._decoder.decode_page(outcome.reply.body)
 
         first = list_activities(self._endpoint, limit=MAX_PAGE_SIZE)
-        pages = ActivityList(first, self._endpoint, lambda request: self._client.ask(request, decode))
-        return [activity async for activity in pages if wanted(activity)]
+        return ActivityList(first, self._endpoint, lambda request: self._client.ask(request, decode))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Self
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Final, Self, cast
 
 import attrs
 
@@ -72,7 +72,8 @@ class ImportFile(Job):
     def _check_file_name(self, _: object, file_name: object) -> None:
         if not isinstance(file_name, str) or not _FILE_NAME.fullmatch(file_name):
             shown = escape(repr(file_name), 80)
-            raise ValueError(f"file_name must be of letters, digits, '.', '_' and '-' and end in .csv, not {shown}")
+            form = "at most 124 letters, digits, '.', '_' and '-', the last of them .csv"
+            raise ValueError(f"file_name must be {form}, not {shown}")
 
     @property
     def repeatable(self) -> bool:
@@ -100,6 +101,10 @@ class ImportFile(Job):
         return f"ImportFile({self.file_name!r}, {len(self.content):,} bytes, {len(self.list_ids)} list_ids)"
 
 
+def _as_rows(value: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    return cast("tuple[Mapping[str, Any], ...]", as_tuple(cast("Any", value)))
+
+
 @attrs.frozen(kw_only=True, repr=False)
 class ImportContacts(Job):
     """Import contacts that are rows of JSON, which can hold more than the columns of a file.
@@ -112,7 +117,7 @@ class ImportContacts(Job):
 
     kind: ClassVar[str] = "contacts_json_import"
 
-    import_data: tuple[Mapping[str, Any], ...] = attrs.field(converter=as_tuple)
+    import_data: tuple[Mapping[str, Any], ...] = attrs.field(converter=_as_rows)
     list_ids: tuple[str, ...] = attrs.field(converter=as_tuple, validator=Ids(50, least=1))
     sms_permission_to_send: str | None = attrs.field(default=None, validator=_permission)
 
@@ -142,10 +147,9 @@ class ImportContacts(Job):
     def encode(self) -> bytes:
         body = _to_json(self.body())
         if len(self.import_data) > _MAX_ROWS or len(body) > _MAX_BODY_BYTES:
-            count = f"{len(self.import_data):,} contacts in {len(body):,} bytes"
-            raise ValueError(
-                f"import_data holds {count}, and one request takes {_MAX_ROWS:,}: submit what split() gives"
-            )
+            size = f"{len(self.import_data):,} contacts in {len(body):,} bytes"
+            most = f"{_MAX_ROWS:,} in {_MAX_BODY_BYTES:,}"
+            raise ValueError(f"import_data holds {size}, and one request takes {most}: submit what split() gives")
         return body
 
     def split(self) -> tuple[Self, ...]:

@@ -528,6 +528,9 @@ async def sandboxes() -> None:
         history=10,
         order="oldest",
         stale_rows=20,
+        line_numbers="record",
+        echo_file_name="absent",
+        keep_uploads=1 << 20,
         per_second=None,
         per_day=None,
         spent_today=1,
@@ -552,6 +555,8 @@ async def sandboxes() -> None:
     assert_type(sandbox.submit(), str)
     assert_type(sandbox.submit(sb.Life(), kind="contact_exports", rows=9, lists=2, file_name="a.csv"), str)
     assert_type(sandbox.truth("id"), sb.Truth | None)
+    assert_type(sandbox.rows("id"), list[dict[str, str]])
+    assert_type(sandbox.upload("id"), bytes)
     assert_type(sandbox.issue_token(), str)
     sandbox.expire_token()
     assert_type(sandbox.register_client(), sb.RegisteredClient)
@@ -577,6 +582,9 @@ def vendors() -> None:
     assert_type(vendor.job("id"), sb.Job)
     assert_type(vendor.job("id").state(1.0), str)
     assert_type(vendor.wall(0.0), datetime)
+    assert_type(vendor.rows("id"), list[dict[str, str]])
+    assert_type(vendor.upload("id"), bytes)
+    assert_type(vendor.unsubscribed, set[str])
 
 
 def lives(truth: sb.Truth, logged: sb.Logged, client: sb.RegisteredClient, family: sb.Family) -> None:
