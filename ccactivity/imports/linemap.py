@@ -12,6 +12,7 @@ import re
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 import attrs
@@ -63,15 +64,15 @@ class SentRow(NamedTuple):
 class LineMap:
     """The rows of one part in the order in which they are sent. It keeps what is out of step, a few bytes a row.
 
-    `header_lines`: physical lines of the header. `single`: (row, line) of those on one line, `spanning`: of the others,
-    which follow them. `lone_cr`: whether there is a carriage return without a line feed, which only some count as the
-    end of a line.
+    `header_lines`: physical lines of the header. `runs`: of rows on one line each, which follow each other: (number of
+    the first, its line, how many). `spanning`: the rows on several lines, which come after all of those. `lone_cr`:
+    whether there is a carriage return without a line feed, which only some count as the end of a line.
     """
 
     def __init__(
         self,
         header_lines: int,
-        single: Iterable[tuple[int, int]],
+        runs: Iterable[tuple[int, int, int]],
         spanning: Sequence[SentRow],
         *,
         lone_cr: bool = False,
@@ -79,24 +80,18 @@ class LineMap:
         self._header_lines = header_lines
         self._lone_cr = lone_cr
         self._spanning = tuple(spanning)
-        # Rows on one line mostly follow each other: only where one does not is it kept.
-        self._breaks, self._rows, self._lines = array("q"), array("q"), array("q")
-        expected = None
-        count = 0
-        for row, line in single:
-            if (row, line) != expected:
-                self._breaks.append(count)
-                self._rows.append(row)
-                self._lines.append(line)
-            expected = row + 1, line + 1
-            count += 1
-        self._single_count = count
-        ends = array("q")
-        end = header_lines + count
-        for sent in self._spanning:
-            end += sent.sent_lines
-            ends.append(end)
-        self._spanning_ends = ends
+        self._single_count = 0
+        self._run_starts, self._run_rows, self._run_lines = array("q"), array("q"), array("q")
+        follows = None
+        for row, line, count in runs:
+            if (row, line) != follows:
+                self._run_starts.append(self._single_count)
+                self._run_rows.append(row)
+                self._run_lines.append(line)
+            self._single_count += count
+            follows = row + count, line + count
+        ends = accumulate((row.sent_lines for row in spanning), initial=header_lines + self._single_count)
+        self._spanning_ends = array("q", ends)[1:]
 
     def __len__(self) -> int:
         return self._single_count + len(self._spanning)
@@ -133,9 +128,9 @@ class LineMap:
     def _get(self, index: int) -> SentRow:
         if index >= self._single_count:
             return self._spanning[index - self._single_count]
-        at = bisect_right(self._breaks, index) - 1
-        ahead = index - self._breaks[at]
-        return SentRow(self._rows[at] + ahead, self._lines[at] + ahead)
+        at = bisect_right(self._run_starts, index) - 1
+        ahead = index - self._run_starts[at]
+        return SentRow(self._run_rows[at] + ahead, self._run_lines[at] + ahead)
 
 
 def _name(column: str) -> str:

@@ -14,9 +14,10 @@ from array import array
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from heapq import nsmallest
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal, NamedTuple, TypeVar, get_args
+from typing import Any, BinaryIO, Final, Literal, TypeVar, get_args
 
 import attrs
 
@@ -24,10 +25,10 @@ from ..errors import ImportRefusedError
 from .columns import Columns, ImportProblem, find_header_problems, looks_like_address
 from .duplicates import AddressIndex
 from .linemap import LineMap, SentRow
-from .records import RecordError, Records, drop_field, is_blank, read_fields, split_records, whole_lines
+from .records import RecordError, Records, drop_field, has_blank, is_blank, read_fields, split_records, whole_lines
 from .source import FileSource, Place
 
-__all__ = ["Duplicates", "ImportPart", "ImportPlan", "PlannedPart", "SmsPermission", "SourceRow", "plan_import"]
+__all__ = ["Duplicates", "ImportPart", "ImportPlan", "PlannedPart", "SmsPermission", "plan_import"]
 
 T = TypeVar("T")
 Duplicates = Literal["warn", "refuse", "keep-last"]
@@ -39,7 +40,6 @@ _MAX_LISTS: Final = 50
 _WATCHING_REQUESTS: Final = 25  # that all parts together take until they have ended, about
 _MAX_PROBLEMS_KEPT: Final = 1_000
 _MAX_DUPLICATES_KEPT: Final = 1_000
-_MAX_ADDRESS_BYTES: Final = 50
 _UUID: Final = re.compile("[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 
@@ -77,14 +77,6 @@ class ImportPart:
     rows: int
     content: bytes = attrs.field(repr=False)
     line_map: LineMap = attrs.field(repr=False)
-
-
-class SourceRow(NamedTuple):
-    """A row of the file: where it is, its bytes, and its fields if it was not read by lines."""
-
-    sent: SentRow
-    record: bytes
-    fields: list[str] | None
 
 
 @attrs.frozen(eq=False)
@@ -129,45 +121,64 @@ class ImportPlan:
 
         Raises ImportRefusedError if the file is not what it was when it was planned, and OSError.
         """
-        single: list[tuple[int, int]] = []
+        runs: list[tuple[int, int, int]] = []
         spanning: list[SentRow] = []
         pieces, last = [self.header], []
         dropped = set(self._get_part(number)._dropped)
-        for sent, record, fields in self.read_rows(number):
-            if sent.line in dropped:
+        for row, batch in self._read_batches(number):
+            if batch.fields is None and self._can_pass(batch, dropped):
+                runs.append((row, batch.first_line, len(batch.lines)))
+                pieces += batch.lines
                 continue
-            if sent.lines == 1:
-                single.append((sent.row, sent.line))
-                pieces.append(record)
-            else:
-                suspect = self._columns.find_suspect(fields or ())
-                spanning.append(sent._replace(suspect=suspect))
-                last.append(record)
+            for sent, record in self._split_batch(row, batch):
+                if sent.line in dropped:
+                    continue
+                if sent.sent_lines == 1:
+                    runs.append((sent.row, sent.line, sent.lines))
+                    pieces.append(record)
+                else:
+                    spanning.append(sent._replace(suspect=self._columns.find_suspect(batch.fields or ())))
+                    last.append(record)
         if last and pieces[-1][-1:] not in {b"\n", b"\r"}:
             pieces[-1] += self.header[len(self.header.rstrip(b"\r\n")) :]
         content = b"".join(pieces + last)
         lone_cr = content.count(b"\r") != content.count(b"\r\n")
-        line_map = LineMap(len(self.header.splitlines()), single, spanning, lone_cr=lone_cr)
+        line_map = LineMap(len(self.header.splitlines()), runs, spanning, lone_cr=lone_cr)
         return ImportPart(number, len(line_map), content, line_map)
 
-    def read_rows(self, number: int) -> Iterator[SourceRow]:
-        """Read the rows of a part in the order of the file, also those that are dropped, as they are sent."""
+    def read_rows(self, number: int) -> Iterator[tuple[SentRow, bytes]]:
+        """Read the rows of a part as they are sent, but in the order of the file, and with those that are dropped."""
+        for row, batch in self._read_batches(number):
+            yield from self._split_batch(row, batch)
+
+    def _read_batches(self, number: int) -> Iterator[tuple[int, Records]]:
+        """Read a part again; with the number of the first row of each batch."""
         part = self._get_part(number)
         text = self._source.read_range(part._place, part.start, part.end)
         if hashlib.sha256(text).digest() != part._digest:
             raise ImportRefusedError(f"the file changed after it was planned: part {number} is another one now")
         row = part.first_row
         for batch in split_records([text], first_line=part.first_line):
-            if batch.fields is not None:
-                record = self._without_error(b"".join(batch.lines))
-                sent = SentRow(row, batch.first_line, len(batch.lines), len(record.splitlines()))
-                yield SourceRow(sent, record, batch.fields)
+            yield row, batch
+            row += 1 if batch.fields is not None else _count_rows(batch.lines)
+
+    def _can_pass(self, batch: Records, dropped: set[int]) -> bool:
+        """Whether lines are sent as they are, all of them."""
+        return (
+            self._columns.error_column is None
+            and (not dropped or dropped.isdisjoint(range(batch.first_line, batch.first_line + len(batch.lines))))
+            and not has_blank(batch.lines)
+        )
+
+    def _split_batch(self, row: int, batch: Records) -> Iterator[tuple[SentRow, bytes]]:
+        if batch.fields is not None:
+            record = self._without_error(b"".join(batch.lines))
+            yield SentRow(row, batch.first_line, len(batch.lines), len(record.splitlines())), record
+            return
+        for line, record in enumerate(batch.lines, batch.first_line):
+            if not is_blank(record):
+                yield SentRow(row, line), self._without_error(record)
                 row += 1
-                continue
-            for line, record in enumerate(batch.lines, batch.first_line):
-                if not is_blank(record):
-                    yield SourceRow(SentRow(row, line), self._without_error(record), None)
-                    row += 1
 
     def _get_part(self, number: int) -> PlannedPart:
         if not 1 <= number <= len(self.parts):
@@ -234,6 +245,10 @@ def _check_choice(name: str, value: T, choices: Sequence[T]) -> T:
     return value
 
 
+def _count_rows(lines: Sequence[bytes]) -> int:
+    return sum(1 for line in lines if not is_blank(line)) if has_blank(lines) else len(lines)
+
+
 @attrs.define(eq=False)
 class _OpenPart:
     """A part to which rows are added."""
@@ -247,6 +262,10 @@ class _OpenPart:
     rows: int = 0
     digest: Any = attrs.field(factory=hashlib.sha256)
     dropped: array[int] = attrs.field(factory=lambda: array("q"))
+
+    def has_room(self, size: int, lines: int) -> bool:
+        """Whether records of so many bytes and lines can be added."""
+        return self.size + size <= _MAX_PART_BYTES and self.lines + lines <= _MAX_PART_LINES
 
 
 class _Planner:
@@ -292,7 +311,7 @@ class _Planner:
             duplicates, count = self._find_duplicates()
         except RecordError as error:
             problem = ImportProblem(error.line, None, error.problem)
-            raise ImportRefusedError.of([*self._problems, problem], self._problem_count + 1) from None
+            raise ImportRefusedError.of([problem, *self._problems], self._problem_count + 1) from None
         finally:
             self._addresses.close()
         dropped = sum(len(part.dropped) for part in self._parts)
@@ -318,13 +337,14 @@ class _Planner:
         )
 
     def _read(self) -> Iterator[bytes]:
-        for piece in self._file.read():
-            self._digest.update(piece.raw)
-            self._bytes_read += len(piece.raw)
-            self._places.append(piece.place)
-            yield piece.text
-            if self._progress is not None:
-                self._progress(self._bytes_read)
+        with closing(self._file.read()) as pieces:
+            for piece in pieces:
+                self._digest.update(piece.raw)
+                self._bytes_read += len(piece.raw)
+                self._places.append(piece.place)
+                yield piece.text
+                if self._progress is not None:
+                    self._progress(self._bytes_read)
 
     def _read_header(self, records: Iterator[Records]) -> None:
         """Read the first record; blank lines may precede it."""
@@ -360,37 +380,27 @@ class _Planner:
     def _add_lines(self, first_line: int, lines: list[bytes]) -> None:
         """Add lines that are a record each, or blank."""
         joined = b"".join(lines)
-        good = self._columns.good
-        addresses = good.findall(joined) if good else []
-        if good and good.groups > 1:
-            at = good.groupindex["email"] - 1
-            addresses = [groups[at] for groups in addresses]
-        if len(addresses) == len(lines) and max(map(len, addresses)) <= _MAX_ADDRESS_BYTES:
-            self._addresses.add(map(bytes.lower, addresses), range(first_line, first_line + len(lines)))
-            blank = False
+        addresses = self._columns.match(joined, len(lines))
+        if addresses is None:
+            self._check_lines(first_line, lines)
+            blank = has_blank(lines)
         else:
-            blank = self._check_lines(first_line, lines)
-        part = self._parts[-1] if self._parts else None
-        fits = part and part.size + len(joined) <= _MAX_PART_BYTES and part.lines + len(lines) <= _MAX_PART_LINES
-        if fits and not blank:
+            self._addresses.add(list(map(bytes.lower, addresses)), range(first_line, first_line + len(lines)))
+            blank = False
+        if not blank and self._parts and self._parts[-1].has_room(len(joined), len(lines)):
             self._place(first_line, joined, len(lines), len(lines))
             return
         for line, record in enumerate(lines, first_line):
             rows = 0 if is_blank(record) else 1
             self._place(line, record, rows, rows)
 
-    def _check_lines(self, first_line: int, lines: list[bytes]) -> bool:
-        """Check lines one by one; tell whether there is a blank one."""
-        good = self._columns.good
-        blank = False
+    def _check_lines(self, first_line: int, lines: list[bytes]) -> None:
+        """Check lines one by one."""
         for line, record in enumerate(lines, first_line):
-            if is_blank(record):
-                blank = True
-            elif good and (found := good.match(record)) and len(found["email"]) <= _MAX_ADDRESS_BYTES:
-                self._addresses.add([found["email"].lower()], [line])
-            else:
+            if addresses := self._columns.match(record, 1):
+                self._addresses.add([addresses[0].lower()], [line])
+            elif not is_blank(record):
                 self._check(line, read_fields(record))
-        return blank
 
     def _check(self, line: int, fields: list[str]) -> None:
         for column, message in self._columns.check(fields):
@@ -405,10 +415,10 @@ class _Planner:
     def _place(self, line: int, records: bytes, lines: int, rows: int) -> None:
         """Put records into the part that is open, or into a new one. Blank lines take no line: they are not sent."""
         part = self._parts[-1] if self._parts else None
-        if part is None or part.size + len(records) > _MAX_PART_BYTES or part.lines + lines > _MAX_PART_LINES:
+        if part is None or not part.has_room(len(records), lines):
             part = self._open(line)
-            if part.size + len(records) > _MAX_PART_BYTES or part.lines + lines > _MAX_PART_LINES:
-                raise RecordError(line, f"a record of {len(records):,} bytes and {lines:,} lines fits no upload")
+            if not part.has_room(len(records), lines):
+                raise RecordError(line, f"a record of {len(records):,} bytes on {lines:,} lines fits no upload")
             self._parts.append(part)
         part.size += len(records)
         part.lines += lines
