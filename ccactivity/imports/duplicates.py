@@ -14,9 +14,9 @@ from typing import Final
 
 __all__ = ["AddressIndex"]
 
-_BUCKETS: Final = 64
-_BUCKET_MEMORY_BYTES: Final = 131_072  # 8 MB for all of them; then they are on the disk, 16 bytes a row
-_MAX_WAITING: Final = 32_768  # addresses that are not in buckets yet
+_BUCKETS: Final = 128
+_BUCKET_MEMORY_BYTES: Final = 32_768  # 4 MB for all of them; then they are on the disk, 16 bytes a row
+_MAX_WAITING: Final = 16_384  # addresses that are not in buckets yet
 
 
 class AddressIndex:

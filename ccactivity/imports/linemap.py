@@ -79,7 +79,11 @@ class LineMap:
     ) -> None:
         self._header_lines = header_lines
         self._lone_cr = lone_cr
-        self._spanning = tuple(spanning)
+        # Columns of numbers, since a map is kept for each part until that has ended.
+        self._spanning_rows = array("q", (sent.row for sent in spanning))
+        self._spanning_lines = array("q", (sent.line for sent in spanning))
+        self._spanning_heights = array("q", (sent.lines for sent in spanning))
+        self._suspects = {index: sent.suspect for index, sent in enumerate(spanning) if sent.suspect}
         self._single_count = 0
         self._run_starts, self._run_rows, self._run_lines = array("q"), array("q"), array("q")
         follows = None
@@ -94,7 +98,7 @@ class LineMap:
         self._spanning_ends = array("q", ends)[1:]
 
     def __len__(self) -> int:
-        return self._single_count + len(self._spanning)
+        return self._single_count + len(self._spanning_rows)
 
     def locate(self, messages: Sequence[str], part_number: int, activity_id: str) -> tuple[RowError, ...]:
         """Return where the row of each message is in the file."""
@@ -119,7 +123,7 @@ class LineMap:
         if index < self._single_count:
             return index if index >= 0 else None
         at = bisect_left(self._spanning_ends, number)
-        return self._single_count + at if at < len(self._spanning) else None
+        return self._single_count + at if at < len(self._spanning_rows) else None
 
     def _by_record(self, number: int) -> int | None:
         index = number - 2  # the header is record 1
@@ -127,7 +131,11 @@ class LineMap:
 
     def _get(self, index: int) -> SentRow:
         if index >= self._single_count:
-            return self._spanning[index - self._single_count]
+            at = index - self._single_count
+            suspect = self._suspects.get(at, frozenset[str]())
+            return SentRow(
+                self._spanning_rows[at], self._spanning_lines[at], self._spanning_heights[at], suspect=suspect
+            )
         at = bisect_right(self._run_starts, index) - 1
         ahead = index - self._run_starts[at]
         return SentRow(self._run_rows[at] + ahead, self._run_lines[at] + ahead)

@@ -14,7 +14,7 @@ from array import array
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from heapq import nsmallest
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, TypeVar, get_args
@@ -128,7 +128,7 @@ class ImportPlan:
         for row, batch in self._read_batches(number):
             if batch.fields is None and self._can_pass(batch, dropped):
                 runs.append((row, batch.first_line, len(batch.lines)))
-                pieces += batch.lines
+                pieces.append(b"".join(batch.lines))
                 continue
             for sent, record in self._split_batch(row, batch):
                 if sent.line in dropped:
@@ -154,13 +154,21 @@ class ImportPlan:
     def _read_batches(self, number: int) -> Iterator[tuple[int, Records]]:
         """Read a part again; with the number of the first row of each batch."""
         part = self._get_part(number)
-        text = self._source.read_range(part._place, part.start, part.end)
-        if hashlib.sha256(text).digest() != part._digest:
-            raise ImportRefusedError(f"the file changed after it was planned: part {number} is another one now")
         row = part.first_row
-        for batch in split_records([text], first_line=part.first_line):
-            yield row, batch
-            row += 1 if batch.fields is not None else _count_rows(batch.lines)
+        digest = hashlib.sha256()
+
+        def take(pieces: Iterable[bytes]) -> Iterator[bytes]:
+            for piece in pieces:
+                digest.update(piece)
+                yield piece
+
+        with closing(self._source.read_range(part._place, part.start, part.end)) as pieces, suppress(RecordError):
+            for batch in split_records(whole_lines(take(pieces)), first_line=part.first_line):
+                yield row, batch
+                row += 1 if batch.fields is not None else _count_rows(batch.lines)
+            if digest.digest() == part._digest:
+                return
+        raise ImportRefusedError(f"the file changed after it was planned: part {number} is another one now")
 
     def _can_pass(self, batch: Records, dropped: set[int]) -> bool:
         """Whether lines are sent as they are, all of them."""

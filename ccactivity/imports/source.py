@@ -75,18 +75,16 @@ class FileSource:
             yield from self._pieces(file, Place(0, codecs.getincrementaldecoder(self._codec)().getstate(), 0))
             self._check_unchanged(file)
 
-    def read_range(self, place: Place, start: int, end: int) -> bytes:
+    def read_range(self, place: Place, start: int, end: int) -> Generator[bytes, None, None]:
         """Read a range of the stream again. ImportRefusedError if the file is not what it was."""
-        found = bytearray()
         with self._open() as file:
             self._check_unchanged(file)
             for piece in self._pieces(file, place):
                 at = piece.place.stream_offset
-                found += piece.text[max(0, start - at) : max(0, end - at)]
+                yield piece.text[max(0, start - at) : max(0, end - at)]
                 if at + len(piece.text) >= end:
                     break
             self._check_unchanged(file)
-        return bytes(found)
 
     @contextmanager
     def _open(self) -> Iterator[BinaryIO]:
