@@ -22,16 +22,19 @@ if TYPE_CHECKING:
         DecodeError,
         FleetUnavailableError,
         ImportRefusedError,
+        JournalError,
         LoginFailedError,
         NotFoundError,
         NotSentError,
         PagingError,
         PermissionDeniedError,
+        QueueFullError,
         QuotaExceededError,
         ReauthorizationRequiredError,
         ResponseError,
         ServerError,
         SessionClosedError,
+        SubmissionUnknownError,
         ThrottledError,
         TokenError,
         TokenStoreError,
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
     from .imports.columns import ImportProblem
     from .imports.linemap import LineMap, RowError
     from .imports.plan import ImportPart, ImportPlan, PlannedPart, plan_import
+    from .imports.result import ImportFailedError, ImportProgress, ImportResult
+    from .imports.run import Import
     from .listing import ActivityList
     from .models import TERMINAL_STATES, Activity, ActivityState, ActivityStatus, SendRecord, SendStatus
     from .polling.pacing import Pacing
@@ -69,10 +74,15 @@ __all__ = [
     "CCActivityError",
     "DecodeError",
     "FleetUnavailableError",
+    "Import",
+    "ImportFailedError",
     "ImportPart",
     "ImportPlan",
     "ImportProblem",
+    "ImportProgress",
     "ImportRefusedError",
+    "ImportResult",
+    "JournalError",
     "LineMap",
     "LoginFailedError",
     "NotFoundError",
@@ -81,6 +91,7 @@ __all__ = [
     "PagingError",
     "PermissionDeniedError",
     "PlannedPart",
+    "QueueFullError",
     "Quota",
     "QuotaExceededError",
     "ReauthorizationRequiredError",
@@ -93,6 +104,7 @@ __all__ = [
     "ServerError",
     "SessionClosedError",
     "Stats",
+    "SubmissionUnknownError",
     "ThrottledError",
     "TokenError",
     "TokenSource",
@@ -107,7 +119,7 @@ __all__ = [
 ]
 
 
-_IMPORTS = ("imports.columns", "imports.linemap", "imports.plan")
+_IMPORTS = ("imports.columns", "imports.linemap", "imports.plan", "imports.result", "imports.run")
 _CORE = ("errors", "models", "polling.pacing", "ratelimit.quota", "api.retry", "tokens", "listing", "watch", "session")
 _HOMES = (*_CORE, *_IMPORTS)
 

@@ -13,10 +13,12 @@ activity are defined beside it, in `models`.
     │   ├── PermissionDeniedError       403, names the scope and the privilege that the call needs
     │   ├── NotFoundError               404
     │   ├── ThrottledError              429 that outlived its retries
+    │   ├── QueueFullError              429 to a submission: 1,000 jobs of the account are queued
     │   └── ServerError                 5xx that outlived its retries
     ├── QuotaExceededError              the day's requests are spent, by the vendor's word or by our own ledger
     ├── DecodeError                     a 2xx that is not what the API documents, or any 3xx
     │   └── BodyTooLargeError           a body of more than 8 MiB
+    ├── SubmissionUnknownError          the answer to a submission was lost, and nothing shows whether it was queued
     ├── UnsafeLinkError                 a next link that leads away from the collection; nothing was sent
     ├── PagingError                     next links that form a loop, or never end
     ├── ActivityFailedError             the activity ended in another state than completed
@@ -27,6 +29,7 @@ activity are defined beside it, in `models`.
     │   ├── LoginFailedError            a login was not completed: denied, too late, its answer lost
     │   ├── ReauthorizationRequiredError    only a person can help: they must log in again
     │   └── TokenStoreError             stored tokens that cannot be read or written; nothing was overwritten
+    ├── JournalError                    the journal of an import is of another one, in use, or cannot be written
     ├── FleetUnavailableError           the engine of a fleet is away, so nobody may send
     ├── ImportRefusedError              a file that cannot be imported as it is (also a ValueError)
     └── SessionClosedError              the session was closed meanwhile, or before
@@ -43,7 +46,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ._base_error import CCActivityError
 from ._base_error import rebuild as _rebuild  # noqa: F401 -- errors pickled by earlier versions name it here
-from .models import ActivityExpiredError, ActivityFailedError, WatchTimeoutError
+from .models import Activity, ActivityExpiredError, ActivityFailedError, WatchTimeoutError
+
+if TYPE_CHECKING:
+    from .jobs import Job
 
 if TYPE_CHECKING:
     from .imports.columns import ImportProblem
@@ -59,16 +65,19 @@ __all__ = [
     "DecodeError",
     "FleetUnavailableError",
     "ImportRefusedError",
+    "JournalError",
     "LoginFailedError",
     "NotFoundError",
     "NotSentError",
     "PagingError",
     "PermissionDeniedError",
+    "QueueFullError",
     "QuotaExceededError",
     "ReauthorizationRequiredError",
     "ResponseError",
     "ServerError",
     "SessionClosedError",
+    "SubmissionUnknownError",
     "ThrottledError",
     "TokenError",
     "TokenStoreError",
@@ -167,6 +176,10 @@ class ThrottledError(ResponseError):
     """HTTP 429 that outlived its retries: something else uses up the key's requests a second."""
 
 
+class QueueFullError(ResponseError):
+    """HTTP 429 to a submission: the account has 1,000 queued activities, and takes no more. Nothing was queued."""
+
+
 class ServerError(ResponseError):
     """HTTP 5xx that outlived its retries."""
 
@@ -208,6 +221,37 @@ class DecodeError(CCActivityError):
 
 class BodyTooLargeError(DecodeError):
     """A body of more than 8 MiB, which is not read to its end and not asked for again."""
+
+
+class SubmissionUnknownError(CCActivityError):
+    """The answer to a submission was lost, and nothing shows whether the vendor has queued the job.
+
+    It is raised where sending the job once more could have another effect than sending it once, or where that was lost
+    too. `job`: what was submitted. `since`: aware UTC time, by the vendor's clock where that is known, from which on it
+    may have been queued. `candidates`: activities created since then that no submission of this session has accounted
+    for: one of them may be it. `listed`: whether the list of activities could be read; if not, there may be more.
+    `reason`: what happened to the answer.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        *,
+        since: datetime,
+        candidates: Sequence[Activity] = (),
+        listed: bool = True,
+        reason: str = "",
+    ) -> None:
+        count = len(candidates)
+        found = f"{count} {'activity' if count == 1 else 'activities'} created since {since:%H:%M:%S} UTC may be it"
+        if not listed:
+            found = "the list of activities could not be read"
+        super().__init__(f"it is unknown whether {job!r} was queued: {reason}; {found}")
+        self.job = job
+        self.since = since
+        self.candidates: tuple[Activity, ...] = tuple(candidates)
+        self.listed = listed
+        self.reason = reason
 
 
 class UnsafeLinkError(CCActivityError):
@@ -289,6 +333,17 @@ class TokenStoreError(TokenError):
 
 class SessionClosedError(CCActivityError):
     """The session was closed, before the call or while it ran."""
+
+
+class JournalError(CCActivityError):
+    """The journal of an import belongs to another one, is used by another process, or cannot be written.
+
+    Nothing is sent after it. `path`: of the journal.
+    """
+
+    def __init__(self, message: str, *, path: str) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class FleetUnavailableError(CCActivityError):

@@ -8,17 +8,19 @@ import logging
 import os
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import datetime
+from functools import cached_property, partial
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, TypeVar
+from weakref import WeakSet
 
 import aiohttp
 import attrs
 
 from ._clock import utc_now
 from ._secret import hide
-from ._tasks import LoopBound
+from ._tasks import LoopBound, run_in_thread
 from ._text import describe_json
 from ._validation import check_number
 from ._version import __version__
@@ -45,12 +47,23 @@ from .ratelimit.quota import Quota
 from .tokens import TokenSource, source_of
 from .watch import BatchResult, BatchWatch, Watch
 
+if TYPE_CHECKING:
+    from .imports.parts import ImportOptions, Parts, Problems
+    from .imports.plan import Duplicates, SmsPermission
+    from .imports.run import Import
+    from .jobs import Job
+    from .jobs.submit import Submitter
+
 __all__ = ["ActivitySession", "RequestPermit", "Stats"]
 
 T = TypeVar("T")
 
 _log: Final = logging.getLogger("ccactivity")
 # The vendor's filter knows these (its Swagger file); `initialized` is a state that it cannot be asked for.
+# The more parts an import has, the longer it takes, and the less a second of lag matters: so that watching all of them
+# takes about 25 requests. In `Pacing.price`.
+_IMPORT_PRICE_PER_PART_S: Final = 2.5
+_MAX_IMPORT_PRICE_S: Final = 30.0
 _FILTERS: Final = ("processing", "completed", "cancelled", "failed", "timed_out")
 
 
@@ -63,7 +76,7 @@ class Stats:
     finished: int
     """Activities whose end was seen by a watch."""
     requests: Mapping[str, int]
-    """Requests that this session has sent, by kind: "list", "get" and "history"."""
+    """Requests that this session has sent, by kind: "list", "get", "history" and "post"."""
     requests_per_finished: float | None
     """Requests of the kinds "list" and "get" for each finished activity; None before the first one."""
     price: float
@@ -111,7 +124,8 @@ class ActivitySession:
     `retry`, `pacing`: how failed requests are repeated, and how eagerly watches look. None: `Retry()`, `Pacing()`.
     `timeout`: seconds for one attempt, from the moment it may be sent; None: no limit. Bound a whole call with
     `asyncio.timeout`.
-    `now`: gives the aware UTC time, for the day of the quota and nothing else; delays use the event loop's clock.
+    `now`: gives the aware UTC time, for the day of the quota and the search for submissions whose answer was lost;
+    delays use the event loop's clock.
 
     Raises ValueError or TypeError for arguments that cannot work. Nothing is sent before the first await.
 
@@ -145,6 +159,8 @@ class ActivitySession:
             if value is not None and not isinstance(value, kind):
                 raise TypeError(f"{name} must be a {kind.__name__} or None, not {type(value).__name__}")
         self._endpoint = Endpoint.parse(base_url)
+        self._now = now
+        self._pacing = pacing or Pacing()
         self._quota = Quota() if quota is None else quota
         self._noticed: set[tuple[str, str]] = set()
         self._decoder = Decoder(self._notice)
@@ -152,18 +168,15 @@ class ActivitySession:
         transport = Transport(self._endpoint.origin, http, timeout, agent)
         auth = Authenticator(source_of(token))
 
-        def make_poller(hub: Hub) -> Poller:
-            planner = Planner(pacing or Pacing(), Tuning())
-            return Poller(hub, planner, self._client, self._limiter, self._endpoint, self._decoder)
-
+        self._import_hubs: WeakSet[Hub] = WeakSet()
         self._membership: Membership | None = None
         if fleet is not None:
             self._quota.attach(now)
-            self._membership = fleet.join(self._quota, self._decoder, make_poller)
+            self._membership = fleet.join(self._quota, self._decoder, self._make_poller)
         self._limiter: Limiter = self._membership.limiter if self._membership else QuotaLimiter(self._quota, now)
         self._client = ApiClient(transport=transport, auth=auth, limiter=self._limiter, retry=retry or Retry())
         self._hub = self._membership.hub if self._membership else Hub()
-        self._poller: Poller | Membership = self._membership or make_poller(self._hub)
+        self._poller: Poller | Membership = self._membership or self._make_poller(self._hub)
         self._loop = LoopBound("this session belongs", "make one session for each loop")
 
     @classmethod
@@ -223,10 +236,13 @@ class ActivitySession:
 
     async def aclose(self) -> None:
         """Close the session. What is under way ends with `SessionClosedError`. Closing twice is no error."""
-        self._hub.abort(SessionClosedError("the session was closed"))
+        hubs = [self._hub, *self._import_hubs]
+        for hub in hubs:
+            hub.abort(SessionClosedError("the session was closed"))
         try:
             await self._client.aclose()
-            await self._hub.settled()
+            for hub in hubs:
+                await hub.settled()
         finally:  # also for whoever does not wait
             if self._membership is not None:
                 await self._membership.aclose()
@@ -270,6 +286,152 @@ class ActivitySession:
         self._enter()
         return await self._client.ask(request, lambda outcome: decode(outcome.reply.body))
 
+    # --- submitting jobs --------------------------------------------------------------------------------------------
+
+    async def submit(self, job: Job, *, queue: bool = True) -> Activity:
+        """Submit a job of `ccactivity.jobs`, once, and return the activity that it has become; `wait` takes it.
+
+        `queue`: whether to wait while the account has its 1,000 queued activities, for as long as the caller does;
+        else QueueFullError.
+
+        If the answer is lost, the activity is found in the list by the name of the file, or the job is sent once more
+        where that has the same effect; SubmissionUnknownError where neither is so, with the activities that it may be.
+        Raises ValueError before anything is sent if the job is more than one request takes: submit what its `split()`
+        gives. A call that is cancelled may have submitted the job.
+        """
+        self._enter()
+        return (await self._submitter.submit(job, queue=queue)).activity
+
+    async def submit_many(
+        self, jobs: Iterable[Job] | AsyncIterable[Job], *, at_once: int = 4
+    ) -> AsyncGenerator[Activity, None]:
+        """Submit jobs as fast as the quota and the account's queue allow, and yield each activity once it is there.
+
+        `jobs`: an iterable, or an async iterable; a job is taken when it can be sent, so there may be any number.
+        `at_once`: how many are under way at the same time. The activities come in no fixed order. When the day's
+        requests are spent, it goes on at 00:00 UTC.
+
+            result = await session.wait_many(session.submit_many(jobs))
+
+        A job that is refused, or of which it is unknown whether it was queued, does not disturb the others: in the end
+        a BatchError has the error of each, by its place: "jobs[17]" is the eighteenth. What concerns the session, such
+        as a dead token, is raised once what was under way has been yielded.
+        """
+        self._enter()
+        from .jobs.batch import submit_many  # noqa: PLC0415 -- who only watches needs no jobs
+
+        async with aclosing(submit_many(self._submitter, jobs, at_once=at_once)) as activities:
+            async for activity in activities:
+                yield activity
+
+    @cached_property
+    def _submitter(self) -> Submitter:
+        from .jobs.submit import Submitter  # noqa: PLC0415 -- who only watches needs no jobs
+
+        return Submitter(self._client, self._endpoint, self._decoder, self._now)
+
+    # --- importing --------------------------------------------------------------------------------------------------
+
+    def import_file(
+        self,
+        source: str | os.PathLike[str] | bytes | BinaryIO,
+        *,
+        list_ids: Iterable[str],
+        encoding: str = "utf-8-sig",
+        sms_permission_to_send: SmsPermission | None = None,
+        parts_at_once: int = 4,
+        duplicates: Duplicates = "warn",
+        problems: Problems = "refuse",
+        journal: str | os.PathLike[str] | None = None,
+        timeout: float | None = None,
+    ) -> Import:
+        """Import a CSV file of contacts of any size: checked, cut into parts, sent, watched; see `Import`.
+
+        `source`, `list_ids`, `encoding`, `sms_permission_to_send`, `duplicates`: as in `plan_import`. `parts_at_once`:
+        how many parts may be at the vendor and not ended. `problems`: "refuse" sends nothing if the vendor would not
+        take a row; "send" leaves the judgement to the vendor. `timeout`: seconds for each part, from when the vendor
+        has accepted it; None: no limit.
+
+        `journal`: a file, made if it is missing, in which each step is kept. If the program or the machine dies, the
+        same call goes on: no row is imported twice, none is forgotten. With another source, or other arguments,
+        JournalError. Remove the file when you have the result.
+
+        Raises ImportRefusedError, JournalError and OSError before anything is sent; when all parts have ended,
+        ImportFailedError with the result, if some failed; and what concerns the session. Rows that were refused are
+        data in the result. Raises ValueError and TypeError at the call.
+        """
+        options = self._import_options(list_ids, sms_permission_to_send, duplicates, problems)
+
+        async def open_parts(_: AsyncExitStack) -> Parts:
+            from .imports.parts import file_parts  # noqa: PLC0415 -- who only watches needs no imports
+
+            self._enter()
+            return await run_in_thread(partial(file_parts, source, encoding, options))
+
+        return self._import(open_parts, parts_at_once, journal, timeout)
+
+    def import_contacts(
+        self,
+        rows: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
+        *,
+        list_ids: Iterable[str],
+        sms_permission_to_send: SmsPermission | None = None,
+        parts_at_once: int = 4,
+        duplicates: Duplicates = "warn",
+        timeout: float | None = None,
+    ) -> Import:
+        """Import contacts that a program has as mappings, such as `{"email": ..., "first_name": ..., "cf:size": ...}`.
+
+        `rows`: an iterable, or an async one, of any length: they are written into a temporary file, and nothing is sent
+        before the last one is read. Values are str, int, date or None; a key that other rows have and one lacks is an
+        empty cell. Numbers of rows, in the result and in errors, count from 1.
+
+        They are sent as a CSV file, as by `import_file`; as JSON if there is a key that the vendor documents for JSON
+        only, such as "home_phone". All else is as in `import_file`.
+        """
+        options = self._import_options(list_ids, sms_permission_to_send, duplicates, "refuse")
+
+        async def open_parts(stack: AsyncExitStack) -> Parts:
+            from .imports.contacts import contact_parts  # noqa: PLC0415 -- as above
+
+            self._enter()
+            return await contact_parts(rows, options, stack)
+
+        return self._import(open_parts, parts_at_once, None, timeout)
+
+    def _import_options(
+        self, list_ids: Iterable[str], sms: SmsPermission | None, duplicates: Duplicates, problems: Problems
+    ) -> ImportOptions:
+        from .imports.parts import ImportOptions  # noqa: PLC0415 -- as above
+
+        return ImportOptions(list_ids=list_ids, sms_permission_to_send=sms, duplicates=duplicates, problems=problems)
+
+    def _import(
+        self,
+        open_parts: Callable[[AsyncExitStack], Awaitable[Parts]],
+        parts_at_once: int,
+        journal: str | os.PathLike[str] | None,
+        timeout: float | None,
+    ) -> Import:
+        from .imports.run import Import, ImportRun  # noqa: PLC0415 -- as above
+
+        def make_watch(parts: int) -> Callable[[Iterable[str | Activity]], BatchWatch]:
+            price = min(_MAX_IMPORT_PRICE_S, _IMPORT_PRICE_PER_PART_S * parts)
+            hub = Hub()
+            self._import_hubs.add(hub)
+            self._make_poller(hub, attrs.evolve(self._pacing, price=max(self._pacing.price, price)))
+
+            def enter() -> Hub:
+                self._enter()
+                return hub
+
+            return lambda activities: BatchWatch(activities, self._make_queue(enter, timeout=timeout, grace=10.0))
+
+        if timeout is not None:
+            check_number("timeout", timeout)
+        run = ImportRun(open_parts, self._submitter, make_watch, parts_at_once=parts_at_once, journal=journal)
+        return Import(run)
+
     # --- requests of the caller's own -------------------------------------------------------------------------------
 
     @asynccontextmanager
@@ -304,7 +466,7 @@ class ActivitySession:
 
     def watch(
         self,
-        activity_id: str,
+        activity: str | Activity,
         *,
         timeout: float | None = None,
         grace: float = 10.0,
@@ -312,6 +474,9 @@ class ActivitySession:
         every_poll: bool = False,
     ) -> Watch:
         """Watch an activity until it ends: its first snapshot, one for each change, the terminal one last; see `Watch`.
+
+        `activity`: its id, or an activity: what `submit` has just returned is the first snapshot, and nothing is asked
+        for it; one that has ended is the only one.
 
         A change is one of state, percent_done, counters, errors or results link. An activity that fails is data here.
 
@@ -323,14 +488,14 @@ class ActivitySession:
         Raises NotFoundError; ActivityExpiredError if it was seen and is gone; AuthenticationError,
         PermissionDeniedError and the like; SessionClosedError. Failures that may pass do not end a watch.
         """
-        queue = SnapshotQueue(
-            enter=self._enter, timeout=timeout, grace=grace, max_staleness=max_staleness, every_poll=every_poll
+        queue = self._make_queue(
+            self._enter, timeout=timeout, grace=grace, max_staleness=max_staleness, every_poll=every_poll
         )
-        return Watch(check_id(activity_id), queue)
+        return Watch(activity, queue)
 
     async def wait(
         self,
-        activity_id: str,
+        activity: str | Activity,
         *,
         timeout: float | None = None,
         grace: float = 10.0,
@@ -340,14 +505,14 @@ class ActivitySession:
 
         Raises ActivityFailedError if it ends otherwise, and whatever a watch raises.
         """
-        async with self.watch(activity_id, timeout=timeout, grace=grace, max_staleness=max_staleness) as watch:
+        async with self.watch(activity, timeout=timeout, grace=grace, max_staleness=max_staleness) as watch:
             async for snapshot in watch:
                 snapshot.raise_for_state()
         return snapshot
 
     def watch_many(
         self,
-        ids: Iterable[str] | AsyncIterable[str],
+        ids: Iterable[str | Activity] | AsyncIterable[str | Activity],
         *,
         timeout: float | None = None,
         grace: float = 10.0,
@@ -355,20 +520,21 @@ class ActivitySession:
     ) -> BatchWatch:
         """Watch many activities until each has ended: their snapshots as they change, each terminal one exactly once.
 
-        `ids`: an iterable, or an async iterable that hands over ids as they come to be; the watch ends when it is
-        exhausted and every id is accounted for. Duplicates count once; of an async source, which may be endless, the
-        last 10,000 ids and what is watched are remembered for that. `timeout`: seconds for each id, from the first
-        await or iteration, or from when an async source gives it; so of a list it is the time for all.
+        `ids`: an iterable, or an async iterable that hands over ids as they come to be; instead of an id it may give an
+        activity, as for `watch`. The watch ends when it is exhausted and every id is accounted for. Duplicates count
+        once; of an async source, which may be endless, the last 10,000 ids and what is watched are remembered for that.
+        `timeout`: seconds for each id, from the first await or iteration, or from when an async source gives it; so of
+        a list it is the time for all.
 
         An id that cannot be followed does not disturb the others, see `BatchWatch`; what concerns the session, such as
         a dead token, ends the iteration. Raises ValueError naming malformed ids, at the call for an iterable.
         """
-        queue = SnapshotQueue(enter=self._enter, timeout=timeout, grace=grace, max_staleness=max_staleness)
+        queue = self._make_queue(self._enter, timeout=timeout, grace=grace, max_staleness=max_staleness)
         return BatchWatch(ids, queue)
 
     async def wait_many(
         self,
-        ids: Iterable[str] | AsyncIterable[str],
+        ids: Iterable[str | Activity] | AsyncIterable[str | Activity],
         *,
         timeout: float | None = None,
         grace: float = 10.0,
@@ -403,6 +569,16 @@ class ActivitySession:
                 if on_change is not None:
                     on_change(snapshot)
         return BatchResult(completed=completed, failed=failed, errors=errors)
+
+    def _make_poller(self, hub: Hub, pacing: Pacing | None = None) -> Poller:
+        planner = Planner(pacing or self._pacing, Tuning())
+        return Poller(hub, planner, self._client, self._limiter, self._endpoint, self._decoder)
+
+    def _make_queue(self, enter: Callable[[], Hub], **options: Any) -> SnapshotQueue:
+        queue = SnapshotQueue(enter=enter, **options)
+        if "_submitter" in self.__dict__:  # else nothing was submitted
+            queue.submitted_at = self._submitter.submitted_at
+        return queue
 
     def _enter(self) -> Hub:
         """Bind the session to the loop that uses it first; return its hub, for a watch that enters."""

@@ -123,10 +123,11 @@ class Watch(_WatchBase):
     look that is on its way: for a heartbeat, do not cancel the next snapshot, wait for its task (`asyncio.wait`).
     """
 
-    def __init__(self, activity_id: str, queue: SnapshotQueue) -> None:
+    def __init__(self, activity: str | Activity, queue: SnapshotQueue) -> None:
         super().__init__(queue)
-        self.activity_id = activity_id
-        queue.unfinished[activity_id] = None
+        self.activity_id = _id_of(activity)
+        if not _has_ended(activity, queue):
+            queue.unfinished[self.activity_id] = None
 
     def __repr__(self) -> str:
         return f"<Watch of {self.activity_id}>"
@@ -140,21 +141,25 @@ class BatchWatch(_WatchBase):
     iteration that is cancelled may be resumed, unless the ids come from an async source: that is closed then.
     """
 
-    def __init__(self, ids: Iterable[str] | AsyncIterable[str], queue: SnapshotQueue) -> None:
+    def __init__(self, ids: Iterable[str | Activity] | AsyncIterable[str | Activity], queue: SnapshotQueue) -> None:
         super().__init__(queue)
-        self._source: AsyncIterator[str] | None = None
+        self._source: AsyncIterator[str | Activity] | None = None
         if isinstance(ids, AsyncIterable):
             self._source = aiter(ids)
             queue.open = True
             return
-        if isinstance(ids, str | bytes):
+        if isinstance(ids, str | bytes | Activity):
             raise TypeError("ids must be an iterable of ids, not one id")
         bad = []
-        for activity_id in ids:
+        for given in ids:
             try:
-                queue.unfinished[check_id(activity_id)] = None
+                activity_id = _id_of(given)
+                if not _has_ended(given, queue):
+                    queue.unfinished[activity_id] = None
             except ValueError as error:
                 bad.append(str(error))
+        for ended in queue.pending:
+            queue.unfinished.pop(ended, None)  # given by its id too
         if bad:
             more = f" and {len(bad) - _MAX_IDS_NAMED} more" if len(bad) > _MAX_IDS_NAMED else ""
             raise ValueError("; ".join(bad[:_MAX_IDS_NAMED]) + more)
@@ -178,11 +183,26 @@ class BatchWatch(_WatchBase):
     def _conclusion(self) -> Exception | None:
         reader = self._queue.reader
         if reader is not None and not reader.cancelled() and (error := reader.result()) is not None:
-            return error
+            if not isinstance(error, BatchError):
+                return error
+            # Of single ones, as those of the watch are.
+            return BatchError.of({**error.errors, **self.errors})
         return BatchError.of(self.errors) if self.errors else None
 
 
-async def _add_ids_of(source: AsyncIterator[str], queue: SnapshotQueue) -> Exception | None:
+def _id_of(given: str | Activity) -> str:
+    return check_id(given.activity_id if isinstance(given, Activity) else given)
+
+
+def _has_ended(given: str | Activity, queue: SnapshotQueue) -> bool:
+    """Whether there is nothing to watch; the queue takes the snapshot that was given."""
+    if isinstance(given, Activity):
+        queue.know(given)
+        return given.done
+    return False
+
+
+async def _add_ids_of(source: AsyncIterator[str | Activity], queue: SnapshotQueue) -> Exception | None:
     """Add ids as a source gives them, each once, and close it. Returns its error, or that of a malformed id."""
     known: dict[str, None] = {}
     try:
@@ -190,13 +210,14 @@ async def _add_ids_of(source: AsyncIterator[str], queue: SnapshotQueue) -> Excep
             if (close := getattr(source, "aclose", None)) is not None:  # not every iterator has it
                 stack.push_async_callback(close)
             async for given in source:
-                activity_id = check_id(given)
+                activity_id = _id_of(given)
                 if activity_id in known or activity_id in queue.unfinished or queue.hub is None:
                     continue
                 known[activity_id] = None
                 if len(known) > _MAX_REMEMBERED_IDS:
                     del known[next(iter(known))]
-                queue.add(activity_id)
+                if not _has_ended(given, queue):
+                    queue.add(activity_id)
     except Exception as error:  # noqa: BLE001 -- a user's source may raise anything; the consumer gets it
         return error
     finally:

@@ -32,6 +32,8 @@ NAMED = {
     "imports.columns": {"ImportProblem"},
     "imports.linemap": {"LineMap", "RowError"},
     "imports.plan": {"ImportPart", "ImportPlan", "PlannedPart", "plan_import"},
+    "imports.result": {"ImportFailedError", "ImportProgress", "ImportResult"},
+    "imports.run": {"Import"},
     "listing": {"ActivityList"},
     "watch": {"BatchResult", "BatchWatch", "Watch"},
     "ratelimit.quota": {"Quota"},

@@ -61,11 +61,15 @@ class _Operation(Generic[T]):
     permit: Permit | None
     token: Secret = attrs.field(default=Secret(), repr=False)
     reported_token: bool = False
+    interrupted: bool = False  # after it was sent, and it may not be sent twice
 
     async def before_each_send(self) -> str:
         """Return the value of the Authorization header for a request that is about to leave."""
         auth, permit = self.client.auth, self.permit
         assert permit is not None
+        if permit.sent and not self.request.idempotent:
+            reason = "the aiohttp session would have sent it twice"
+            raise TransportError(reason, method=self.request.method, path=self.request.path)
         ask_again = permit.waited
         # Sent: the HTTP library sends again by itself, on a connection that turned out to be dead. During a refresh:
         # not with a token that is on its way out, and not with a permit that is or gets old meanwhile.
@@ -79,6 +83,12 @@ class _Operation(Generic[T]):
         permit.sent = True
         self.client.sent[self.request.kind] += 1
         return Secret(f"Bearer {self.token}")
+
+    def given_up(self) -> None:
+        """Take note, and say, that nobody will know what came of what must not be sent twice, if it was sent."""
+        if self.permit is not None and self.permit.sent and not self.request.idempotent:
+            self.interrupted = True
+            _log.warning("%s was given up before it was answered, and may have been carried out", self.request)
 
     def failed(self, reason: OutcomeKind, error: CCActivityError, retry_after: float = 0.0) -> Exception:
         """What to raise when no usable answer came: sending it again is safe if it is idempotent, or was never sent.
@@ -130,16 +140,22 @@ class ApiClient:
         if self.closed:
             raise SessionClosedError("the session is closed")
         operation = _Operation(self, request, decode, background, permit)
+        error: CCActivityError
         try:
-            return await self._until_closed(self._with_retries(operation))
+            return await self.until_closed(self._with_retries(operation))
         except RetryableError as last:
             error = last.error
+        except SessionClosedError as closed:
+            error = closed
+            if operation.interrupted:
+                reason = "the session was closed before it was answered"
+                error = TransportError(reason, method=request.method, path=request.path)
         # Raised out here, so that it carries no trace of the retries.
         raise error
 
     async def acquire(self) -> Permit:
         """Wait for permission for a request of somebody else's, as a single call does; it counts as sent."""
-        permit = await self._until_closed(self.limiter.acquire(background=False))
+        permit = await self.until_closed(self.limiter.acquire(background=False))
         permit.sent = True
         return permit
 
@@ -158,7 +174,7 @@ class ApiClient:
             self._retry_state.answered()
             permit.settle(PermitResult.ANSWERED)
 
-    async def _until_closed(self, work: Coroutine[Any, Any, T]) -> T:
+    async def until_closed(self, work: Coroutine[Any, Any, T]) -> T:
         """Await something, unless the client is closed meanwhile: SessionClosedError."""
         scope = asyncio.timeout(None)
         self._scopes.add(scope)
@@ -189,11 +205,14 @@ class ApiClient:
             # A body that quotes the token loses it before anyone reads or shows it. No variable holds it in plain.
             if operation.token.encode() in reply.body:
                 reply = attrs.evolve(reply, body=reply.body.replace(operation.token.encode(), b"(token)"))
-            outcome = classify(reply)
+            outcome = classify(reply, submission=request.kind == "post")
             self.settle(operation.permit, outcome)
             if outcome.kind is OutcomeKind.ANSWER:
                 return operation.decode(outcome)
         except (UntrustedServerError, BodyTooLargeError):
+            raise
+        except (asyncio.CancelledError, SessionClosedError):
+            operation.given_up()
             raise
         except TransportError as error:
             reason, failed = OutcomeKind.TRANSIENT, error

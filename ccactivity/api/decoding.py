@@ -90,13 +90,17 @@ class Decoder:
 
     def decode_activity(self, body: bytes, wanted: str) -> Activity:
         """Read one activity; `DecodeError` unless it is the wanted one. Its id is as it is written there."""
-        row = decode_json(body)
-        if not _is_activity(row):
-            raise DecodeError("not an activity", excerpt=_excerpt(body))
-        activity = self._activity(row)
+        activity = self.decode_created(body)
         if activity.activity_id != wanted and canonical_id(activity.activity_id) != canonical_id(wanted):
             raise DecodeError("not the activity that was asked for", excerpt=_excerpt(body))
         return _rename(activity, wanted)
+
+    def decode_created(self, body: bytes) -> Activity:
+        """Read the activity that a submission has created; `DecodeError` unless it has an id."""
+        row = decode_json(body)
+        if not _is_activity(row):
+            raise DecodeError("not an activity", excerpt=_excerpt(body))
+        return self._activity(row)
 
     def decode_page(
         self,

@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-__all__ = ["API_PREFIX", "CAMPAIGN_DATA", "CONTACT_DATA", "SUCCESSES", "Reply", "Request", "Scope"]
+__all__ = ["API_PREFIX", "CAMPAIGN_DATA", "CONTACT_DATA", "SUCCESSES", "FileForm", "Reply", "Request", "Scope"]
 
 SUCCESSES: Final = range(200, 300)  # statuses
 API_PREFIX: Final = "/v3"  # of every path of the API
@@ -27,20 +27,31 @@ CAMPAIGN_DATA: Final = Scope("campaign_data", "campaign:read")
 
 
 @attrs.frozen
+class FileForm:
+    """A multipart form with one file. `fields`: the other parts, which are text."""
+
+    file_name: str
+    content: bytes = attrs.field(repr=False)
+    content_type: str
+    fields: Mapping[str, str]
+
+
+@attrs.frozen
 class Request:
     """One request.
 
-    `kind`: "list", "get", "history" or "token", for statistics. `target`: path and query as they stand in the request
-    line. `scope`: None for what takes no token. `body`: an encoded form, which only a POST has. `idempotent`: whether
-    sending it twice does what sending it once does, so that it may be repeated when its answer was lost. `prefix`: with
-    which the target begins, the path of the base URL.
+    `kind`: "list", "get", "history", "post" or "token", for statistics. `target`: path and query as they stand in the
+    request line. `scope`: None for what takes no token. `body`: of a POST, with its `content_type`; a form with a file
+    says its own. `idempotent`: whether sending it twice does what sending it once does, so that it may be repeated when
+    its answer was lost. `prefix`: with which the target begins, the path of the base URL.
     """
 
     kind: str
     target: str
     scope: Scope | None = CONTACT_DATA
     method: str = "GET"
-    body: bytes | None = attrs.field(default=None, repr=False)
+    body: bytes | FileForm | None = attrs.field(default=None, repr=False)
+    content_type: str = "application/x-www-form-urlencoded"
     idempotent: bool = False
     prefix: str = API_PREFIX
 
@@ -48,6 +59,12 @@ class Request:
     def path(self) -> str:
         """The target without its query, which may hold more than a log should."""
         return self.target.partition("?")[0]
+
+    @property
+    def size(self) -> int:
+        """The bytes of what it carries, without headers and the frame of a form."""
+        content = self.body.content if isinstance(self.body, FileForm) else self.body
+        return len(content or b"")
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"

@@ -6,9 +6,9 @@ from typing import Final
 from urllib.parse import urlencode
 
 from .endpoint import Endpoint
-from .messages import CAMPAIGN_DATA, Request
+from .messages import CAMPAIGN_DATA, FileForm, Request
 
-__all__ = ["MAX_PAGE_SIZE", "get_activity", "get_send_history", "list_activities"]
+__all__ = ["MAX_PAGE_SIZE", "create_activity", "get_activity", "get_send_history", "list_activities"]
 
 MAX_PAGE_SIZE: Final = 500
 
@@ -17,6 +17,12 @@ def list_activities(endpoint: Endpoint, *, limit: int, state: str | None = None)
     """GET /activities: at most `limit` (1 to 500) rows a page, of one state or of all."""
     query = urlencode({"limit": limit, **({"state": state} if state else {})})
     return Request("list", f"{endpoint.prefix}/activities?{query}", idempotent=True, prefix=endpoint.prefix)
+
+
+def create_activity(endpoint: Endpoint, kind: str, body: bytes | FileForm) -> Request:
+    """POST /activities/{kind}: queues a job, and another one each time that it is sent."""
+    target = f"{endpoint.prefix}/activities/{kind}"
+    return Request("post", target, method="POST", body=body, content_type="application/json", prefix=endpoint.prefix)
 
 
 def get_activity(endpoint: Endpoint, activity_id: str) -> Request:

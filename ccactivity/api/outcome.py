@@ -19,6 +19,7 @@ from ..errors import (  # noqa: F401 -- errors pickled by earlier versions name 
     NotFoundError,
     NotSentError,
     PermissionDeniedError,
+    QueueFullError,
     ResponseError,
     ServerError,
     ThrottledError,
@@ -33,6 +34,7 @@ __all__ = [
     "OutcomeKind",
     "classify",
     "error_from",
+    "is_ambiguous",
     "is_rejection",
     "is_transient",
 ]
@@ -59,6 +61,7 @@ class OutcomeKind(Enum):
     THROTTLED = auto()  # 429 `throttled`: more than the key's requests a second
     QUOTA_EXCEEDED = auto()  # 429 `quota_exceeded`: no more requests before 00:00 UTC
     TOO_MANY_REQUESTS = auto()  # 429 that says neither
+    QUEUE_FULL = auto()  # the same as the answer to a submission: the account has its 1,000 queued jobs
     TRANSIENT = auto()  # 5xx, 408, 425, or no usable answer at all: may well work next time
     REJECTED = auto()  # any other status: asking again changes nothing
     UNEXPECTED = auto()  # 1xx, 3xx: the API has none, and a redirect would carry the token elsewhere
@@ -89,12 +92,18 @@ class Outcome:
         return float(value) if value.isascii() and value.isdigit() and len(value) < 10 else 0.0
 
 
-def classify(reply: Reply) -> Outcome:
-    """Say what a reply means, by its status and, for 429, by the vendor's error_key."""
+def classify(reply: Reply, *, submission: bool = False) -> Outcome:
+    """Say what a reply means, by its status and, for 429, by the vendor's error_key.
+
+    `submission`: whether the request was to queue a job.
+    """
     if reply.status in SUCCESSES:
         return Outcome(OutcomeKind.ANSWER, reply)
     key, message = _read_error_body(reply.body)
-    return Outcome(_kind_of(reply.status, key), reply, key, message)
+    kind = _kind_of(reply.status, key)
+    if submission and kind is OutcomeKind.TOO_MANY_REQUESTS:
+        kind = OutcomeKind.QUEUE_FULL
+    return Outcome(kind, reply, key, message)
 
 
 def _kind_of(status: int, key: str | None) -> OutcomeKind:
@@ -112,10 +121,14 @@ def error_from(request: Request, outcome: Outcome) -> ResponseError:
     """Make the error of a reply that is not an answer."""
     reply, scope = outcome.reply, request.scope
     kind = _ERRORS.get(reply.status, ServerError if reply.status >= 500 else ResponseError)
+    if outcome.kind is OutcomeKind.QUEUE_FULL:
+        kind = QueueFullError
     request_id = reply.headers.get("x-amzn-requestid") or reply.headers.get("x-amz-apigw-id")
     hint, more = None, {}
     if reply.status == 401:
         hint = "the access token is expired or invalid"
+    elif kind is QueueFullError:
+        hint = "the account has as many queued activities as it may have, 1,000"
     elif reply.status == 404 and request.kind == "list":
         hint = _hint_at_path(request)
     elif reply.status == 403 and scope is not None:
@@ -145,6 +158,12 @@ def is_transient(error: Exception) -> bool:
     if isinstance(error, ResponseError):
         return _is_transient_status(error.status)
     return isinstance(error, TransportError | DecodeError) and not isinstance(error, UntrustedServerError)
+
+
+def is_ambiguous(error: Exception) -> bool:
+    """Whether the vendor may have done what was answered like this: the answer was lost, or says nothing of it."""
+    unsent_or_refused = isinstance(error, NotSentError | QueueFullError | ThrottledError)
+    return is_transient(error) and not unsent_or_refused
 
 
 def is_rejection(error: Exception) -> TypeGuard[ResponseError]:

@@ -9,13 +9,16 @@
    waits. aiohttp's own timeouts are off: they would run in the queue as well.
 4. **A body is read up to a cap**, counted as it arrives and after decompression, and decompressed in small steps: a
    bomb of one megabyte never becomes one of a gigabyte.
-5. **Errors are translated here and nowhere else**, and cut from their causes: the repr of aiohttp's response errors
+5. **What must not be sent twice goes on a connection of its own.** On a kept-alive one that turns out to be dead,
+   nobody knows whether the vendor has read it. The pool of a borrowed session is its owner's, and is used as it is.
+6. **Errors are translated here and nowhere else**, and cut from their causes: the repr of aiohttp's response errors
    holds the request's headers, and with them the token.
 """
 
 from __future__ import annotations
 
 import asyncio
+import io
 import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -34,7 +37,7 @@ from ..errors import (
     TransportError,
     UntrustedServerError,
 )
-from .messages import SUCCESSES, Reply, Request
+from .messages import SUCCESSES, FileForm, Reply, Request
 
 __all__ = ["MAX_BODY_BYTES", "Transport"]
 
@@ -43,7 +46,10 @@ _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS  # whichever header there is
 _GZIP_MAGIC: Final = b"\x1f"  # the first byte of it: a chunk may end there
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 _HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", "Cache-Control": "no-cache"}
-_FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
+# What is sent may take a second more for each so many bytes: an upload on a slow line is no failure.
+_MIN_UPLOAD_BYTES_PER_S: Final = 50_000
+# Of the time of an attempt, for a connection: what has none by then was certainly not sent.
+_CONNECT_SHARE: Final = 0.5
 
 
 class Transport:
@@ -57,14 +63,19 @@ class Transport:
         self.host: str = origin.partition("://")[2]
         self._origin = origin
         self._http = http
+        self._unpooled: aiohttp.ClientSession | None = None
         self._borrowed = http is not None
         self._timeout = timeout
+        self._connect_timeout = aiohttp.ClientTimeout(
+            total=None, connect=None if timeout is None else timeout * _CONNECT_SHARE, sock_connect=None, sock_read=None
+        )
         self._headers = _HEADERS | {"User-Agent": agent}
 
     async def aclose(self) -> None:
-        """Close the own session, if there is one."""
-        if self._http is not None and not self._borrowed:
-            await self._http.close()
+        """Close the own sessions, if there are any."""
+        for http in (self._unpooled, None if self._borrowed else self._http):
+            if http is not None:
+                await http.close()
 
     async def send(self, request: Request, before_each_send: Callable[[], Awaitable[str]]) -> Reply:
         """Send a request and read its reply, whatever its status.
@@ -74,6 +85,7 @@ class Transport:
         """
         loop = asyncio.get_running_loop()
         clock = asyncio.timeout(None)
+        timeout = None if self._timeout is None else self._timeout + request.size / _MIN_UPLOAD_BYTES_PER_S
         try:
             async with clock:
 
@@ -90,7 +102,7 @@ class Transport:
                         raise _PassthroughError(failure) from None
                     if authorization:
                         outgoing.headers["Authorization"] = authorization
-                    clock.reschedule(None if self._timeout is None else loop.time() + self._timeout)
+                    clock.reschedule(None if timeout is None else loop.time() + timeout)
                     return await handler(outgoing)
 
                 return await self._send_and_read(request, authorize)
@@ -98,8 +110,10 @@ class Transport:
             raise
         except _PassthroughError as stop:
             error = stop.error
+        except aiohttp.ConnectionTimeoutError:
+            error = NotSentError("no connection in time", method=request.method, path=request.path)
         except TimeoutError:
-            reason = "no complete answer" + (f" within {self._timeout:g} s" if clock.expired() else ", timed out")
+            reason = "no complete answer" + (f" within {timeout:g} s" if clock.expired() else ", timed out")
             error = TransportError(reason, method=request.method, path=request.path)
         except Exception as problem:  # noqa: BLE001 -- what is not the library's comes out as it is
             error = self._translate(problem, request)
@@ -107,20 +121,17 @@ class Transport:
         raise error
 
     async def _send_and_read(self, request: Request, authorize: aiohttp.ClientMiddlewareType) -> Reply:
-        if self._http is None:
-            # The quota bounds what is under way; the pool's own limit would queue after the grant.
-            self._http = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
-            )
+        http = self._session_for(request)
         # A request's middlewares replace its session's: the owner's run too, outside of ours. aiohttp has no public
         # name for them.
-        theirs = tuple(getattr(self._http, "_middlewares", ()) or ())
-        async with self._http.request(
+        theirs = tuple(getattr(http, "_middlewares", ()) or ())
+        data, headers = _data_of(request)
+        async with http.request(
             request.method,
             URL(self._origin + request.target, encoded=True),
-            headers=self._headers if request.body is None else self._headers | _FORM,
-            data=request.body,
-            timeout=_NO_TIMEOUT,
+            headers=self._headers | headers,
+            data=data,
+            timeout=_NO_TIMEOUT if request.idempotent else self._connect_timeout,
             allow_redirects=False,
             raise_for_status=False,
             auto_decompress=False,
@@ -135,6 +146,20 @@ class Transport:
                     raise
                 body = b""  # what is no success says by its status what to do
             return Reply(response.status, response.headers, body)
+
+    def _session_for(self, request: Request) -> aiohttp.ClientSession:
+        if self._http is not None and (self._borrowed or request.idempotent):
+            return self._http
+        if self._unpooled is not None and not request.idempotent:
+            return self._unpooled
+        # The quota bounds what is under way; the pool's own limit would queue after the grant.
+        connector = aiohttp.TCPConnector(limit=0, force_close=not request.idempotent)
+        http = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+        if request.idempotent:
+            self._http = http
+        else:
+            self._unpooled = http
+        return http
 
     def _translate(self, problem: Exception, request: Request) -> Exception:
         """Our error for one of the HTTP library's."""
@@ -161,6 +186,24 @@ class _PassthroughError(Exception):
     """Carries an error that is not the HTTP library's through it, unchanged."""
 
     error: Exception
+
+
+def _data_of(request: Request) -> tuple[Any, dict[str, str]]:
+    """What aiohttp is to send, made anew for each attempt, and the header for it.
+
+    As a file in memory: of more than a MiB of plain bytes aiohttp warns, and writes them in one go.
+    """
+    if isinstance(request.body, FileForm):
+        form = request.body
+        data = aiohttp.FormData()
+        for name, value in form.fields.items():
+            data.add_field(name, value)
+        content = io.BytesIO(form.content)
+        data.add_field("file", content, filename=form.file_name, content_type=form.content_type)
+        return data, {}
+    if request.body is None:
+        return None, {}
+    return io.BytesIO(request.body), {"Content-Type": request.content_type}
 
 
 async def _read_capped(content: aiohttp.StreamReader, encoding: str) -> bytes:

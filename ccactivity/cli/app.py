@@ -109,6 +109,19 @@ JsonLines = Annotated[bool, _flag("--json", "Print JSON, one object per line.")]
 JsonObject = Annotated[bool, _flag("--json", "Print one JSON object.")]
 Csv = Annotated[bool, _flag("--csv", "Print CSV with a header line.")]
 State = Literal["initialized", "processing", "completed", "cancelled", "failed", "timed_out"]
+JobKind = Literal[
+    "add_list_memberships",
+    "contact_delete",
+    "contact_exports",
+    "contacts_json_import",
+    "contacts_taggings_add",
+    "contacts_taggings_remove",
+    "contacts_tags_delete",
+    "custom_fields_delete",
+    "list_delete",
+    "remove_list_memberships",
+]
+_BODY_HELP = "Body of the job, as the API documents it; - reads it from stdin, where no other user sees it."
 _STATE_HELP = "Only those in this state. The API cannot filter for initialized, so for that the whole list is read."
 _FROM_HELP = "Read one id per line; - reads from stdin. Blank lines and lines that start with # are skipped."
 _REDIRECT_URI_HELP = (
@@ -196,6 +209,25 @@ async def history(
     from . import commands, output
 
     return await commands.history(options.session(), output.output_format(json=json, csv=csv), campaign_activity_id)
+
+
+@app.command(usage="Usage: ccactivity submit KIND --json BODY [OPTIONS]")
+async def submit(
+    kind: Annotated[JobKind, Parameter(name="KIND", help="What is to be done.")],
+    /,
+    *,
+    body: Annotated[str, _value("BODY", _BODY_HELP, name="--json", allow_leading_hyphen=True)],
+    yes: Annotated[bool, _flag("--yes", "Delete without asking; needed where nobody can be asked.")] = False,
+    form: Annotated[
+        Literal["table", "json", "csv"], Parameter(name="--format", help="How the activity is printed.")
+    ] = "table",
+    options: ApiOptions = _NO_API_OPTIONS,
+) -> int:
+    """Submit a job, and show the activity that it has become."""
+    from .output import OutputFormat
+    from .submit import submit as command
+
+    return await command(options.session(), kind, body, yes=yes, form=OutputFormat(form))
 
 
 @app.command

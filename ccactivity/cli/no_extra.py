@@ -14,7 +14,17 @@ __all__ = ["DESCRIPTION", "INSTALL_OAUTH", "run"]
 DESCRIPTION: Final = (
     "Watch the bulk activities (imports, exports, deletions, tag changes) of a Constant Contact account."
 )
-_CLI_COMMANDS: Final = ("list", "get", "watch", "history", "fleet", "sandbox", "completion", "--install-completion")
+_CLI_COMMANDS: Final = (
+    "list",
+    "get",
+    "watch",
+    "history",
+    "submit",
+    "fleet",
+    "sandbox",
+    "completion",
+    "--install-completion",
+)
 _LOGIN_COMMANDS: Final = ("login", "logout", "whoami")
 _INSTALL: Final = 'pip install "ccactivity[cli]"'
 INSTALL_OAUTH: Final = 'pip install "ccactivity[cli,oauth]"'
@@ -29,7 +39,7 @@ def run(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="ccactivity",
         description=DESCRIPTION,
-        epilog=f"list, get, watch, history, fleet, sandbox and completion need more packages: {_INSTALL};"
+        epilog=f"list, get, watch, history, submit, fleet, sandbox and completion need more packages: {_INSTALL};"
         f" login, logout and whoami need {INSTALL_OAUTH}",
     )
     parser.add_argument("--version", action="version", version=__version__)

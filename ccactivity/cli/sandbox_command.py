@@ -41,6 +41,7 @@ FAULTS: Final[dict[str, Callable[[], Answer | Effect]]] = {
     "hang": sandbox.Hang,
     "reset": sandbox.Reset,
     "disconnect": sandbox.Disconnect,
+    "lost_request": sandbox.lost_request,
 }
 _JOBS_AT_A_TIME: Final = 1_000
 _MAX_TARGET_CHARACTERS: Final = 200  # of a request, in its log line

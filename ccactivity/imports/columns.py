@@ -15,7 +15,7 @@ import attrs
 
 from .._text import escape
 
-__all__ = ["ERROR_COLUMN", "Columns", "ImportProblem", "find_header_problems", "looks_like_address"]
+__all__ = ["ERROR_COLUMN", "FILE_COLUMNS", "Columns", "ImportProblem", "find_header_problems", "looks_like_address"]
 
 ERROR_COLUMN: Final = "ccactivity_error"
 """The column that `write_rejects` adds. It is never sent."""
@@ -40,7 +40,7 @@ _MAX_CUSTOM_FIELDS: Final = 25
 _MAX_ADDRESSES: Final = 3
 _MAX_PHONES: Final = 3
 # What the specification names for a file. The home_, work_ and other_ columns of a JSON import may be taken, or not.
-_FILE_COLUMNS: Final = (
+FILE_COLUMNS: Final = (
     *("email", "first_name", "last_name", "phone", "job_title", "anniversary", "birthday_day", "birthday_month"),
     *("company_name", "street", "street2", "city", "state", "zip", "country", "sms_number", "sms_consent_date"),
 )
@@ -133,7 +133,7 @@ class Columns:
     @property
     def warnings(self) -> list[str]:
         """What may not be what was meant, a sentence each."""
-        known = (*_FILE_COLUMNS, ERROR_COLUMN)
+        known = (*FILE_COLUMNS, ERROR_COLUMN)
         unknown = [name for name in self.names if name and name not in known and not name.startswith("cf:")]
         found = []
         for name in unknown[:_MAX_NAMES_SHOWN]:
@@ -258,7 +258,7 @@ def _guess(name: str) -> str | None:
     letters = "".join(filter(str.isalnum, name))
     if letters in {"mail", "emails"} or letters.startswith(("email", "mailaddress")):
         return "email"
-    plain = {column.replace("_", ""): column for column in _FILE_COLUMNS}
+    plain = {column.replace("_", ""): column for column in FILE_COLUMNS}
     close = get_close_matches(letters, plain, n=1, cutoff=0.8)
     return plain[close[0]] if close else None
 

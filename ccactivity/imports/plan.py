@@ -28,7 +28,16 @@ from .linemap import LineMap, SentRow
 from .records import RecordError, Records, drop_field, has_blank, is_blank, read_fields, split_records, whole_lines
 from .source import FileSource, Place
 
-__all__ = ["Duplicates", "ImportPart", "ImportPlan", "PlannedPart", "SmsPermission", "plan_import"]
+__all__ = [
+    "Duplicates",
+    "ImportPart",
+    "ImportPlan",
+    "PlannedPart",
+    "SmsPermission",
+    "check_choice",
+    "check_list_ids",
+    "plan_import",
+]
 
 T = TypeVar("T")
 Duplicates = Literal["warn", "refuse", "keep-last"]
@@ -225,15 +234,15 @@ def plan_import(
     """
     planner = _Planner(
         FileSource(source, encoding),
-        list_ids=_check_list_ids(list_ids),
-        sms=_check_choice("sms_permission_to_send", sms_permission_to_send, (*get_args(SmsPermission), None)),
-        duplicates=_check_choice("duplicates", duplicates, get_args(Duplicates)),
+        list_ids=check_list_ids(list_ids),
+        sms=check_choice("sms_permission_to_send", sms_permission_to_send, (*get_args(SmsPermission), None)),
+        duplicates=check_choice("duplicates", duplicates, get_args(Duplicates)),
         progress=progress,
     )
     return planner.plan(Path(source) if isinstance(source, str | os.PathLike) else None)
 
 
-def _check_list_ids(list_ids: Iterable[str]) -> tuple[str, ...]:
+def check_list_ids(list_ids: Iterable[str]) -> tuple[str, ...]:
     if isinstance(list_ids, str):
         raise TypeError("list_ids must be a list of ids, not a str")
     ids = tuple(list_ids)
@@ -247,7 +256,7 @@ def _check_list_ids(list_ids: Iterable[str]) -> tuple[str, ...]:
     return ids
 
 
-def _check_choice(name: str, value: T, choices: Sequence[T]) -> T:
+def check_choice(name: str, value: T, choices: Sequence[T]) -> T:
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
     return value

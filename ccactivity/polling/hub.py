@@ -69,7 +69,8 @@ class SnapshotQueue:
     hub; `timeout`, `grace`, `max_staleness` and `every_poll` are those of `ActivitySession.watch`. `unfinished`: ids
     that have neither ended nor failed, with the last snapshot handed over of each; `open`: more may be added, by the
     task `reader`. `changed`: set when there is something new. `hub`, `loop`: those that it is attached to.
-    `resume_points`: what was known of the unfinished ids when it was detached.
+    `resume_points`: what was known of the unfinished ids when it was detached. `submitted_at`: gives the loop time at
+    which an activity was created by a submission, None for others.
     """
 
     enter: Callable[[], Hub]
@@ -87,10 +88,22 @@ class SnapshotQueue:
     loop: asyncio.AbstractEventLoop = attrs.field(init=False)
     reader: asyncio.Task[Exception | None] | None = None
     resume_points: dict[str, ResumePoint] = attrs.field(factory=dict)
+    submitted_at: Callable[[str], float | None] = lambda _: None
     _deadlines: dict[str, float] = attrs.field(factory=dict)  # the earliest first
     _timer: asyncio.TimerHandle | None = None
 
     # --- for the consumer -------------------------------------------------------------------------------------------
+
+    def know(self, activity: Activity) -> None:
+        """Take a snapshot that the consumer has already: one that has ended is all that there will be.
+
+        Another one is where to go on from, if it was the answer to a submission: nobody else knows when it was seen.
+        """
+        activity_id = activity.activity_id
+        if activity.done:
+            self.put(activity)
+        elif (seen_at := self.submitted_at(activity_id)) is not None:
+            self.resume_points[activity_id] = ResumePoint(activity, seen_at)
 
     def attach(self, *, first_look: bool) -> None:
         """Subscribe to what is unfinished; SessionClosedError, RuntimeError on another loop."""

@@ -1,20 +1,24 @@
 """The bodies of the requests that create jobs: what the vendor requires of them, and what they ask for.
 
 The tables restate the reference of the bulk activities endpoints. As at the real vendor, an import that is too long
-loses rows without an error: whatever comes after its first 4 MB, or after line 40,000 of a file.
+loses rows without an error: whatever comes after the first 4 MB of the body, or after line 40,000 of a file.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from email import message_from_bytes, policy
+from email import message_from_string, policy
 from email.message import Message
-from typing import Any
+from functools import partial
+from itertools import combinations, islice
+from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from attrs import field, frozen
 
 from .messages import Reply, Request, error_array
+from .uploads import Upload, describe_malformed, read_contacts, read_file
 
 __all__ = ["BulkRequest", "InvalidBodyError", "read_bulk_request"]
 
@@ -33,35 +37,36 @@ class InvalidBodyError(Exception):
 
 @frozen(kw_only=True)
 class BulkRequest:
-    """What a body asks for. `rows` is None when only the account knows how many contacts that are."""
+    """What a body asks for. `rows` is None when only the account knows how many contacts that are, or the upload."""
 
-    rows: int | None
+    rows: int | None = None
     lists: int = 1
     file_name: str | None = None
+    upload: Upload | None = None
+
+
+_Options = Mapping[str, int | type]  # the most ids of an array, or the type of another value
 
 
 @frozen(kw_only=True)
 class _ArrayRule:
-    """The arrays of ids that a body may hold, each with the most ids in it.
-
-    All of `required`, exactly one of `one_of`, any of `optional`, and exactly one of `source` inside that object.
-    """
+    """What a body holds: all of `required`, exactly one of `one_of`, and exactly one of `source` inside that object."""
 
     required: Mapping[str, int] = field(factory=dict)
-    one_of: Mapping[str, int] = field(factory=dict)
-    optional: Mapping[str, int] = field(factory=dict)
-    source: Mapping[str, int] = field(factory=dict)
+    one_of: _Options = field(factory=dict)
+    source: _Options = field(factory=dict)
 
 
-_NOT_AN_ARRAY = 0  # in the place of a maximum: a value of another type, which only has to be there
-_SOURCE = {"contact_ids": 500, "list_ids": 50, "tag_ids": 50, "all_active_contacts": _NOT_AN_ARRAY}
-_TAG_SOURCE = {**_SOURCE, "new_subscriber": _NOT_AN_ARRAY}
-_LIST_SOURCE = {**_SOURCE, "engagement_level": _NOT_AN_ARRAY}
+_CONTACTS: _Options = {"contact_ids": 500, "list_ids": 50, "tag_ids": 50}
+_SOURCE: _Options = {**_CONTACTS, "all_active_contacts": bool}
+_TAG_SOURCE: _Options = {**_SOURCE, "new_subscriber": bool}
+_LIST_SOURCE: _Options = {**_SOURCE, "engagement_level": str}
+_EXCLUDABLE = ("all_active_contacts", "list_ids")  # sources from which contacts can be excluded
+_MAX_EXCLUDED = 50
 
 _ARRAY_RULES = {
-    "add_list_memberships": _ArrayRule(required={"list_ids": 50}, source={**_LIST_SOURCE, "segment_id": _NOT_AN_ARRAY}),
+    "add_list_memberships": _ArrayRule(required={"list_ids": 50}, source={**_LIST_SOURCE, "segment_id": int}),
     "contact_delete": _ArrayRule(one_of={"contact_ids": 500, "list_ids": 50}),
-    "contact_exports": _ArrayRule(optional={"contact_ids": 500, "list_ids": 50, "tag_ids": 50}),
     "contacts_taggings_add": _ArrayRule(required={"tag_ids": 50}, source=_TAG_SOURCE),
     "contacts_taggings_remove": _ArrayRule(required={"tag_ids": 50}, source=_TAG_SOURCE),
     "contacts_tags_delete": _ArrayRule(required={"tag_ids": 500}),
@@ -69,6 +74,16 @@ _ARRAY_RULES = {
     "list_delete": _ArrayRule(required={"list_ids": 100}),
     "remove_list_memberships": _ArrayRule(required={"list_ids": 50}, source=_LIST_SOURCE),
 }
+
+_EXPORT_FILTERS: _Options = {**_CONTACTS, "segment_id": int, "new_subscriber": bool, "status": str}
+_COMBINABLE = (
+    {"contact_ids", "status"},
+    {"list_ids", "status"},
+    {"list_ids", "exclude"},
+    {"list_ids", "new_subscriber"},
+    {"new_subscriber", "exclude"},
+)
+_STATUSES = ("active", "unsubscribed", "removed")
 
 
 def read_bulk_request(kind: str, request: Request) -> BulkRequest:
@@ -82,11 +97,11 @@ def read_bulk_request(kind: str, request: Request) -> BulkRequest:
     if not isinstance(body, dict):
         raise InvalidBodyError("The body must be an object.")
     if kind == "contacts_json_import":
-        return _read_json_import(body, len(request.body))
-    return _read_arrays(body, _ARRAY_RULES[kind])
+        return _read_json_import(body, request.body)
+    return _read_export(body) if kind == "contact_exports" else _read_arrays(body, _ARRAY_RULES[kind])
 
 
-def _read_json_import(body: dict[str, Any], size: int) -> BulkRequest:
+def _read_json_import(body: dict[str, Any], data: bytes) -> BulkRequest:
     lists = _check_ids(body, "list_ids", 50)
     contacts = body.get("import_data")
     if not isinstance(contacts, list) or not contacts:
@@ -94,12 +109,29 @@ def _read_json_import(body: dict[str, Any], size: int) -> BulkRequest:
     if len(contacts) > _MAX_IMPORT_ROWS:
         raise InvalidBodyError("import_data holds more than 40,000 contacts.")
     for contact in contacts:
-        if not isinstance(contact, dict) or not (contact.get("email") or contact.get("sms_number")):
-            raise InvalidBodyError("A contact needs an email or an sms_number.")
-    if body.get("sms_permission_to_send", "not_set") not in ("explicit", "not_set"):
-        raise InvalidBodyError("sms_permission_to_send is explicit or not_set.")
-    kept = len(contacts) if size <= _MAX_IMPORT_BYTES else max(1, len(contacts) * _MAX_IMPORT_BYTES // size)
-    return BulkRequest(rows=kept, lists=len(lists))
+        if problem := describe_malformed(contact):
+            raise InvalidBodyError(problem)
+    explicit = _read_permission(body.get("sms_permission_to_send", "not_set"))
+    kept = min(len(contacts), max(1, len(contacts) * _MAX_IMPORT_BYTES // len(data)))
+    upload = Upload(data=data, read=partial(read_contacts, data, kept), explicit=explicit)
+    return BulkRequest(lists=len(lists), upload=upload)
+
+
+def _read_export(body: dict[str, Any]) -> BulkRequest:
+    given = [name for name in (*_EXPORT_FILTERS, "exclude") if body.get(name) not in (None, False)]
+    for pair in combinations(given, 2):
+        if set(pair) not in _COMBINABLE:
+            raise InvalidBodyError(f"{' and '.join(pair)} exclude each other.")
+    named = {name: _check(body, name, _EXPORT_FILTERS[name]) for name in given if name != "exclude"}
+    _check_exclude(body)
+    if "status" in given and body["status"] not in _STATUSES:
+        raise InvalidBodyError(f"status is one of {', '.join(_STATUSES)}.")
+    fields = body.get("fields") or []
+    if not isinstance(fields, list) or not all(isinstance(name, str) for name in fields):
+        raise InvalidBodyError("fields must be an array of names.")
+    if "email_address" not in fields and any(name.startswith(("email_optin", "email_optout")) for name in fields):
+        raise InvalidBodyError("Fields about opting in or out need email_address.")
+    return BulkRequest(rows=len(named["contact_ids"]) if "contact_ids" in named else None)
 
 
 def _read_arrays(body: dict[str, Any], rule: _ArrayRule) -> BulkRequest:
@@ -110,23 +142,39 @@ def _read_arrays(body: dict[str, Any], rule: _ArrayRule) -> BulkRequest:
         if not isinstance(source, dict):
             raise InvalidBodyError("source must be an object.")
         named = _exactly_one(source, rule.source)
-    elif rule.required:
-        (ids,) = named.values()
-        return BulkRequest(rows=len(ids), lists=lists)
+        if _check_exclude(body) and not named.keys() & _EXCLUDABLE:
+            raise InvalidBodyError(f"exclude needs a source by {' or '.join(_EXCLUDABLE)}.")
     elif rule.one_of:
         named = _exactly_one(body, rule.one_of)
         lists = len(named.get("list_ids", ())) or 1
     else:
-        named = {name: _check_ids(body, name, maximum) for name, maximum in rule.optional.items() if name in body}
+        (ids,) = named.values()
+        return BulkRequest(rows=len(ids), lists=lists)
     return BulkRequest(rows=len(named["contact_ids"]) if "contact_ids" in named else None, lists=lists)
 
 
-def _exactly_one(body: dict[str, Any], options: Mapping[str, int]) -> dict[str, list[str]]:
+def _exactly_one(body: dict[str, Any], options: _Options) -> dict[str, list[str]]:
     given = [name for name in options if body.get(name) not in (None, False)]
     if len(given) != 1:
         raise InvalidBodyError(f"Exactly one of {', '.join(options)} is needed.")
-    (name,) = given
-    return {name: _check_ids(body, name, options[name])} if options[name] else {}
+    return {given[0]: _check(body, given[0], options[given[0]])}
+
+
+def _check(body: dict[str, Any], name: str, rule: int | type) -> list[str]:
+    if isinstance(rule, int):
+        return _check_ids(body, name, rule)
+    if type(body[name]) is not rule:
+        raise InvalidBodyError(f"{name} is of the wrong type.")
+    return []
+
+
+def _check_exclude(body: dict[str, Any]) -> bool:
+    exclude = body.get("exclude")
+    if exclude is None:
+        return False
+    if not isinstance(exclude, dict):
+        raise InvalidBodyError("exclude must be an object.")
+    return bool(_check_ids(exclude, "contact_ids", _MAX_EXCLUDED))
 
 
 def _check_ids(body: dict[str, Any], name: str, maximum: int) -> list[str]:
@@ -138,34 +186,60 @@ def _check_ids(body: dict[str, Any], name: str, maximum: int) -> list[str]:
     return ids
 
 
+def _read_permission(text: object) -> bool:
+    if text not in ("explicit", "not_set"):
+        raise InvalidBodyError("sms_permission_to_send is explicit or not_set.")
+    return text == "explicit"
+
+
+# --- files --------------------------------------------------------------------------------------------------
+
+
+class _FormPart(NamedTuple):
+    """A part of a form. `file_name`: empty if it has none; `begin`: where in the body its data begins."""
+
+    data: bytes
+    file_name: str
+    begin: int
+
+
 def _read_file_import(request: Request) -> BulkRequest:
     parts = _form_parts(request)
-    file, lists = parts.get("file"), parts.get("list_ids")
-    if file is None or lists is None:
+    if "file" not in parts or "list_ids" not in parts:
         raise InvalidBodyError("file and list_ids are needed.")
-    name = file.get_filename() or ""
-    if not name.lower().endswith(".csv"):
+    file, lists = parts["file"], parts["list_ids"].data.decode("utf-8", "replace")
+    if not file.file_name.lower().endswith(".csv"):
         raise InvalidBodyError("The file must be a .csv.", 415)
-    ids = [one for one in _payload(lists).decode("utf-8", "replace").split(",") if one.strip()]
+    ids = [one for one in lists.split(",") if one.strip()]
     if not 1 <= len(ids) <= 50:
         raise InvalidBodyError("list_ids must hold 1 to 50 ids, separated by commas.")
+    permission = parts.get("sms_permission_to_send")
+    explicit = permission is not None and _read_permission(permission.data.decode("utf-8", "replace"))
 
-    lines = _payload(file)[:_MAX_IMPORT_BYTES].decode("utf-8", "replace").splitlines()[:_MAX_IMPORT_ROWS]
-    columns = [column.strip(' "') for column in lines[0].split(",")] if lines else []
-    if "email" not in columns and "sms_number" not in columns:
+    data = file.data[: max(0, _MAX_IMPORT_BYTES - file.begin)]
+    header = next(read_file(data), None)
+    if header is None or not header.values.keys() & {"email", "sms_number"}:
         raise InvalidBodyError("The file needs a column email or sms_number.")
-    return BulkRequest(rows=len(lines) - 1, lists=len(ids), file_name=name)
+    upload = Upload(data=file.data, read=lambda: islice(read_file(data), 1, None), explicit=explicit)
+    return BulkRequest(lists=len(ids), file_name=file.file_name, upload=upload)
 
 
-def _form_parts(request: Request) -> dict[str, Message[str, str]]:
-    kind = request.headers.get("content-type", "")
-    if not kind.lower().startswith("multipart/form-data"):
+def _form_parts(request: Request) -> dict[str, _FormPart]:
+    form = _headers_of(f"Content-Type: {request.headers.get('content-type', '')}")
+    if form.get_content_type() != "multipart/form-data":
         raise InvalidBodyError("The body must be multipart/form-data.", 415)
-    head = f"Content-Type: {kind}\r\n\r\n".encode("latin-1", "replace")
-    message = message_from_bytes(head + request.body, policy=policy.HTTP)
-    return {str(part.get_param("name", header="content-disposition")): part for part in message.iter_parts()}
+    delimiter = f"\r\n--{form.get_boundary()}".encode("latin-1", "replace")
+    position = -2  # of a piece in the body, which has no line end before the first
+    parts = {}
+    for piece in (b"\r\n" + request.body).split(delimiter):
+        head, _, data = piece.partition(b"\r\n\r\n")
+        headers = _headers_of(head.decode("utf-8", "replace").strip())
+        name = headers.get_param("name", header="content-disposition")
+        file_name = unquote(headers.get_filename(""))
+        parts[str(name)] = _FormPart(data, file_name, position + len(head) + 4)
+        position += len(piece) + len(delimiter)
+    return parts
 
 
-def _payload(part: Message[str, str]) -> bytes:
-    payload = part.get_payload(decode=True)
-    return payload if isinstance(payload, bytes) else b""
+def _headers_of(text: str) -> Message[str, str]:
+    return message_from_string(text + "\r\n\r\n", policy=policy.HTTP)

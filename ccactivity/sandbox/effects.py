@@ -33,6 +33,7 @@ __all__ = [
     "empty",
     "forbidden",
     "html",
+    "lost_request",
     "message",
     "next_link",
     "not_found",
@@ -115,6 +116,18 @@ def ok(body: bytes | str | Mapping[str, Any] | list[Any], content_type: str = "a
         body = body.encode()
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     return Answer(Reply(status=200, body=data, content_type=content_type))
+
+
+def lost_request(fault: TransportFault | None = None) -> Answer:
+    """No answer, because the request was lost on its way: nothing is carried out, and a POST creates nothing.
+
+    `fault`: what the caller sees of it: `Reset()` (the default), `Reset(hard=False)` or `Hang()`. The same effect added
+    by itself loses the answer instead: then the job is there. A caller cannot tell one from the other.
+    """
+    fault = Reset() if fault is None else fault
+    if not fault.silent:
+        raise ValueError("a lost request has no answer: the fault must let nothing of one through")
+    return Answer(Reply(status=500, wire=(fault,)))
 
 
 @frozen

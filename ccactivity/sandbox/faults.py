@@ -3,7 +3,7 @@
 1. A `Fault` says when (`where`, `activity_id`, `skip`, `times`, `after`, `until`, `probability`) and what (`effect`).
    All faults that match one request act on it together, in the order in which they were added.
 2. An `Answer` replaces the vendor's, and the request is not carried out: a POST creates nothing. Only the first one
-   acts, and before all other effects.
+   acts, and before all other effects. `lost_request()` is the answer that never comes.
 3. Every other effect changes the vendor's real answer, or acts on its way: the request has been carried out, and a
    POST whose answer is lost has created its job.
 4. Refusals by the vendor's own limits and tokens come before any `Answer`; all other effects act on them too.
@@ -31,7 +31,8 @@ class Fault:
 
     - `where`: "list", "get", "history", "post", "export", "other" (a path that the API does not have), "token",
       "device" or "authorize" (the endpoints of the authorization server), "activate" (its page for people), or "any".
-    - `activity_id`: only requests for this id (in "history", of a campaign activity), and list pages that show it.
+    - `activity_id`: only requests for this id (in "history", of a campaign activity; in "post", the kind of job in its
+      path), and list pages that show it.
       An `Answer` with an id never acts on a list: it is given before there is a page. None is any.
     - `times`: act on so many requests at most; None is always. `skip`: let so many matching requests pass first.
     - `after`, `until`: act within these seconds since the sandbox started.

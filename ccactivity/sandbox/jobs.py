@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import math
 from bisect import bisect_right, insort
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from random import Random
+from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from .lifecycle import ENDINGS, Life, Snapshot, Workers, Workload
 
@@ -221,13 +222,26 @@ class Jobs:
         return self._history + len(self._submitted)
 
     def submit(
-        self, now: float, kind: str, *, rows: int | None, lists: int, file_name: str | None, life: Life | None
+        self,
+        now: float,
+        kind: str,
+        *,
+        rows: int | None,
+        lists: int,
+        file_name: str | None,
+        life: Life | None,
+        outcome: Mapping[str, Any] | None = None,
     ) -> Job:
-        """Create a job `now`, never earlier than the one before; what is None is drawn."""
+        """Create a job `now`, never earlier than the one before; what is None is drawn.
+
+        `outcome`: what is different in its life if it completes, as the rows of an upload decide.
+        """
         if kind not in JOB_KINDS:
             raise ValueError(f"kind is one of {', '.join(JOB_KINDS)}")
         rows = self._random.randint(20, 5000) if rows is None else rows
         life = (self._workload.draw(self._random, rows=rows) if life is None else life).faster(self._speed)
+        if outcome is not None and life.end == "completed":
+            life = evolve(life, **outcome)
         number, started = len(self), self._workers.start(now, life)
         job = Job(
             number=number,

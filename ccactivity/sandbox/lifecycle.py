@@ -169,7 +169,7 @@ class Workload:
     - `silent_share`: jobs that report nothing until the end.
     - `update_every`: range of the time between two reports of a job.
     - `failed_share`, `cancelled_share`, `timed_out_share`: endings; the others complete, `partial_share` of them
-      with some rows refused.
+      with some rows refused, unless it is seen from an upload which rows are.
     """
 
     median: float = 60.0

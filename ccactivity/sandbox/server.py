@@ -70,6 +70,9 @@ class Sandbox:
         history: int = 0,
         order: str = "newest",
         stale_rows: float = 0.0,
+        line_numbers: str = "physical",
+        echo_file_name: str = "as sent",
+        keep_uploads: int = 128_000_000,
         per_second: int | None = 4,
         per_day: int | None = 10_000,
         spent_today: int = 0,
@@ -85,6 +88,9 @@ class Sandbox:
             history=history,
             order=order,
             stale_rows=stale_rows,
+            line_numbers=line_numbers,
+            echo_file_name=echo_file_name,
+            keep_uploads=keep_uploads,
             per_second=per_second,
             per_day=per_day,
             spent_today=spent_today,
@@ -186,6 +192,16 @@ class Sandbox:
         with self._lock:
             job = self.vendor.job(activity_id)
             return Truth(job.life.end, job.ended + self._origin) if job.ended <= self.now else None
+
+    def rows(self, activity_id: str) -> list[dict[str, str]]:
+        """Return the rows of an upload that the account will have when its job has ended; see `Vendor.rows`."""
+        with self._lock:
+            return self.vendor.rows(activity_id)
+
+    def upload(self, activity_id: str) -> bytes:
+        """Return the file, or the JSON, that an import was given; see `Vendor.rows`."""
+        with self._lock:
+            return self.vendor.upload(activity_id)
 
     def issue_token(self) -> str:
         """Return a new token, which becomes `token`; earlier ones live on until their end."""

@@ -13,6 +13,7 @@ Theory of operation:
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -34,11 +35,13 @@ from .logins import OAuthRules
 from .messages import Reply, Request, error_array, error_object, gateway_message, json_reply
 from .oauth import OAuth
 from .pages import ListPages
+from .uploads import Uploads
 
 __all__ = ["Logged", "Vendor"]
 
 _MAX_QUEUED_JOBS = 1_000  # of one account (429 of the bulk endpoints)
 _UUID_PATTERN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_REWRITTEN_FILE_NAME = "add_contacts.csv"
 _CAMPAIGN_ACTIVITY_ID = "1ead98be-dfa0-4e04-81f7-5f1534d42e9c"
 _GET_ROUTES = {
     "list": re.compile(r"/v3/activities/?"),
@@ -68,13 +71,18 @@ class Vendor:
     - `history`: how many ended activities there are at the start, created over the eight days before it.
     - `order`: of lists: "newest" first, "oldest" first or "shuffled".
     - `stale_rows`: seconds by which lists lag behind; a GET of one activity never does.
+    - `line_numbers`: what `Line N` in a row error counts: "physical" lines, or "record"s, of which one with a quoted
+      line end takes several lines. The header is line 1.
+    - `echo_file_name`: the `source_file_name` of a file import: "as sent", "rewritten" by the vendor, or "absent".
+    - `keep_uploads`: bytes of the newest uploads that are kept, for `rows` and `upload`.
     - `per_second`, `per_day`: the limits; None is no limit.
     - `spent_today`: requests that the first day has already seen.
     - `token_life`: seconds that a token lives; None is for ever.
     - `oauth`: how the authorization server behaves; None is `OAuthRules()`.
 
     A request that needs what is not in `scopes` or `privileges` gets a 403; so does one whose login was not granted the
-    scope. Both are sets: discard from them at any time.
+    scope. Both are sets: discard from them at any time. `unsubscribed` is another one, of addresses in lower case:
+    imports count their rows in `cannot_add_to_list_count`.
     """
 
     def __init__(
@@ -87,6 +95,9 @@ class Vendor:
         history: int = 0,
         order: str = "newest",
         stale_rows: float = 0.0,
+        line_numbers: str = "physical",
+        echo_file_name: str = "as sent",
+        keep_uploads: int = 128_000_000,
         per_second: int | None = 4,
         per_day: int | None = 10_000,
         spent_today: int = 0,
@@ -95,6 +106,8 @@ class Vendor:
     ) -> None:
         if start.utcoffset() is None:
             raise ValueError("start must be an aware datetime")
+        if echo_file_name not in ("as sent", "rewritten", "absent"):
+            raise ValueError("echo_file_name is as sent, rewritten or absent")
         self.start: datetime = start.astimezone(UTC)
         self.violations: Violations = Violations()
         self.faults: Faults = Faults()
@@ -126,6 +139,9 @@ class Vendor:
         self._pages = ListPages(
             self.jobs, start_ms=self._start_ms, stale_s=stale_rows, seed=seed, violations=self.violations
         )
+        self._uploads = Uploads(line_numbers=line_numbers, keep_bytes=keep_uploads)
+        self.unsubscribed: set[str] = self._uploads.unsubscribed
+        self._echo_file_name = echo_file_name
         self._random = Random(f"vendor {seed}")
         self._send_histories = {_CAMPAIGN_ACTIVITY_ID: [self._record(code, code + 1) for code in range(13)]}
 
@@ -171,6 +187,20 @@ class Vendor:
         if job is None:
             raise KeyError(activity_id)
         return job
+
+    def rows(self, activity_id: str) -> list[dict[str, str]]:
+        """Return the rows of an upload that the account will have of it when its job has ended, by column.
+
+        None is refused, and none is there twice: of several with one address in any case, the last one is. A job that
+        does not complete leaves those behind that it came to. `KeyError` for an unknown id; `LookupError` for a job
+        without an upload, or whose upload is no longer kept.
+        """
+        job = self.job(activity_id)
+        return self._uploads.take(job.activity_id, int(job.rows * job.life.at(math.inf).done))
+
+    def upload(self, activity_id: str) -> bytes:
+        """Return the file, or the JSON, that an import was given; raises what `rows` does."""
+        return self._uploads.find(self.job(activity_id).activity_id).data
 
     def add_history(self, campaign_activity_id: str, *records: Mapping[str, Any]) -> None:
         """Add sends to a campaign activity, the oldest first. What a record leaves out is filled in."""
@@ -302,7 +332,13 @@ class Vendor:
             return error.reply
         if self.jobs.queued(now) >= _MAX_QUEUED_JOBS:  # documented without a body
             return json_reply(429, {"error_message": "More than 1,000 activities are queued for this account."})
-        job = self.jobs.submit(now, kind, rows=asked.rows, lists=asked.lists, file_name=asked.file_name, life=None)
+        file_name = asked.file_name
+        if file_name is not None and self._echo_file_name != "as sent":
+            file_name = _REWRITTEN_FILE_NAME if self._echo_file_name == "rewritten" else None
+        rows, outcome = (asked.rows, None) if asked.upload is None else self._uploads.judge(asked.upload)
+        job = self.jobs.submit(now, kind, rows=rows, lists=asked.lists, file_name=file_name, life=None, outcome=outcome)
+        if asked.upload is not None:
+            self._uploads.keep(job.activity_id, asked.upload)
         return Reply(status=201, body=job.text(now, self._start_ms).encode())
 
     def _record(self, reason_code: int, send_id: int) -> dict[str, Any]:

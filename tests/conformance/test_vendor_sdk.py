@@ -42,7 +42,8 @@ FILTERS: Final = (None, "processing", *ENDINGS)
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
     """An un-faulted sandbox with jobs of each kind, in each state."""
-    with Sandbox(history=120, workload=Workload(lanes=100), per_second=None, per_day=None) as sandbox:
+    workload = Workload(lanes=100, failed_share=0.0, cancelled_share=0.0, timed_out_share=0.0)
+    with Sandbox(history=120, workload=workload, per_second=None, per_day=None) as sandbox:
         for kind in KINDS:
             sandbox.submit(Life(duration=3600, update_every=3600), kind=kind)
             sandbox.submit(Life(delay=3600), kind=kind)
@@ -148,6 +149,23 @@ def test_the_sdk_imports_a_file(sandbox: Sandbox, bulk: BulkActivitiesApi, tmp_p
     alike(
         bulk.get_activity_by_id(made.activity_id), ask(sandbox, lambda session: session.get_activity(made.activity_id))
     )
+
+
+def test_the_sdk_and_the_sandbox_agree_on_a_file_and_on_json(
+    sandbox: Sandbox, bulk: BulkActivitiesApi, tmp_path: Any
+) -> None:
+    """What the SDK sends is read whole: values of all types, and a name that a URL could not hold."""
+    contact = {"email": "ann@example.com", "birthday_month": 11, "birthday_day": 24, "anniversary": "2006-11-15"}
+    request = CreateImportJSONActivityRequest.from_dict({"import_data": [contact], "list_ids": LISTS})
+    text = {name: str(value) for name, value in contact.items()}
+    file = tmp_path / "contacts 1 of 2.csv"
+    file.write_text(f"{','.join(text)}\n{','.join(text.values())}\n")
+    in_json = bulk.create_import_json_activity(request)
+    in_file = bulk.create_csv_import_activity(file=str(file), list_ids=",".join(LISTS))
+
+    assert in_file.source_file_name == file.name
+    assert sandbox.upload(in_file.activity_id) == file.read_bytes()
+    assert sandbox.rows(in_json.activity_id) == sandbox.rows(in_file.activity_id) == [text]
 
 
 def test_the_sdk_knows_the_errors(sandbox: Sandbox, bulk: BulkActivitiesApi) -> None:

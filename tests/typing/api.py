@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, assert_type
 import aiohttp
 
 import ccactivity as cc
-from ccactivity import fleet, oauth, testing
+from ccactivity import fleet, jobs, oauth, testing
 from ccactivity import sandbox as sb
 
 # --- ccactivity: a session and its settings -------------------------------------------------------------------------
@@ -161,6 +161,7 @@ async def one_watch(session: cc.ActivitySession) -> None:
         assert_type(activity, cc.Activity)
     assert_type(await session.wait("id"), cc.Activity)
     assert_type(await session.wait("id", timeout=60, grace=0, max_staleness=5), cc.Activity)
+    assert_type(await session.wait(activity), cc.Activity)
 
 
 async def ids_to_come() -> AsyncIterator[str]:
@@ -257,6 +258,43 @@ def sends(record: cc.SendRecord) -> None:
     assert_type(record.as_dict(), dict[str, Any])
 
 
+# --- ccactivity.jobs ------------------------------------------------------------------------------------------------
+
+
+def every_job() -> list[jobs.Job]:
+    source = jobs.Source(contact_ids=["a"], exclude=())
+    assert_type(source.by, str)
+    return [
+        jobs.AddTags(source=source, tag_ids=["a"]),
+        jobs.AddToLists(source=jobs.Source(segment_id=1), list_ids=["a"]),
+        jobs.DeleteContacts(contact_ids=["a"]),
+        jobs.DeleteCustomFields(custom_field_ids=["a"]),
+        jobs.DeleteLists(list_ids=["a"]),
+        jobs.DeleteTags(tag_ids=["a"]),
+        jobs.ExportContacts(list_ids=["a"], status="active", fields=["email_address"]),
+        jobs.ImportContacts(import_data=[{"email": "a@example.com"}], list_ids=["a"]),
+        jobs.ImportFile(
+            b"email\na", file_name=jobs.make_file_name("a", part=1, parts=2, key="00000000"), list_ids=["a"]
+        ),
+        jobs.RemoveFromLists(source=source, list_ids=["a"]),
+        jobs.RemoveTags(source=jobs.Source(new_subscriber=True), tag_ids=["a"]),
+    ]
+
+
+async def submissions(session: cc.ActivitySession, job: jobs.DeleteLists) -> None:
+    assert_type(job.split(), tuple[jobs.DeleteLists, ...])
+    assert_type(job.body(), dict[str, Any])
+    assert_type(job.kind, str)
+    assert_type(job.repeatable, bool)
+    assert_type(job.list_ids, tuple[str, ...])
+    assert_type(jobs.KINDS["list_delete"].from_body({}), jobs.Job)
+    assert_type(await session.submit(job), cc.Activity)
+    assert_type(await session.submit(job, queue=False), cc.Activity)
+    async for activity in session.submit_many(every_job(), at_once=2):
+        assert_type(activity, cc.Activity)
+    assert_type(await session.wait_many(session.submit_many(job.split())), cc.BatchResult)
+
+
 # --- ccactivity: its errors -----------------------------------------------------------------------------------------
 
 
@@ -266,13 +304,14 @@ def answers() -> list[type[cc.ResponseError]]:
         cc.BadRequestError,
         cc.NotFoundError,
         cc.PermissionDeniedError,
+        cc.QueueFullError,
         cc.ServerError,
         cc.ThrottledError,
     ]
 
 
 def others() -> list[type[cc.CCActivityError]]:
-    return [cc.FleetUnavailableError, cc.PagingError, cc.SessionClosedError, cc.TokenError]
+    return [cc.FleetUnavailableError, cc.JournalError, cc.PagingError, cc.SessionClosedError, cc.TokenError]
 
 
 def unanswered() -> list[type[cc.TransportError]]:
@@ -332,6 +371,17 @@ async def errors(session: cc.ActivitySession) -> None:
     timed_out: type[TimeoutError] = cc.WatchTimeoutError
     group: type[ExceptionGroup[cc.CCActivityError]] = cc.BatchError
     assert timed_out, group
+
+
+async def submission_errors(session: cc.ActivitySession, job: jobs.Job) -> None:
+    try:
+        await session.submit(job)
+    except cc.SubmissionUnknownError as error:
+        assert_type(error.job, jobs.Job)
+        assert_type(error.since, datetime)
+        assert_type(error.candidates, tuple[cc.Activity, ...])
+        assert_type(error.listed, bool)
+        assert_type(error.reason, str)
 
 
 async def batch_errors(session: cc.ActivitySession) -> None:
@@ -478,6 +528,9 @@ async def sandboxes() -> None:
         history=10,
         order="oldest",
         stale_rows=20,
+        line_numbers="record",
+        echo_file_name="absent",
+        keep_uploads=1 << 20,
         per_second=None,
         per_day=None,
         spent_today=1,
@@ -502,6 +555,8 @@ async def sandboxes() -> None:
     assert_type(sandbox.submit(), str)
     assert_type(sandbox.submit(sb.Life(), kind="contact_exports", rows=9, lists=2, file_name="a.csv"), str)
     assert_type(sandbox.truth("id"), sb.Truth | None)
+    assert_type(sandbox.rows("id"), list[dict[str, str]])
+    assert_type(sandbox.upload("id"), bytes)
     assert_type(sandbox.issue_token(), str)
     sandbox.expire_token()
     assert_type(sandbox.register_client(), sb.RegisteredClient)
@@ -527,6 +582,9 @@ def vendors() -> None:
     assert_type(vendor.job("id"), sb.Job)
     assert_type(vendor.job("id").state(1.0), str)
     assert_type(vendor.wall(0.0), datetime)
+    assert_type(vendor.rows("id"), list[dict[str, str]])
+    assert_type(vendor.upload("id"), bytes)
+    assert_type(vendor.unsubscribed, set[str])
 
 
 def lives(truth: sb.Truth, logged: sb.Logged, client: sb.RegisteredClient, family: sb.Family) -> None:
@@ -596,6 +654,8 @@ def effects() -> list[sb.Answer | sb.Effect]:
         sb.empty(204),
         sb.forbidden(),
         sb.html(502),
+        sb.lost_request(),
+        sb.lost_request(sb.Hang()),
         sb.message(429, "Limit Exceeded"),
         sb.not_found(),
         sb.ok({"activities": []}),

@@ -24,16 +24,19 @@ from ccactivity.errors import (
     CCActivityError,
     DecodeError,
     FleetUnavailableError,
+    JournalError,
     LoginFailedError,
     NotFoundError,
     NotSentError,
     PagingError,
     PermissionDeniedError,
+    QueueFullError,
     QuotaExceededError,
     ReauthorizationRequiredError,
     ResponseError,
     ServerError,
     SessionClosedError,
+    SubmissionUnknownError,
     ThrottledError,
     TokenError,
     TokenStoreError,
@@ -42,6 +45,7 @@ from ccactivity.errors import (
     UntrustedServerError,
     WatchTimeoutError,
 )
+from ccactivity.jobs import DeleteLists
 from ccactivity.models import Activity, ActivityState
 
 FAILED = Activity(
@@ -108,11 +112,14 @@ EXAMPLES: list[CCActivityError] = [
     response(PermissionDeniedError, 403),
     missing(),
     response(ThrottledError, 429),
+    response(QueueFullError, 429),
     response(ServerError, 503),
     QuotaExceededError("spent", resets_at=MIDNIGHT),
     DecodeError("no JSON", status=201, excerpt="'<html>'", method="GET", path="/v3/activities"),
     DecodeError("no JSON"),
     BodyTooLargeError("a body of more than 8 MiB", method="GET", path="/v3/activities"),
+    SubmissionUnknownError(DeleteLists(list_ids=["a"]), since=MIDNIGHT, candidates=[FAILED], reason="reset"),
+    SubmissionUnknownError(DeleteLists(list_ids=["a"]), since=MIDNIGHT, listed=False, reason="reset"),
     UnsafeLinkError("it is not a string", link="5"),
     PagingError("a circle"),
     ActivityFailedError(FAILED),
@@ -127,6 +134,7 @@ EXAMPLES: list[CCActivityError] = [
     TokenStoreError("garbage"),
     SessionClosedError("closed"),
     FleetUnavailableError("the engine is away", reason="reset"),
+    JournalError("the journal is used by another import now", path="import.journal"),
 ]
 
 COPIES: list[Any] = [

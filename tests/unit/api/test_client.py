@@ -35,8 +35,8 @@ from ccactivity.tokens import TokenSource, source_of
 
 TOKEN = "canary-secret-token"
 GET = Request("get", "/v3/activities/a", idempotent=True)
-POST = Request("post", "/v3/activities/contact_exports", method="POST", body=b"{}")
-IDEMPOTENT_POST = Request("post", "/v3/activities/contact_exports", method="POST", body=b"{}", idempotent=True)
+POST = Request("token", "/v3/activities/contact_exports", method="POST", body=b"{}")
+IDEMPOTENT_POST = Request("token", "/v3/activities/contact_exports", method="POST", body=b"{}", idempotent=True)
 
 OK = Reply(200, body=b"{}")
 UNREADABLE = Reply(200, body=b"<html>")

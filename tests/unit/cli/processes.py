@@ -85,6 +85,9 @@ class Terminal:
                 except OSError:  # the other side is closed
                     return
 
+    def write(self, text: str) -> None:
+        os.write(self._side, text.encode())
+
     def close(self) -> int:
         self.read_until(lambda _: self.process.poll() is not None)
         os.close(self._side)

@@ -76,7 +76,7 @@ def test_help(capsys: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     names = [name for name in app if not name.startswith("-")]
 
-    asking = {"list", "get", "watch", "history"}
+    asking = {"list", "get", "watch", "history", "submit"}
 
     assert asking | {"login", "logout", "whoami", "fleet", "sandbox", "demo", "completion"} == set(names)
     assert 0 == main(["--help"])
@@ -114,7 +114,9 @@ def test_completion(shell: str, capsys: Printed) -> None:
     )
 
 
-@pytest.mark.parametrize("words", [["--help"], ["login", "--help"], ["--version"], ["completion", "bash"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["login", "--help"], ["submit", "--help"], ["--version"], ["completion", "bash"]]
+)
 def test_help_imports_nothing_heavy(words: list[str]) -> None:
     """Help does not wait for the HTTP library."""
     code = (

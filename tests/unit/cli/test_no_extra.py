@@ -20,7 +20,7 @@ sys.exit(main())
 @pytest.mark.parametrize(
     ("command", "extras"),
     [
-        *((name, "cli") for name in ("list", "get", "watch", "history", "sandbox", "completion")),
+        *((name, "cli") for name in ("list", "get", "watch", "history", "submit", "sandbox", "completion")),
         ("--install-completion", "cli"),
         ("login", "cli,oauth"),
     ],

@@ -54,6 +54,27 @@ def read(reply: Reply) -> Any:
     return json.loads(reply.body)
 
 
+def form(
+    file: str | bytes | None, list_ids: str | None, *, name: str = "people.csv", permission: str | None = None
+) -> dict[str, Any]:
+    """Return headers and body of a file import."""
+    file = file.encode() if isinstance(file, str) else file
+    texts = {"list_ids": list_ids, "sms_permission_to_send": permission}
+    parts = [] if file is None else [f'name="file"; filename="{name}"\r\nContent-Type: text/csv'.encode(), file]
+    for key, text in texts.items():
+        parts += [] if text is None else [f'name="{key}"'.encode(), text.encode()]
+    body = b"".join(
+        b"--xyz\r\nContent-Disposition: form-data; " + head + b"\r\n\r\n" + data + b"\r\n"
+        for head, data in zip(parts[::2], parts[1::2], strict=True)
+    )
+    return {"headers": {"Content-Type": "multipart/form-data; boundary=xyz"}, "body": body + b"--xyz--\r\n"}
+
+
+def upload(vendor: Vendor, now: float = 0.0, **parts: Any) -> Reply:
+    """Ask for an import of a file."""
+    return ask(vendor, "/v3/activities/contacts_file_import", now, method="POST", **parts)
+
+
 def error_key(reply: Reply) -> str:
     """Return the error key of a bare error object; of anything else nothing."""
     body = read(reply)

@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from ccactivity.sandbox import Reply, Vendor
-
-from .helpers import ask, make, post, read
+from .helpers import ask, form, make, post, read, upload
 
 BODIES: dict[str, dict[str, Any]] = {
     "add_list_memberships": {"source": {"contact_ids": ["c"] * 500}, "list_ids": ["l"] * 50},
@@ -63,6 +61,10 @@ def test_a_job_counts_what_it_was_given(kind: str, body: object, counter: str, c
         ("contacts_json_import", {"import_data": [{"first_name": "No"}]}),
         ("contacts_json_import", {"import_data": ["a@example.com"]}),
         ("contacts_json_import", {"import_data": [{"email": "a"}] * 40_001}),
+        ("contacts_json_import", {"import_data": [{"email": {"address": "a@example.com"}}]}),
+        ("contacts_json_import", {"import_data": [{"email": "a@example.com", "custom_fields": []}]}),
+        ("contacts_json_import", {"import_data": [{"email": "a@example.com", "first_name": 5}]}),
+        ("contacts_json_import", {"import_data": [{"email": "a@example.com", "birthday_month": True}]}),
         ("contacts_json_import", {"list_ids": []}),
         ("contacts_json_import", {"list_ids": "l"}),
         ("contacts_json_import", {"list_ids": ["l"] * 51}),
@@ -72,6 +74,24 @@ def test_a_job_counts_what_it_was_given(kind: str, body: object, counter: str, c
         ("contact_delete", {"list_ids": ["l"]}),
         ("contact_delete", {"contact_ids": None}),
         ("contact_exports", {"contact_ids": ["c"] * 501}),
+        ("contact_exports", {"contact_ids": ["c"], "list_ids": ["l"]}),
+        ("contact_exports", {"tag_ids": ["t"], "status": "active"}),
+        ("contact_exports", {"list_ids": ["l"], "status": "active", "new_subscriber": True}),
+        ("contact_exports", {"status": "everybody"}),
+        ("contact_exports", {"segment_id": "57"}),
+        ("contact_exports", {"segment_id": True}),
+        ("contact_exports", {"new_subscriber": "yes"}),
+        ("contact_exports", {"fields": "email_address"}),
+        ("contact_exports", {"fields": [5]}),
+        ("contact_exports", {"fields": ["first_name", "email_optin_date"]}),
+        ("contact_exports", {"exclude": ["c"]}),
+        ("contact_exports", {"exclude": {"contact_ids": ["c"] * 51}}),
+        ("contact_exports", {"exclude": {"contact_ids": ["c"]}, "status": "active"}),
+        ("contact_exports", {"exclude": {"contact_ids": ["c"]}, "contact_ids": ["d"]}),
+        ("add_list_memberships", {"exclude": {"contact_ids": ["c"]}}),
+        ("add_list_memberships", {"source": {"segment_id": "57"}}),
+        ("contacts_taggings_add", {"source": {"new_subscriber": True}, "exclude": {"contact_ids": ["c"]}}),
+        ("contacts_taggings_remove", {"source": {"all_active_contacts": "yes"}}),
         ("add_list_memberships", {"source": None}),
         ("add_list_memberships", {"source": {}}),
         ("add_list_memberships", {"source": {"contact_ids": ["c"], "all_active_contacts": True}}),
@@ -107,20 +127,26 @@ def test_json_beyond_four_megabytes_is_dropped_in_silence() -> None:
     assert 10_000 < activity["status"]["person_count"] < 15_000
 
 
-def form(file: str | None, list_ids: str | None, *, name: str = "people.csv") -> dict[str, Any]:
-    """Return headers and body of a file import."""
-    parts = []
-    if file is not None:
-        parts.append(f'name="file"; filename="{name}"\r\nContent-Type: text/csv\r\n\r\n{file}')
-    if list_ids is not None:
-        parts.append(f'name="list_ids"\r\n\r\n{list_ids}')
-    text = "".join(f"--xyz\r\nContent-Disposition: form-data; {part}\r\n" for part in parts) + "--xyz--\r\n"
-    return {"headers": {"Content-Type": "multipart/form-data; boundary=xyz"}, "body": text.encode()}
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("contact_exports", {"contact_ids": ["c"], "status": "removed"}),
+        ("contact_exports", {"list_ids": ["l"], "status": "active"}),
+        ("contact_exports", {"list_ids": ["l"], "new_subscriber": True, "exclude": {"contact_ids": ["c"] * 50}}),
+        ("contact_exports", {"tag_ids": ["t"], "new_subscriber": False, "status": None}),
+        ("contact_exports", {"segment_id": 57, "fields": ["email_address", "email_optout_date"]}),
+        ("contact_exports", {"exclude": {"contact_ids": ["c"]}}),
+        ("add_list_memberships", {"source": {"all_active_contacts": True}, "exclude": {"contact_ids": ["c"]}}),
+        ("remove_list_memberships", {"source": {"list_ids": ["l"]}, "exclude": {"contact_ids": ["c"]}}),
+        ("add_list_memberships", {"source": {"segment_id": 57}}),
+    ],
+)
+def test_what_the_documents_combine_is_taken(kind: str, change: dict[str, Any]) -> None:
+    """Filters of an export, and contacts to leave out."""
+    vendor = make()
 
-
-def upload(vendor: Vendor, **parts: Any) -> Reply:
-    """Ask for an import of a file."""
-    return ask(vendor, "/v3/activities/contacts_file_import", method="POST", **parts)
+    assert 201 == post(vendor, kind, {**BODIES[kind], **change}).status
+    assert 0 == vendor.violations.total
 
 
 def test_a_file_can_be_imported() -> None:
@@ -148,6 +174,9 @@ def test_lines_of_a_file_beyond_the_limit_are_dropped_in_silence() -> None:
         (form("email\na@b.c", "l," * 51), 400),
         (form("name\nA", "l"), 400),
         (form("", "l"), 400),
+        (form("email\na@b.c", "l", permission="yes"), 400),
+        (form("Email\na@b.c", "l"), 400),
+        (form("\ufeffemail\na@b.c", "l"), 400),
         (form("email\na@b.c", "l", name="people.xls"), 415),
         ({"headers": {"Content-Type": "application/json"}, "body": b"{}"}, 415),
         ({"headers": {"Content-Type": "multipart/form-data"}, "body": b"--"}, 400),

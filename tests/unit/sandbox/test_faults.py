@@ -16,12 +16,13 @@ from ccactivity.sandbox import (
     Reset,
     Vendor,
     html,
+    lost_request,
     ok,
     quota_exceeded,
     server_error,
 )
 
-from .helpers import START, ask, make, read
+from .helpers import START, ask, make, post, read
 
 
 def statuses(vendor: Vendor, count: int, target: str = "/v3/activities") -> list[int]:
@@ -142,6 +143,27 @@ def test_a_scripted_answer_replaces_the_vendors() -> None:
 
     assert 1 == len(vendor.jobs)
     assert [500, 0] == [line.status for line in vendor.log]
+
+
+def test_a_share_of_posts_can_be_lost_before_and_after_they_are_carried_out() -> None:
+    """Of one kind of job alone, if the script says so."""
+    vendor = make()
+    before = vendor.faults.add(lost_request(), where="post", activity_id="contact_exports", probability=0.3)
+    after = vendor.faults.add(Reset(hard=False), where="post", activity_id="contact_exports", probability=0.3)
+    for _ in range(200):
+        ask(vendor, "/v3/activities/contact_exports", method="POST", body=b"{}")
+
+    assert 40 < before.hits < 80
+    assert 40 < after.hits < 80
+    assert 200 == before.hits + len(vendor.jobs)
+    assert 201 == post(vendor, "contact_delete", {"contact_ids": ["c"]}).status == vendor.log[-1].status
+
+
+@pytest.mark.parametrize("fault", [Delay(1.0), Reset(after=0.5), Hang(after=0.0)])
+def test_a_lost_request_cannot_have_an_answer(fault: Delay | Reset | Hang) -> None:
+    """A mistake in a script shows where it is made."""
+    with pytest.raises(ValueError, match="no answer"):
+        lost_request(fault)
 
 
 def test_the_first_answer_wins() -> None:

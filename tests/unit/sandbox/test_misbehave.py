@@ -10,7 +10,21 @@ import zlib
 import aiohttp
 import pytest
 
-from ccactivity.sandbox import Bomb, Cut, Delay, Disconnect, Drip, Effect, Endless, Hang, Raw, Reset, html, throttled
+from ccactivity.sandbox import (
+    Bomb,
+    Cut,
+    Delay,
+    Disconnect,
+    Drip,
+    Effect,
+    Endless,
+    Hang,
+    Raw,
+    Reset,
+    html,
+    lost_request,
+    throttled,
+)
 
 from .helpers import fetch, serving, time
 
@@ -69,6 +83,25 @@ async def test_an_answer_may_never_come(effect: Effect) -> None:
                 await fetch(sandbox, http)
 
         assert await fetch(sandbox, http)
+
+
+@pytest.mark.parametrize("fault", [Reset(), Reset(hard=False), Hang()])
+async def test_a_lost_request_looks_like_a_lost_answer(fault: Reset | Hang) -> None:
+    """The caller sees the same error of both; a job there is only after the second."""
+    async with serving() as (sandbox, http):
+        sandbox.faults.add(lost_request(fault), where="post", times=1)
+        sandbox.faults.add(fault, where="post", skip=1, times=1)
+        seen, jobs = [], []
+        for _ in range(2):
+            with pytest.raises((aiohttp.ClientConnectionError, TimeoutError)) as caught:
+                async with asyncio.timeout(30):
+                    await http.post(sandbox.base_url + "/activities/contact_exports", data=b"{}")
+            seen.append((type(caught.value), str(caught.value)))
+            jobs.append(len(sandbox.vendor.jobs))
+
+        assert seen[0] == seen[1]
+        assert [0, 1] == jobs
+        assert [0, 0] == [line.status for line in sandbox.log]
 
 
 async def test_a_body_can_drip() -> None:

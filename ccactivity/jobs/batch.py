@@ -1,0 +1,121 @@
+"""The batch of submissions: jobs of a source, a few at the same time, as fast as they can be sent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from contextlib import AsyncExitStack, aclosing
+from typing import Final
+
+import attrs
+
+from .._tasks import spawn
+from .._validation import check_number
+from ..api.outcome import is_rejection
+from ..errors import BatchError, CCActivityError, PermissionDeniedError, QuotaExceededError, SubmissionUnknownError
+from ..models import Activity
+from .job import Job
+from .submit import Submitter
+
+__all__ = ["submit_many"]
+
+_MAX_RESULTS: Final = 1  # that wait for the consumer: a slow one holds back what is sent
+
+
+async def submit_many(
+    submitter: Submitter, jobs: Iterable[Job] | AsyncIterable[Job], *, at_once: int
+) -> AsyncGenerator[Activity, None]:
+    """Submit jobs, `at_once` at the same time, and yield their activities; see `ActivitySession.submit_many`."""
+    check_number("at_once", at_once, least=1)
+    if isinstance(jobs, Job):
+        raise TypeError("jobs must be an iterable of jobs, not one job")
+    async with aclosing(_numbered(jobs)) as source:
+        batch = _Batch(submitter, source)
+        workers = [spawn(batch.work(), contextvars.copy_context()) for _ in range(at_once)]
+        try:
+            left = len(workers)
+            while left:
+                result = await batch.results.get()
+                if result is None:
+                    left -= 1
+                else:
+                    yield result
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.wait(workers)
+    batch.raise_errors()
+
+
+@attrs.define(eq=False)
+class _Batch:
+    """What the workers of one batch share. `results`: activities, and None from each worker that has ended.
+
+    `errors`: of single jobs, by their places. `stopped_by`: why no further job is taken.
+    """
+
+    submitter: Submitter
+    source: AsyncGenerator[tuple[int, Job], None]
+    results: asyncio.Queue[Activity | None] = attrs.field(factory=lambda: asyncio.Queue(_MAX_RESULTS))
+    errors: dict[str, CCActivityError] = attrs.field(factory=dict)
+    stopped_by: Exception | None = None
+    _taking: asyncio.Lock = attrs.field(factory=asyncio.Lock)
+
+    async def work(self) -> None:
+        """Submit one job after the other."""
+        try:
+            while (taken := await self._take()) is not None:
+                await self._submit(*taken)
+        except Exception as error:  # noqa: BLE001 -- a user's source may raise anything; the consumer gets it
+            self.stopped_by = self.stopped_by or error
+        await self.results.put(None)
+
+    async def _take(self) -> tuple[int, Job] | None:
+        async with self._taking:
+            return None if self.stopped_by else await anext(self.source, None)
+
+    async def _submit(self, number: int, job: Job) -> None:
+        while True:
+            try:
+                activity = (await self.submitter.submit(job)).activity
+            except QuotaExceededError as error:
+                await self.submitter.wait_until(error.resets_at)
+            except CCActivityError as error:
+                if not _is_of_one_job(error):
+                    raise
+                self.errors[f"jobs[{number}]"] = error
+                return
+            else:
+                await self.results.put(activity)
+                return
+
+    def raise_errors(self) -> None:
+        """Raise what stopped the batch, else the errors of single jobs, if there are any."""
+        refused = BatchError.of(self.errors) if self.errors else None
+        if self.stopped_by is not None:
+            raise self.stopped_by from refused
+        if refused is not None:
+            raise refused
+
+
+def _is_of_one_job(error: CCActivityError) -> bool:
+    """Whether the next job may fare better: this one was refused, or the vendor still tells what there is."""
+    if isinstance(error, SubmissionUnknownError):
+        return error.listed
+    return is_rejection(error) and not isinstance(error, PermissionDeniedError)
+
+
+async def _numbered(jobs: Iterable[Job] | AsyncIterable[Job]) -> AsyncGenerator[tuple[int, Job], None]:
+    number = 0
+    if isinstance(jobs, AsyncIterable):
+        async with AsyncExitStack() as stack:
+            if (close := getattr(jobs, "aclose", None)) is not None:  # not every iterator has it
+                stack.push_async_callback(close)
+            async for job in jobs:
+                yield number, job
+                number += 1
+        return
+    for job in jobs:
+        yield number, job
+        number += 1

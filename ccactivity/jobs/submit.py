@@ -1,0 +1,239 @@
+"""The submitter: sends a job once, and finds out what became of it when the answer is lost.
+
+Everything that happens to a submission goes by `Submitter.submit`:
+
+1. **What was certainly not carried out is repeated**, by the client, as every request is: no connection, a refused
+   token, a throttle.
+2. **A full queue is waited for.** One submission at a time asks again, the others wait behind it.
+3. **A lost answer is reconciled** with the list of activities, if the job has a name that shows there: what is found is
+   the answer. What is not found after 40 seconds is sent once more, under the same name.
+4. **A job without a name is sent once more if that has the same effect**; else whoever submitted it has to decide, and
+   is told which activities it may be (`SubmissionUnknownError`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+import attrs
+
+from ..api.client import ApiClient
+from ..api.decoding import ActivityPage, Decoder
+from ..api.endpoint import Endpoint
+from ..api.messages import Request
+from ..api.operations import MAX_PAGE_SIZE, create_activity, list_activities
+from ..api.outcome import Outcome, is_ambiguous
+from ..errors import (
+    CCActivityError,
+    QueueFullError,
+    SubmissionUnknownError,
+)
+from ..listing import ActivityList
+from ..models import Activity
+from .job import Job
+
+__all__ = ["Submission", "Submitter"]
+
+_log: Final = logging.getLogger("ccactivity")
+# Seconds after a lost answer at which the list is read, until it shows the job.
+_LOOKS_AFTER_S: Final = (2.0, 5.0, 15.0, 40.0)
+_FIRST_QUEUE_WAIT_S: Final = 30.0
+_MAX_QUEUE_WAIT_S: Final = 300.0
+# For a job without a name, the list is read once: what a lost request has created is in it by then.
+_CANDIDATES_AFTER_S: Final = 15.0
+# For one whose repetition has the same effect: what was a moment's trouble is over.
+_REPEAT_AFTER_S: Final = 5.0
+_CLOCK_RECHECK_S: Final = 300.0  # wall clocks are set, laptops sleep
+# A Date header has whole seconds, and travels.
+_CLOCK_MARGIN: Final = timedelta(seconds=5)
+_MAX_REMEMBERED: Final = 10_000  # submissions, by the ids of their activities
+
+
+Outcomes = Literal["answered", "reconciled", "repeated"]
+
+
+@attrs.frozen(kw_only=True)
+class Submission:
+    """What became of a job that was submitted.
+
+    `outcome`: "answered", as nearly always; "reconciled" if the answer was lost and the list of activities showed the
+    job; "repeated" if it was lost and the job was sent once more. `others`: activities that have the job's name too,
+    because the vendor has queued it twice.
+    """
+
+    activity: Activity
+    outcome: Outcomes = "answered"
+    others: tuple[Activity, ...] = ()
+
+
+class Submitter:
+    """Submits jobs for one session. `now` gives the aware UTC time."""
+
+    def __init__(self, client: ApiClient, endpoint: Endpoint, decoder: Decoder, now: Callable[[], datetime]) -> None:
+        self._client = client
+        self._endpoint = endpoint
+        self._decoder = decoder
+        self._now = now
+        self._vendor_ahead = timedelta()  # of our clock, as far as is known
+        self._submitted: dict[str, float] = {}  # loop times of the answers, by activity
+        self._queue_probe = asyncio.Lock()
+
+    def submitted_at(self, activity_id: str) -> float | None:
+        """The loop time at which a submission of this session was answered with this activity; None if none was."""
+        return self._submitted.get(activity_id)
+
+    async def submit(self, job: Job, *, queue: bool = True) -> Submission:
+        """Submit a job. `queue`: whether to wait while the account's queue is full; else QueueFullError.
+
+        Raises ValueError, before anything is sent, for more than one request takes; SubmissionUnknownError; and what
+        the vendor says of the job or the session.
+        """
+        if not isinstance(job, Job):
+            raise TypeError(f"job must be one of ccactivity.jobs, not {type(job).__name__}")
+        request = create_activity(self._endpoint, job.kind, job.encode())
+        since = self._now()
+        try:
+            return self._remember(await self._send(request, queue=queue))
+        except CCActivityError as error:
+            if not is_ambiguous(error):
+                raise
+            lost = error
+        _log.debug("the answer to %r was lost: %s", job, lost)
+        if job.key is None:
+            return await self._repeat_unseen(job, request, since, lost, queue=queue)
+        if found := await self._look_for(job, since, lost):
+            return self._remember(*found, outcome="reconciled")
+        _log.warning("%r was not queued, so it is sent once more: %s", job, lost)
+        try:
+            return self._remember(await self._send(request, queue=queue), outcome="repeated")
+        except CCActivityError as error:
+            if not is_ambiguous(error):
+                raise
+            lost = error
+        if found := await self._look_for(job, since, lost):
+            return self._remember(*found, outcome="reconciled")
+        raise await self._unknown(job, since, lost)
+
+    async def find(self, file_name: str) -> list[Activity]:
+        """Return the activities of file imports that have this name: those of the last ten days, in no order."""
+        return [one async for one in self._list() if one.source_file_name == file_name]
+
+    async def wait_until(self, instant: datetime) -> None:
+        """Wait until a time of the wall clock, which may be set meanwhile; SessionClosedError."""
+        while (seconds := (instant - self._now()).total_seconds()) > 0:
+            await self._client.until_closed(asyncio.sleep(min(seconds, _CLOCK_RECHECK_S)))
+
+    # --- one request ------------------------------------------------------------------------------------------------
+
+    async def _send(self, request: Request, *, queue: bool) -> Activity:
+        """Send a submission, and wait for its turn if the queue is full."""
+        probed = self._queue_probe.locked()  # by another one
+        if not (queue and probed):
+            try:
+                return await self._ask(request)
+            except QueueFullError as error:
+                if not queue:
+                    raise
+                probed = self._queue_probe.locked()
+                if not probed:
+                    _log.warning("submissions wait: %s", error)
+        await self._client.until_closed(self._queue_probe.acquire())
+        try:
+            delay = 0.0 if probed else _FIRST_QUEUE_WAIT_S
+            while True:
+                await self._client.until_closed(asyncio.sleep(delay))
+                try:
+                    return await self._ask(request)
+                except QueueFullError:
+                    delay = min(max(_FIRST_QUEUE_WAIT_S, 2 * delay), _MAX_QUEUE_WAIT_S)
+        finally:
+            self._queue_probe.release()
+
+    async def _ask(self, request: Request) -> Activity:
+        def decode(outcome: Outcome) -> Activity:
+            self._note_time(outcome)
+            return self._decoder.decode_created(outcome.reply.body)
+
+        return await self._client.ask(request, decode)
+
+    def _note_time(self, outcome: Outcome) -> None:
+        if outcome.server_time is not None:
+            self._vendor_ahead = outcome.server_time - self._now()
+
+    def _remember(self, activity: Activity, *others: Activity, outcome: Outcomes = "answered") -> Submission:
+        now = asyncio.get_running_loop().time()
+        for each in (activity, *others):
+            self._submitted[each.activity_id] = now
+        while len(self._submitted) > _MAX_REMEMBERED:
+            del self._submitted[next(iter(self._submitted))]
+        if others:
+            ids = ", ".join(each.activity_id for each in (activity, *others))
+            _log.warning("the vendor has queued one job more than once: %s", ids)
+        return Submission(activity=activity, outcome=outcome, others=others)
+
+    # --- after a lost answer ----------------------------------------------------------------------------------------
+
+    async def _repeat_unseen(
+        self, job: Job, request: Request, since: datetime, lost: CCActivityError, *, queue: bool
+    ) -> Submission:
+        """Send a job once more of which the list would show nothing, if that has the same effect."""
+        if not job.repeatable:
+            raise await self._unknown(job, since, lost)
+        _log.warning("the answer to %r was lost, so it is sent once more, which has the same effect: %s", job, lost)
+        try:
+            await self._client.until_closed(asyncio.sleep(_REPEAT_AFTER_S))
+            return self._remember(await self._send(request, queue=queue), outcome="repeated")
+        except CCActivityError as error:
+            lost = error
+        raise await self._unknown(job, since, lost)
+
+    async def _look_for(self, job: Job, since: datetime, lost: CCActivityError) -> list[Activity]:
+        """Read the list until it shows a job by its name. Raises SubmissionUnknownError if it cannot be read."""
+        loop = asyncio.get_running_loop()
+        began, unread = loop.time(), None
+        for seconds in _LOOKS_AFTER_S:
+            unread = None
+            try:
+                await self._client.until_closed(asyncio.sleep(began + seconds - loop.time()))
+                if found := [one async for one in self._new() if one.source_file_name == job.key]:
+                    return found
+            except Exception as error:  # noqa: BLE001 -- a user's token source may raise anything; the job comes first
+                unread = error
+        if unread is None:
+            return []
+        reason = f"{lost}; then {unread}"
+        raise SubmissionUnknownError(job, since=since + self._vendor_ahead, reason=reason, listed=False) from unread
+
+    async def _unknown(self, job: Job, since: datetime, lost: CCActivityError) -> SubmissionUnknownError:
+        """Make the error of a job that nothing shows, with the activities that may be it."""
+        candidates, listed = list[Activity](), True
+        try:
+            await self._client.until_closed(asyncio.sleep(_CANDIDATES_AFTER_S))
+            candidates = [one async for one in self._new() if self._is_since(one, since)]
+        except Exception as error:  # noqa: BLE001 -- as above
+            _log.debug("the list of activities cannot be read: %s", error)
+            listed = False
+        since += self._vendor_ahead
+        return SubmissionUnknownError(job, since=since, candidates=candidates, reason=str(lost), listed=listed)
+
+    def _is_since(self, activity: Activity, since: datetime) -> bool:
+        created = activity.created_at
+        return created is None or created >= since + self._vendor_ahead - _CLOCK_MARGIN
+
+    async def _new(self) -> AsyncIterator[Activity]:
+        """The activities that no submission of this session has accounted for."""
+        async for activity in self._list():
+            if activity.activity_id not in self._submitted:
+                yield activity
+
+    def _list(self) -> ActivityList:
+        def decode(outcome: Outcome) -> ActivityPage:
+            self._note_time(outcome)
+            return self._decoder.decode_page(outcome.reply.body)
+
+        first = list_activities(self._endpoint, limit=MAX_PAGE_SIZE)
+        return ActivityList(first, self._endpoint, lambda request: self._client.ask(request, decode))
