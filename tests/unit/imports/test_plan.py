@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccactivity import ImportPlan, ImportProblem, ImportRefusedError, plan_import
-from ccactivity.imports import plan as module
+from ccactivity.imports import planner as module
 
 from .test_records import csv_texts
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ccactivity import ImportRefusedError, RowError, plan_import
-from ccactivity.imports import plan as plan_module
+from ccactivity.imports import planner as planner_module
 from ccactivity.imports.plan import ImportPlan
 from ccactivity.imports.rejects import write_rejects
 
@@ -77,7 +77,7 @@ def test_it_can_be_imported_again(path: Path) -> None:
 
 def test_rows_of_several_parts(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is read again from its part."""
-    monkeypatch.setattr(plan_module, "_MAX_PART_LINES", 2)
+    monkeypatch.setattr(planner_module, "_MAX_PART_LINES", 2)
     made = plan(b"email\na@b\nd@e\ng@h\n")
 
     write_rejects(path, made, [*errors(made, "Line 2: x", part=3), *errors(made, "Line 2: y", part=1)])

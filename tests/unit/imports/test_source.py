@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccactivity import ImportPlan, ImportRefusedError, plan_import
-from ccactivity.imports import plan as plan_module
+from ccactivity.imports import planner as planner_module
 from ccactivity.imports import source as module
 
 LISTS = ["5b8f3a2c-0d0e-4c1a-9f43-2f0a7d1e6b11"]
@@ -70,7 +70,7 @@ def test_parts_of_another_encoding(names: list[str], chunk: int, most: int) -> N
     text = "email,x\n" + "".join(f"a@b.c,{name}\n" for name in names)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_CHUNK_BYTES", chunk)
-        patch.setattr(plan_module, "_MAX_PART_BYTES", most)
+        patch.setattr(planner_module, "_MAX_PART_BYTES", most)
         made = plan(text.encode("utf-16"), encoding="utf-16")
         contents = [made.read_part(part.number).content.decode() for part in made.parts]
 
