@@ -93,7 +93,7 @@ def looks_like_address(text: str) -> bool:
 def find_header_problems(fields: Sequence[str], *, sms_explicit: bool) -> Found:
     """Return what is wrong with the names in a header."""
     names = _read_names(fields)
-    if any("@" in name for name in names):
+    if any(map(_ADDRESS.fullmatch, names)):
         return [(None, "this line holds an address: the file needs a header, such as email,first_name,last_name")]
     repeated = sorted({name for name in names if name and names.count(name) > 1})
     found: Found = [(_show(name), "this column is there twice") for name in repeated]

@@ -1,8 +1,8 @@
 """Addresses that occur more than once in a file, found in little memory however long the file is.
 
-An address is known by an 8-byte hash of it, salted anew in each process, so that no address is kept. Hashes and lines
-are spread over buckets, each small enough for a dict of its own, and a bucket that grows goes to a temporary file
-without a name.
+An address is known by an 8-byte hash of it, salted anew in each process, so that none is written to the disk. Hashes
+and lines are spread over buckets, each small enough for a dict of its own, and a bucket that grows goes to a temporary
+file without a name.
 """
 
 from __future__ import annotations

@@ -52,9 +52,9 @@ def plan_import(
     problem; "keep-last" drops all but the last. `progress`: called with the bytes read so far after every 128 KiB; what
     it raises ends the planning.
 
-    It blocks, for about two seconds a million rows, so in a coroutine run it by `asyncio.to_thread`. It needs about 30
-    MB, whatever the size of the file; above half a million rows it keeps 16 bytes for each in temporary files, to find
-    duplicates.
+    It blocks, for some two seconds a million rows, so in a coroutine run it by `asyncio.to_thread`. It needs some 10 MB,
+    whatever the size of the file; above a quarter of a million rows it keeps 16 bytes for each in temporary files, to
+    find duplicates: a hash of the address, and the line.
 
     Raises ImportRefusedError, which is a ValueError, for what is no CSV, an unusable header, a byte of another
     encoding, and a file without rows; ValueError and TypeError for the other arguments; OSError.

@@ -34,7 +34,7 @@ def test_a_header_without_an_address(header: list[str], problem: str) -> None:
     assert [(None, problem)] == find_header_problems(header, sms_explicit=False)
 
 
-@pytest.mark.parametrize("header", [["email"], [" EMAIL ", "Cf:Pet"], ["sms_number", ""], ["Email", "", ""]])
+@pytest.mark.parametrize("header", [["email"], [" EMAIL ", "Cf:Pet"], ["sms_number", ""], ["Email", "", "", "cf:a@b"]])
 def test_a_header_that_will_do(header: list[str]) -> None:
     """Case and space around names do not matter; one of email and sms_number is enough."""
     assert [] == find_header_problems(header, sms_explicit=False)
