@@ -79,23 +79,25 @@ class LineMap:
     ) -> None:
         self._header_lines = header_lines
         self._lone_cr = lone_cr
-        # Columns of numbers, since a map is kept for each part until that has ended.
-        self._spanning_rows = array("q", (sent.row for sent in spanning))
-        self._spanning_lines = array("q", (sent.line for sent in spanning))
-        self._spanning_heights = array("q", (sent.lines for sent in spanning))
+        # Columns of numbers, since a map is kept for each part until that has ended; small ones, counted from here.
+        runs = list(runs)
+        self._row, self._line = min([*(run[:2] for run in runs), *(sent[:2] for sent in spanning)], default=(0, 0))
+        self._spanning_rows = array("I", (sent.row - self._row for sent in spanning))
+        self._spanning_lines = array("I", (sent.line - self._line for sent in spanning))
+        self._spanning_heights = array("I", (sent.lines for sent in spanning))
         self._suspects = {index: sent.suspect for index, sent in enumerate(spanning) if sent.suspect}
         self._single_count = 0
-        self._run_starts, self._run_rows, self._run_lines = array("q"), array("q"), array("q")
+        self._run_starts, self._run_rows, self._run_lines = array("I"), array("I"), array("I")
         follows = None
         for row, line, count in runs:
             if (row, line) != follows:
                 self._run_starts.append(self._single_count)
-                self._run_rows.append(row)
-                self._run_lines.append(line)
+                self._run_rows.append(row - self._row)
+                self._run_lines.append(line - self._line)
             self._single_count += count
             follows = row + count, line + count
         ends = accumulate((row.sent_lines for row in spanning), initial=header_lines + self._single_count)
-        self._spanning_ends = array("q", ends)[1:]
+        self._spanning_ends = array("I", ends)[1:]
 
     def __len__(self) -> int:
         return self._single_count + len(self._spanning_rows)
@@ -130,15 +132,14 @@ class LineMap:
         return index if 0 <= index < len(self) else None
 
     def _get(self, index: int) -> SentRow:
-        if index >= self._single_count:
-            at = index - self._single_count
-            suspect = self._suspects.get(at, frozenset[str]())
-            return SentRow(
-                self._spanning_rows[at], self._spanning_lines[at], self._spanning_heights[at], suspect=suspect
-            )
+        at = index - self._single_count
+        if at >= 0:
+            row, line = self._spanning_rows[at], self._spanning_lines[at]
+            suspect = self._suspects.get(at, frozenset())
+            return SentRow(self._row + row, self._line + line, self._spanning_heights[at], suspect=suspect)
         at = bisect_right(self._run_starts, index) - 1
         ahead = index - self._run_starts[at]
-        return SentRow(self._run_rows[at] + ahead, self._run_lines[at] + ahead)
+        return SentRow(self._row + self._run_rows[at] + ahead, self._line + self._run_lines[at] + ahead)
 
 
 def _name(column: str) -> str:

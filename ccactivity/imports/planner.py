@@ -52,9 +52,9 @@ def plan_import(
     problem; "keep-last" drops all but the last. `progress`: called with the bytes read so far after every 128 KiB; what
     it raises ends the planning.
 
-    It blocks, for some two seconds a million rows, so in a coroutine run it by `asyncio.to_thread`. It needs some 10 MB,
-    whatever the size of the file; above a quarter of a million rows it keeps 16 bytes for each in temporary files, to
-    find duplicates: a hash of the address, and the line.
+    It blocks, for some two seconds a million rows, so in a coroutine run it by `asyncio.to_thread`. It needs some 10
+    MB, whatever the size of the file; above a quarter of a million rows it keeps 16 bytes for each in a temporary file,
+    to find duplicates: a hash of the address, and the line.
 
     Raises ImportRefusedError, which is a ValueError, for what is no CSV, an unusable header, a byte of another
     encoding, and a file without rows; ValueError and TypeError for the other arguments; OSError.
@@ -205,7 +205,7 @@ class _Planner:
             self._check_lines(first_line, lines)
             blank = has_blank(lines)
         else:
-            self._addresses.add(list(map(bytes.lower, addresses)), range(first_line, first_line + len(lines)))
+            self._addresses.add(map(bytes.lower, addresses), range(first_line, first_line + len(lines)))
             blank = False
         if not blank and self._parts and self._parts[-1].has_room(len(joined), len(lines)):
             self._place(first_line, joined, len(lines), len(lines))

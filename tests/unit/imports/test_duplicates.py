@@ -10,12 +10,11 @@ from ccactivity.imports import duplicates as module
 from ccactivity.imports.duplicates import AddressIndex
 
 
-@given(st.lists(st.lists(st.integers(0, 9), max_size=6), max_size=12), st.integers(1, 40), st.integers(1, 64))
-def test_each_row_leads_to_the_next_with_its_address(runs: list[list[int]], waiting: int, memory: int) -> None:
+@given(st.lists(st.lists(st.integers(0, 9), max_size=6), max_size=12), st.integers(1, 40))
+def test_each_row_leads_to_the_next_with_its_address(runs: list[list[int]], most: int) -> None:
     """In whichever portions they come, and wherever they are kept."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_MAX_WAITING", waiting)
-        patch.setattr(module, "_BUCKET_MEMORY_BYTES", memory)
+        patch.setattr(module, "_MAX_IN_MEMORY", most)
         index = AddressIndex()
         line = 0
         for run in runs:

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import pytest
 from hypothesis import given
@@ -217,16 +217,17 @@ def test_a_file_that_changes_while_it_is_planned(path: Path) -> None:
 
 def test_files_are_closed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also those of the search for duplicates, and after a file that was refused."""
-    opened: list[BinaryIO] = []
+    opened: list[IO[bytes]] = []
 
-    def spool(max_size: int) -> Any:
-        opened.append(tempfile.SpooledTemporaryFile(max_size=max_size))  # type: ignore[arg-type]  # noqa: SIM115
+    def open_file() -> IO[bytes]:
+        opened.append(tempfile.TemporaryFile())  # noqa: SIM115
         return opened[-1]
 
-    monkeypatch.setattr("ccactivity.imports.duplicates.SpooledTemporaryFile", spool)
+    monkeypatch.setattr("ccactivity.imports.duplicates.TemporaryFile", open_file)
+    monkeypatch.setattr("ccactivity.imports.duplicates._MAX_IN_MEMORY", 2)
     plan(path)
-    path.write_bytes(b'email\n"')
+    path.write_bytes(DATA + b'"')
     with pytest.raises(ImportRefusedError):
         plan(path)
 
-    assert {True} == {file.closed for file in opened}
+    assert [True, True] == [file.closed for file in opened]
