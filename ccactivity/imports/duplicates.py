@@ -14,7 +14,7 @@ from typing import IO, Final
 
 __all__ = ["AddressIndex"]
 
-_BUCKETS: Final = 128
+_BUCKETS: Final = 256
 _MAX_IN_MEMORY: Final = 262_144  # addresses, of 16 bytes each; the others are on the disk
 
 

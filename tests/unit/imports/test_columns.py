@@ -211,6 +211,15 @@ def test_where_there_is_no_short_cut(names: list[str]) -> None:
     assert Columns(names).match(b"zoe@example.com" + b"," * (len(names) - 1), 1) is None
 
 
+@pytest.mark.parametrize(
+    "line",
+    [b"zoe@example.com,5,", b"zoe@example.com,,5", b"zoe@example.com,5", b"zoe@example.com,5,5,", b"zoe,5,5", b"\n"],
+)
+def test_a_row_that_needs_a_closer_look(line: bytes) -> None:
+    """Half a birthday, another number of fields, a strange address, a blank line."""
+    assert Columns(["email", "birthday_month", "birthday_day"]).match(line, 1) is None
+
+
 def test_what_the_vendor_may_complain_of() -> None:
     """The columns with a problem, and an address of a strange shape."""
     columns = Columns(["email", "anniversary"])
