@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 import attrs
 
@@ -40,7 +42,7 @@ class ImportProgress:
 class ImportResult:
     """How an import ended: of its `rows`, all but `refused` and `lost` were imported.
 
-    `plan`: of the file; None for rows of a program.
+    `plan`: of the file; None for rows of a program, and in a result that was pickled.
     `activities`: the last snapshots, in the order of the parts. `refused`: rows that the vendor refused, by its
     counters. `errors`: its messages, with where the row of each is; there may be fewer or more of them than `refused`.
     `duplicates`: (line, line of the next row with the same address), the first 1,000 of them, as in `ImportPlan`.
@@ -62,11 +64,15 @@ class ImportResult:
 
         It holds the header, each row byte for byte, and a last column `ccactivity_error` with the vendor's message,
         which an import leaves out. The source is read again, and must not have changed; the file has mode 0600. It
-        blocks. Raises ValueError for rows that did not come from a file: `RowError.row` says which they are.
+        blocks. Raises ValueError without a `plan`: `RowError.row` says which rows they are.
         """
         if self.plan is None:
-            raise ValueError("the rows did not come from a file; RowError.row is the number of each, from 1")
+            raise ValueError("there is no file that could be read again; RowError.row is the number of each, from 1")
         return write_rejects(path, self.plan, self.errors)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        kept = attrs.asdict(self, recurse=False, filter=attrs.filters.exclude("plan"))  # it may hold an open file
+        return partial(ImportResult, **kept), ()
 
 
 class ImportFailedError(BatchError):

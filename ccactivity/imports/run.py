@@ -188,7 +188,7 @@ class ImportRun:
                     part.error = error
                     self._slots.release()
                     self._show()
-                    if is_rejection(error) or isinstance(error, SubmissionUnknownError):
+                    if is_rejection(error) or (isinstance(error, SubmissionUnknownError) and error.listed):
                         continue
                     self._stopped_by = error  # an outage that outlived the retries
                     return
@@ -264,17 +264,20 @@ class ImportRun:
         told = [activity for activity in part.activities.values() if activity.activity_errors]
         if not told:
             return
-        if line_map is None:
-            try:
-                _, line_map = await run_in_thread(partial(self._source.read, part.number, "contacts.csv"))
-            except (ImportRefusedError, OSError):  # it has changed by now: the messages stay, without their lines
-                line_map = LineMap(1, (), ())
+        line_map = line_map or await self._read_line_map(part)
         found: dict[tuple[int | None, str], RowError] = {}
         for activity in told:
             for error in line_map.locate(activity.activity_errors, part.number, activity.activity_id):
                 exact = error.exact and self._source.exact
                 found.setdefault((error.line, error.message), attrs.evolve(error, exact=exact))
         part.row_errors = tuple(found.values())
+
+    async def _read_line_map(self, part: _Part) -> LineMap:
+        try:
+            _, line_map = await run_in_thread(partial(self._source.read, part.number, "contacts.csv"))
+        except (ImportRefusedError, OSError):
+            return LineMap(1, (), ())  # it has changed by now: the messages stay, without their lines
+        return line_map
 
     # --- telling ----------------------------------------------------------------------------------------------------
 
