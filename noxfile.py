@@ -3,7 +3,8 @@
 - `nox` is what a change needs before it is pushed, in less than three minutes on two cores.
 - `nox -t all` is what CI runs beside it: the suite on the other Pythons and with other dependencies, what is marked
   `long`, the hundred simulated hours, the documentation and its examples, the vendor's own SDK.
-- What measures (`economy`, `bench`, `hostile`, `fleet`) or soaks (`soak`, `token_soak`) runs by its name only.
+- What measures (`economy`, `bench`, `hostile`, `fleet`, `imports`) or soaks (`soak`, `token_soak`) runs by its name
+  only.
 - `nox -s NAME` is one session, `nox --list` names them.
 
 Nothing here downloads an interpreter. The suite runs on the Python that runs nox, and with `-t all` on every other
@@ -277,6 +278,15 @@ def fleet(session: nox.Session) -> None:
     session.install("-e", ".[cli,fleet,oauth]", *group("test"))
     session.run("python", "benchmarks/fleet.py", *session.posargs)
     session.run("python", "-m", "simulation.test_fleet_scripts", env={"PYTHONPATH": "tests"})
+
+
+@nox.session
+def imports(session: nox.Session) -> None:
+    """Measure how files are split, sent and mapped back, against the targets; some minutes. `-- --quick` for less."""
+    session.install("-e", ".[cli]", *group("test"), *group("imports"))
+    for program in ("splitting", "submissions", "imports"):
+        if Path(f"benchmarks/{program}.py").exists():
+            session.run("python", f"benchmarks/{program}.py", *session.posargs)
 
 
 @nox.session

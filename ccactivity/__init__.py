@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     )
     from .imports.columns import ImportProblem
     from .imports.linemap import LineMap, RowError
-    from .imports.plan import ImportPart, ImportPlan, PlannedPart, plan_import
+    from .imports.plan import ImportPart, ImportPlan, PlannedPart
+    from .imports.planner import plan_import
     from .imports.result import ImportFailedError, ImportProgress, ImportResult
     from .imports.run import Import
     from .listing import ActivityList
@@ -119,7 +120,7 @@ __all__ = [
 ]
 
 
-_IMPORTS = ("imports.columns", "imports.linemap", "imports.plan", "imports.result", "imports.run")
+_IMPORTS = ("imports.columns", "imports.linemap", "imports.plan", "imports.planner", "imports.result", "imports.run")
 _CORE = ("errors", "models", "polling.pacing", "ratelimit.quota", "api.retry", "tokens", "listing", "watch", "session")
 _HOMES = (*_CORE, *_IMPORTS)
 

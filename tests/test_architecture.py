@@ -56,6 +56,7 @@ SHELL = {
     "ccactivity.imports.journal_file",
     "ccactivity.imports.parts",
     "ccactivity.imports.plan",
+    "ccactivity.imports.planner",
     "ccactivity.imports.rejects",
     "ccactivity.imports.result",
     "ccactivity.imports.run",

@@ -58,8 +58,9 @@ _VALUES: Final = {
     "birthday_day": (_DAY, "a number from 1 to 31"),
 }
 _BIRTHDAY: Final = ("birthday_month", "birthday_day")
+# An address is something@some.thing. The second pattern, for lines, takes it in printable ASCII alone.
 _ADDRESS: Final = re.compile(r"[^\s@,\"]++@(?:[^\s@,\".]++\.)++[^\s@,\".]++")
-_ASCII_ADDRESS: Final = r'[^\s@,"\0\x7f-\xff]++@(?:[^\s@,".\0\x7f-\xff]++\.)++[^\s@,".\0\x7f-\xff]++'
+_ASCII_ADDRESS: Final = r"[!#-+\--?A-~]++@(?:[!#-+\-/-?A-~]++\.)++[!#-+\-/-?A-~]++"
 
 Found = list[tuple[str | None, str]]  # a column, None for the whole line, and what is wrong with it
 
@@ -92,7 +93,7 @@ def looks_like_address(text: str) -> bool:
 def find_header_problems(fields: Sequence[str], *, sms_explicit: bool) -> Found:
     """Return what is wrong with the names in a header."""
     names = _read_names(fields)
-    if any("@" in name for name in names):
+    if any(map(_ADDRESS.fullmatch, names)):
         return [(None, "this line holds an address: the file needs a header, such as email,first_name,last_name")]
     repeated = sorted({name for name in names if name and names.count(name) > 1})
     found: Found = [(_show(name), "this column is there twice") for name in repeated]
@@ -108,16 +109,21 @@ class Columns:
     """A header without problems, and the checks of the rows below it.
 
     `names`: as the vendor knows them: in lower case, without space around them.
-    `good`: matches a line of bytes that is a record without problems, whose address is its group `email`; None if there
-    are rules here that no regular expression can check. What it does not match is read by `check`.
     """
 
     names: tuple[str, ...] = attrs.field(converter=_read_names)
     sms_explicit: bool = False
-    good: re.Pattern[bytes] | None = attrs.field(init=False)
+    _limits: tuple[tuple[str, int | None], ...] = attrs.field(init=False)  # the longest that each value may be
+    _can_exceed: bool = attrs.field(init=False)  # whether a contact could have too many values of a kind
+    # What they match is a record without problems. None where there are rules that no regular expression can check.
+    _good: re.Pattern[bytes] | None = attrs.field(init=False)
+    _good_quoted: re.Pattern[bytes] | None = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "good", self._compile_good())
+        object.__setattr__(self, "_limits", tuple((name, _get_longest(name)) for name in self.names))
+        object.__setattr__(self, "_can_exceed", bool(_check_counts(dict.fromkeys(self.names, "x"))))
+        object.__setattr__(self, "_good", self._compile_good(quotes=False))
+        object.__setattr__(self, "_good_quoted", self._compile_good(quotes=True))
 
     @property
     def error_column(self) -> int | None:
@@ -156,8 +162,7 @@ class Columns:
         found: Found = []
         if not row.get("email") and not row.get("sms_number"):
             found.append(("email", "neither email nor sms_number"))
-        for name, value in zip(self.names, fields, strict=False):
-            longest = _get_longest(name)
+        for (name, longest), value in zip(self._limits, fields, strict=False):
             if longest is not None and len(value) > longest:
                 found.append((_show(name), f"{len(value):,} characters, and the longest is {longest}"))
         for name, (pattern, wanted) in _VALUES.items():
@@ -168,7 +173,7 @@ class Columns:
             found.append(("birthday_day", "birthday_month and birthday_day go together, or both are empty"))
         if self.sms_explicit and not row.get("sms_consent_date"):
             found.append(("sms_consent_date", "empty, and sms_permission_to_send='explicit' needs it in each row"))
-        return found + _check_counts(row)
+        return found + (_check_counts(row) if self._can_exceed else [])
 
     def find_suspect(self, fields: Sequence[str]) -> frozenset[str]:
         """Return the columns that the vendor may complain about: those with problems, and a strange address."""
@@ -176,28 +181,45 @@ class Columns:
         address = self.get(fields, "email")
         return frozenset(suspect if looks_like_address(address) else suspect | {"email"})
 
-    def _compile_good(self) -> re.Pattern[bytes] | None:
-        if "email" not in self.names or _check_counts(dict.fromkeys(self.names, "x")):
-            return None
-        return re.compile(rf"(?m)^{','.join(map(self._compile_field, self.names))}\r?$".encode("latin-1"))
+    def match(self, lines: bytes, count: int) -> list[bytes] | None:
+        """Return the addresses of so many lines, each a record, that have no problem; None if one needs a closer look.
 
-    def _compile_field(self, name: str) -> str:
-        # The line is known to be one record, so that a quote at one end of a field is at the other too.
+        There is a match for each line only if no match takes more than one.
+        """
+        pattern = self._good_quoted if b'"' in lines else self._good
+        if pattern is None:
+            return None
+        found = pattern.findall(lines)
+        if len(found) != count:
+            return None
+        addresses = found if pattern.groups == 1 else [groups[pattern.groupindex["email"] - 1] for groups in found]
+        return addresses if max(map(len, addresses)) <= _MAX_CHARACTERS["email"] else None
+
+    def _compile_good(self, *, quotes: bool) -> re.Pattern[bytes] | None:
+        if "email" not in self.names or self._can_exceed:
+            return None
+        fields = [self._compile_field(index, quotes=quotes) for index in range(len(self.names))]
+        return re.compile(rf"(?m)^{','.join(fields)}\r?$".encode())
+
+    def _compile_field(self, index: int, *, quotes: bool) -> str:
+        # The line is known to be one record, so a quote at one end of a field is at the other too.
+        name, quote = self.names[index], '"?' if quotes else ""
+        longest = _get_longest(name)
         if name == "email":
-            return f'"?(?P<email>{_ASCII_ADDRESS})"?'
+            return f"{quote}(?P<email>{_ASCII_ADDRESS}){quote}"
         if name in _BIRTHDAY:
             both = [one for one in self.names if one in _BIRTHDAY]
-            pattern, _ = _VALUES[name]
-            if len(both) == 1:
-                return '(?:"")?'
-            return f'"?(?P<birthday>{pattern})?"?' if name == both[0] else f'"?(?(birthday){pattern}|)"?'
+            value = f"(?P<first>{_VALUES[name][0]})?" if name == both[0] else f"(?(first){_VALUES[name][0]}|)"
+            return f"{quote}{value if len(both) > 1 else ''}{quote}"
         if name in _VALUES:
-            return f'"?{_VALUES[name][0]}?"?'
-        longest = _get_longest(name)
+            return f"{quote}{_VALUES[name][0]}?{quote}"
         if name == "sms_consent_date" and self.sms_explicit:
-            return rf'"?[^\s",\0]{{1,{longest}}}+"?'
+            return rf'{quote}[^\s",]{{1,{longest}}}+{quote}'
         bound = "*+" if longest is None else f"{{0,{longest}}}+"
-        return rf'(?:"[^"\r\n\0]{bound}"|[^",\r\n\0]{bound})'
+        if quotes:
+            return rf'(?:"[^"\r\n]{bound}"|[^",\r\n]{bound})'
+        # The shortest class is matched fastest. One that takes a line end takes the next line too: see `match`.
+        return rf"[^,\r\n]{bound}" if index == len(self.names) - 1 else f"[^,]{bound}"
 
 
 def _get_longest(name: str) -> int | None:

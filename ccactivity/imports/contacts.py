@@ -194,6 +194,6 @@ def _json_parts(spool: _RowSpool, options: ImportOptions) -> Parts:
         rows = [json.loads(line) for place, line in enumerate(lines, part.numbers[0]) if place in wanted]
         permission = options.sms_permission_to_send
         job = ImportContacts(import_data=rows, list_ids=options.list_ids, sms_permission_to_send=permission)
-        return job, LineMap(1, ((number, number) for number in part.numbers), ())
+        return job, LineMap(1, ((number, number, 1) for number in part.numbers), ())
 
     return Parts(rows=[len(part.numbers) for part in parts], read=read, duplicates=tuple(duplicates), exact=False)

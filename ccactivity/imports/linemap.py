@@ -12,6 +12,7 @@ import re
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 import attrs
@@ -63,43 +64,43 @@ class SentRow(NamedTuple):
 class LineMap:
     """The rows of one part in the order in which they are sent. It keeps what is out of step, a few bytes a row.
 
-    `header_lines`: physical lines of the header. `single`: (row, line) of those on one line, `spanning`: of the others,
-    which follow them. `lone_cr`: whether there is a carriage return without a line feed, which only some count as the
-    end of a line.
+    `header_lines`: physical lines of the header. `runs`: of rows on one line each, which follow each other: (number of
+    the first, its line, how many). `spanning`: the rows on several lines, which come after all of those. `lone_cr`:
+    whether there is a carriage return without a line feed, which only some count as the end of a line.
     """
 
     def __init__(
         self,
         header_lines: int,
-        single: Iterable[tuple[int, int]],
+        runs: Iterable[tuple[int, int, int]],
         spanning: Sequence[SentRow],
         *,
         lone_cr: bool = False,
     ) -> None:
         self._header_lines = header_lines
         self._lone_cr = lone_cr
-        self._spanning = tuple(spanning)
-        # Rows on one line mostly follow each other: only where one does not is it kept.
-        self._breaks, self._rows, self._lines = array("q"), array("q"), array("q")
-        expected = None
-        count = 0
-        for row, line in single:
-            if (row, line) != expected:
-                self._breaks.append(count)
-                self._rows.append(row)
-                self._lines.append(line)
-            expected = row + 1, line + 1
-            count += 1
-        self._single_count = count
-        ends = array("q")
-        end = header_lines + count
-        for sent in self._spanning:
-            end += sent.sent_lines
-            ends.append(end)
-        self._spanning_ends = ends
+        # Columns of numbers, since a map is kept for each part until that has ended; small ones, counted from here.
+        runs = list(runs)
+        self._row, self._line = min([*(run[:2] for run in runs), *(sent[:2] for sent in spanning)], default=(0, 0))
+        self._spanning_rows = array("I", (sent.row - self._row for sent in spanning))
+        self._spanning_lines = array("I", (sent.line - self._line for sent in spanning))
+        self._spanning_heights = array("I", (sent.lines for sent in spanning))
+        self._suspects = {index: sent.suspect for index, sent in enumerate(spanning) if sent.suspect}
+        self._single_count = 0
+        self._run_starts, self._run_rows, self._run_lines = array("I"), array("I"), array("I")
+        follows = None
+        for row, line, count in runs:
+            if (row, line) != follows:
+                self._run_starts.append(self._single_count)
+                self._run_rows.append(row - self._row)
+                self._run_lines.append(line - self._line)
+            self._single_count += count
+            follows = row + count, line + count
+        ends = accumulate((row.sent_lines for row in spanning), initial=header_lines + self._single_count)
+        self._spanning_ends = array("I", ends)[1:]
 
     def __len__(self) -> int:
-        return self._single_count + len(self._spanning)
+        return self._single_count + len(self._spanning_rows)
 
     def locate(self, messages: Sequence[str], part_number: int, activity_id: str) -> tuple[RowError, ...]:
         """Return where the row of each message is in the file."""
@@ -124,18 +125,21 @@ class LineMap:
         if index < self._single_count:
             return index if index >= 0 else None
         at = bisect_left(self._spanning_ends, number)
-        return self._single_count + at if at < len(self._spanning) else None
+        return self._single_count + at if at < len(self._spanning_rows) else None
 
     def _by_record(self, number: int) -> int | None:
         index = number - 2  # the header is record 1
         return index if 0 <= index < len(self) else None
 
     def _get(self, index: int) -> SentRow:
-        if index >= self._single_count:
-            return self._spanning[index - self._single_count]
-        at = bisect_right(self._breaks, index) - 1
-        ahead = index - self._breaks[at]
-        return SentRow(self._rows[at] + ahead, self._lines[at] + ahead)
+        at = index - self._single_count
+        if at >= 0:
+            row, line = self._spanning_rows[at], self._spanning_lines[at]
+            suspect = self._suspects.get(at, frozenset())
+            return SentRow(self._row + row, self._line + line, self._spanning_heights[at], suspect=suspect)
+        at = bisect_right(self._run_starts, index) - 1
+        ahead = index - self._run_starts[at]
+        return SentRow(self._row + self._run_rows[at] + ahead, self._line + self._run_lines[at] + ahead)
 
 
 def _name(column: str) -> str:

@@ -12,7 +12,8 @@ import attrs
 
 from ..jobs import ImportFile, Job
 from .linemap import LineMap
-from .plan import Duplicates, ImportPlan, SmsPermission, check_choice, check_list_ids, plan_import
+from .plan import Duplicates, ImportPlan, SmsPermission, check_choice, check_list_ids
+from .planner import plan_import
 
 __all__ = ["ImportOptions", "Parts", "Problems", "file_parts"]
 

@@ -1,30 +1,24 @@
-"""Plan the import of a file: check it, and cut it between records into parts that the vendor takes. Nothing is sent.
+"""What importing a file will do: its parts, its problems, and each part read again when it is sent.
 
-The file is read once to be planned, and each part once more when it is sent, so that one part at most is in memory. A
-part is the header and some records, each byte for byte and exactly once. It keeps within both readings of the vendor's
-limit: its bytes, and its lines, of which a record may take several.
+One part at most is in memory. A part is the header and some records, each byte for byte and exactly once.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from array import array
-from bisect import bisect_right
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from heapq import nsmallest
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal, NamedTuple, TypeVar, get_args
+from typing import Final, Literal, TypeVar
 
 import attrs
 
 from ..errors import ImportRefusedError
-from .columns import Columns, ImportProblem, find_header_problems, looks_like_address
-from .duplicates import AddressIndex
+from .columns import Columns, ImportProblem
 from .linemap import LineMap, SentRow
-from .records import RecordError, Records, drop_field, is_blank, read_fields, split_records, whole_lines
+from .records import RecordError, Records, drop_field, has_blank, is_blank, split_records, whole_lines
 from .source import FileSource, Place
 
 __all__ = [
@@ -33,23 +27,16 @@ __all__ = [
     "ImportPlan",
     "PlannedPart",
     "SmsPermission",
-    "SourceRow",
     "check_choice",
     "check_list_ids",
-    "plan_import",
 ]
 
 T = TypeVar("T")
 Duplicates = Literal["warn", "refuse", "keep-last"]
 SmsPermission = Literal["explicit", "not_set"]
 
-_MAX_PART_BYTES: Final = 4_000_000 - 8_000  # the vendor's 4 MB, less the form around the file, of which ids take 2 kB
-_MAX_PART_LINES: Final = 40_000  # with the header
 _MAX_LISTS: Final = 50
 _WATCHING_REQUESTS: Final = 25  # that all parts together take until they have ended, about
-_MAX_PROBLEMS_KEPT: Final = 1_000
-_MAX_DUPLICATES_KEPT: Final = 1_000
-_MAX_ADDRESS_BYTES: Final = 50
 _UUID: Final = re.compile("[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 
@@ -87,14 +74,6 @@ class ImportPart:
     rows: int
     content: bytes = attrs.field(repr=False)
     line_map: LineMap = attrs.field(repr=False)
-
-
-class SourceRow(NamedTuple):
-    """A row of the file: where it is, its bytes, and its fields if it was not read by lines."""
-
-    sent: SentRow
-    record: bytes
-    fields: list[str] | None
 
 
 @attrs.frozen(eq=False)
@@ -139,45 +118,72 @@ class ImportPlan:
 
         Raises ImportRefusedError if the file is not what it was when it was planned, and OSError.
         """
-        single: list[tuple[int, int]] = []
+        runs: list[tuple[int, int, int]] = []
         spanning: list[SentRow] = []
         pieces, last = [self.header], []
         dropped = set(self._get_part(number)._dropped)
-        for sent, record, fields in self.read_rows(number):
-            if sent.line in dropped:
+        for row, batch in self._read_batches(number):
+            if batch.fields is None and self._can_pass(batch, dropped):
+                runs.append((row, batch.first_line, len(batch.lines)))
+                pieces.append(b"".join(batch.lines))
                 continue
-            if sent.lines == 1:
-                single.append((sent.row, sent.line))
-                pieces.append(record)
-            else:
-                suspect = self._columns.find_suspect(fields or ())
-                spanning.append(sent._replace(suspect=suspect))
-                last.append(record)
+            for sent, record in self._split_batch(row, batch):
+                if sent.line in dropped:
+                    continue
+                if sent.sent_lines == 1:
+                    runs.append((sent.row, sent.line, sent.lines))
+                    pieces.append(record)
+                else:
+                    spanning.append(sent._replace(suspect=self._columns.find_suspect(batch.fields or ())))
+                    last.append(record)
         if last and pieces[-1][-1:] not in {b"\n", b"\r"}:
             pieces[-1] += self.header[len(self.header.rstrip(b"\r\n")) :]
         content = b"".join(pieces + last)
         lone_cr = content.count(b"\r") != content.count(b"\r\n")
-        line_map = LineMap(len(self.header.splitlines()), single, spanning, lone_cr=lone_cr)
+        line_map = LineMap(len(self.header.splitlines()), runs, spanning, lone_cr=lone_cr)
         return ImportPart(number, len(line_map), content, line_map)
 
-    def read_rows(self, number: int) -> Iterator[SourceRow]:
-        """Read the rows of a part in the order of the file, also those that are dropped, as they are sent."""
+    def read_rows(self, number: int) -> Iterator[tuple[SentRow, bytes]]:
+        """Read the rows of a part as they are sent, but in the order of the file, and with those that are dropped."""
+        for row, batch in self._read_batches(number):
+            yield from self._split_batch(row, batch)
+
+    def _read_batches(self, number: int) -> Iterator[tuple[int, Records]]:
+        """Read a part again; with the number of the first row of each batch."""
         part = self._get_part(number)
-        text = self._source.read_range(part._place, part.start, part.end)
-        if hashlib.sha256(text).digest() != part._digest:
-            raise ImportRefusedError(f"the file changed after it was planned: part {number} is another one now")
         row = part.first_row
-        for batch in split_records([text], first_line=part.first_line):
-            if batch.fields is not None:
-                record = self._without_error(b"".join(batch.lines))
-                sent = SentRow(row, batch.first_line, len(batch.lines), len(record.splitlines()))
-                yield SourceRow(sent, record, batch.fields)
+        digest = hashlib.sha256()
+
+        def take(pieces: Iterable[bytes]) -> Iterator[bytes]:
+            for piece in pieces:
+                digest.update(piece)
+                yield piece
+
+        with closing(self._source.read_range(part._place, part.start, part.end)) as pieces, suppress(RecordError):
+            for batch in split_records(whole_lines(take(pieces)), first_line=part.first_line):
+                yield row, batch
+                row += 1 if batch.fields is not None else _count_rows(batch.lines)
+            if digest.digest() == part._digest:
+                return
+        raise ImportRefusedError(f"the file changed after it was planned: part {number} is another one now")
+
+    def _can_pass(self, batch: Records, dropped: set[int]) -> bool:
+        """Whether lines are sent as they are, all of them."""
+        return (
+            self._columns.error_column is None
+            and (not dropped or dropped.isdisjoint(range(batch.first_line, batch.first_line + len(batch.lines))))
+            and not has_blank(batch.lines)
+        )
+
+    def _split_batch(self, row: int, batch: Records) -> Iterator[tuple[SentRow, bytes]]:
+        if batch.fields is not None:
+            record = self._without_error(b"".join(batch.lines))
+            yield SentRow(row, batch.first_line, len(batch.lines), len(record.splitlines())), record
+            return
+        for line, record in enumerate(batch.lines, batch.first_line):
+            if not is_blank(record):
+                yield SentRow(row, line), self._without_error(record)
                 row += 1
-                continue
-            for line, record in enumerate(batch.lines, batch.first_line):
-                if not is_blank(record):
-                    yield SourceRow(SentRow(row, line), self._without_error(record), None)
-                    row += 1
 
     def _get_part(self, number: int) -> PlannedPart:
         if not 1 <= number <= len(self.parts):
@@ -189,42 +195,8 @@ class ImportPlan:
         return record if column is None else drop_field(record, column)
 
 
-def plan_import(
-    source: str | os.PathLike[str] | bytes | BinaryIO,
-    *,
-    list_ids: Iterable[str],
-    encoding: str = "utf-8-sig",
-    sms_permission_to_send: SmsPermission | None = None,
-    duplicates: Duplicates = "warn",
-    progress: Callable[[int], object] | None = None,
-) -> ImportPlan:
-    """Check a file of contacts, and plan its import: offline, and without a session.
-
-    `source`: a CSV file with a header, as a path, bytes, or a binary file that can seek, which is read from where it
-    stands. `list_ids`: 1 to 50 lists that the contacts are added to. `encoding`: of the file; what is sent is UTF-8
-    without a byte order mark. `sms_permission_to_send`: the vendor's word about all rows. `duplicates`: what rows with
-    the address of another row are: "warn" sends them, and it is unknown which of them wins; "refuse" makes each a
-    problem; "keep-last" drops all but the last. `progress`: called with the bytes read so far after every 128 KiB; what
-    it raises ends the planning.
-
-    It blocks, for about two seconds a million rows, so in a coroutine run it by `asyncio.to_thread`. It needs about 30
-    MB, whatever the size of the file; above half a million rows it keeps 16 bytes for each in temporary files, to find
-    duplicates.
-
-    Raises ImportRefusedError, which is a ValueError, for what is no CSV, an unusable header, a byte of another
-    encoding, and a file without rows; ValueError and TypeError for the other arguments; OSError.
-    """
-    planner = _Planner(
-        FileSource(source, encoding),
-        list_ids=check_list_ids(list_ids),
-        sms=check_choice("sms_permission_to_send", sms_permission_to_send, (*get_args(SmsPermission), None)),
-        duplicates=check_choice("duplicates", duplicates, get_args(Duplicates)),
-        progress=progress,
-    )
-    return planner.plan(Path(source) if isinstance(source, str | os.PathLike) else None)
-
-
 def check_list_ids(list_ids: Iterable[str]) -> tuple[str, ...]:
+    """Return 1 to 50 ids of lists; else TypeError or ValueError."""
     if isinstance(list_ids, str):
         raise TypeError("list_ids must be a list of ids, not a str")
     ids = tuple(list_ids)
@@ -239,256 +211,11 @@ def check_list_ids(list_ids: Iterable[str]) -> tuple[str, ...]:
 
 
 def check_choice(name: str, value: T, choices: Sequence[T]) -> T:
+    """Return a word that is among the choices; else ValueError."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
     return value
 
 
-@attrs.define(eq=False)
-class _OpenPart:
-    """A part to which rows are added."""
-
-    first_line: int
-    first_row: int
-    start: int
-    place: Place
-    size: int  # with the header, and with the blank lines that are not sent
-    lines: int  # with the header
-    rows: int = 0
-    digest: Any = attrs.field(factory=hashlib.sha256)
-    dropped: array[int] = attrs.field(factory=lambda: array("q"))
-
-
-class _Planner:
-    """Reads a file once, from its header to its end."""
-
-    def __init__(
-        self,
-        file: FileSource,
-        *,
-        list_ids: tuple[str, ...],
-        sms: SmsPermission | None,
-        duplicates: Duplicates,
-        progress: Callable[[int], object] | None,
-    ) -> None:
-        self._file = file
-        self._list_ids = list_ids
-        self._sms = sms
-        self._duplicates = duplicates
-        self._progress = progress
-        self._digest = hashlib.sha256()
-        self._bytes_read = 0
-        self._places: deque[Place] = deque()  # at which a part may begin
-        self._offset = 0  # in the stream, of the next line
-        self._row = 1  # the number of the next row
-        self._parts: list[_OpenPart] = []
-        self._problems: list[ImportProblem] = []
-        self._problem_count = 0
-        self._strange_count = 0
-        self._first_strange: int | None = None
-        self._addresses = AddressIndex()
-        self._header = b""
-        self._columns = Columns(())
-
-    def plan(self, path: Path | None) -> ImportPlan:
-        try:
-            records = split_records(whole_lines(self._read()))
-            self._read_header(records)
-            for batch in records:
-                if batch.fields is None:
-                    self._add_lines(batch.first_line, batch.lines)
-                else:
-                    self._add_record(batch)
-            duplicates, count = self._find_duplicates()
-        except RecordError as error:
-            problem = ImportProblem(error.line, None, error.problem)
-            raise ImportRefusedError.of([*self._problems, problem], self._problem_count + 1) from None
-        finally:
-            self._addresses.close()
-        dropped = sum(len(part.dropped) for part in self._parts)
-        kept = [part for part in self._parts if part.rows > len(part.dropped)]
-        if not kept:
-            raise ImportRefusedError("the file has a header and no rows: there is nothing to import")
-        return ImportPlan(
-            parts=tuple(self._close(part, number) for number, part in enumerate(kept, 1)),
-            rows=self._row - 1 - dropped,
-            problems=tuple(self._problems),
-            problem_count=self._problem_count,
-            duplicates=duplicates,
-            duplicate_count=count,
-            dropped=dropped,
-            warnings=tuple(self._warn(count)),
-            sha256=self._digest.hexdigest(),
-            list_ids=self._list_ids,
-            sms_permission_to_send=self._sms,
-            path=path,
-            columns=self._columns,
-            header=self._header,
-            source=self._file,
-        )
-
-    def _read(self) -> Iterator[bytes]:
-        for piece in self._file.read():
-            self._digest.update(piece.raw)
-            self._bytes_read += len(piece.raw)
-            self._places.append(piece.place)
-            yield piece.text
-            if self._progress is not None:
-                self._progress(self._bytes_read)
-
-    def _read_header(self, records: Iterator[Records]) -> None:
-        """Read the first record; blank lines may precede it."""
-        for batch in records:
-            lines = list(batch.lines)
-            line = batch.first_line
-            while lines and is_blank(lines[0]):
-                self._offset += len(lines.pop(0))
-                line += 1
-            if not lines:
-                continue
-            record = lines.pop(0) if batch.fields is None else b"".join(lines)
-            fields = read_fields(record) if batch.fields is None else batch.fields
-            found = find_header_problems(fields, sms_explicit=self._sms == "explicit")
-            if found:
-                raise ImportRefusedError.of([ImportProblem(line, column, message) for column, message in found])
-            self._columns = Columns(fields, sms_explicit=self._sms == "explicit")
-            column = self._columns.error_column
-            self._header = record if column is None else drop_field(record, column)
-            self._offset += len(record)
-            if batch.fields is None and lines:
-                self._add_lines(line + 1, lines)
-            return
-        raise ImportRefusedError("the file is empty: there is nothing to import")
-
-    def _add_record(self, batch: Records) -> None:
-        """Add a record that `csv.reader` has read."""
-        assert batch.fields is not None
-        self._check(batch.first_line, batch.fields)
-        record = b"".join(batch.lines)
-        self._place(batch.first_line, record, len(batch.lines), 1)
-
-    def _add_lines(self, first_line: int, lines: list[bytes]) -> None:
-        """Add lines that are a record each, or blank."""
-        joined = b"".join(lines)
-        good = self._columns.good
-        addresses = good.findall(joined) if good else []
-        if good and good.groups > 1:
-            at = good.groupindex["email"] - 1
-            addresses = [groups[at] for groups in addresses]
-        if len(addresses) == len(lines) and max(map(len, addresses)) <= _MAX_ADDRESS_BYTES:
-            self._addresses.add(map(bytes.lower, addresses), range(first_line, first_line + len(lines)))
-            blank = False
-        else:
-            blank = self._check_lines(first_line, lines)
-        part = self._parts[-1] if self._parts else None
-        fits = part and part.size + len(joined) <= _MAX_PART_BYTES and part.lines + len(lines) <= _MAX_PART_LINES
-        if fits and not blank:
-            self._place(first_line, joined, len(lines), len(lines))
-            return
-        for line, record in enumerate(lines, first_line):
-            rows = 0 if is_blank(record) else 1
-            self._place(line, record, rows, rows)
-
-    def _check_lines(self, first_line: int, lines: list[bytes]) -> bool:
-        """Check lines one by one; tell whether there is a blank one."""
-        good = self._columns.good
-        blank = False
-        for line, record in enumerate(lines, first_line):
-            if is_blank(record):
-                blank = True
-            elif good and (found := good.match(record)) and len(found["email"]) <= _MAX_ADDRESS_BYTES:
-                self._addresses.add([found["email"].lower()], [line])
-            else:
-                self._check(line, read_fields(record))
-        return blank
-
-    def _check(self, line: int, fields: list[str]) -> None:
-        for column, message in self._columns.check(fields):
-            self._add_problem(line, column, message)
-        address = self._columns.get(fields, "email")
-        if address:
-            self._addresses.add([address.casefold().encode()], [line])
-            if not looks_like_address(address):
-                self._strange_count += 1
-                self._first_strange = self._first_strange or line
-
-    def _place(self, line: int, records: bytes, lines: int, rows: int) -> None:
-        """Put records into the part that is open, or into a new one. Blank lines take no line: they are not sent."""
-        part = self._parts[-1] if self._parts else None
-        if part is None or part.size + len(records) > _MAX_PART_BYTES or part.lines + lines > _MAX_PART_LINES:
-            part = self._open(line)
-            if part.size + len(records) > _MAX_PART_BYTES or part.lines + lines > _MAX_PART_LINES:
-                raise RecordError(line, f"a record of {len(records):,} bytes and {lines:,} lines fits no upload")
-            self._parts.append(part)
-        part.size += len(records)
-        part.lines += lines
-        part.rows += rows
-        part.digest.update(records)
-        self._offset += len(records)
-        self._row += rows
-
-    def _open(self, line: int) -> _OpenPart:
-        while len(self._places) > 1 and self._places[1].stream_offset <= self._offset:
-            self._places.popleft()
-        return _OpenPart(
-            first_line=line,
-            first_row=self._row,
-            start=self._offset,
-            place=self._places[0],
-            size=len(self._header),
-            lines=len(self._header.splitlines()),
-        )
-
-    def _close(self, part: _OpenPart, number: int) -> PlannedPart:
-        return PlannedPart(
-            number=number,
-            rows=part.rows - len(part.dropped),
-            size=part.size,
-            start=part.start,
-            end=part.start + part.size - len(self._header),
-            first_line=part.first_line,
-            first_row=part.first_row,
-            place=part.place,
-            digest=part.digest.digest(),
-            dropped=part.dropped,
-        )
-
-    def _find_duplicates(self) -> tuple[tuple[tuple[int, int], ...], int]:
-        """Return the first pairs, and how many there are; drop rows, or add problems, if that was asked for."""
-        count = 0
-
-        def each() -> Iterator[tuple[int, int]]:
-            nonlocal count
-            firsts = [part.first_line for part in self._parts]
-            for earlier, later in self._addresses.find():
-                count += 1
-                if self._duplicates == "keep-last":
-                    self._parts[bisect_right(firsts, earlier) - 1].dropped.append(earlier)
-                yield earlier, later
-
-        pairs = tuple(nsmallest(_MAX_DUPLICATES_KEPT, each()))
-        if self._duplicates == "refuse":
-            for earlier, later in pairs:
-                self._add_problem(later, "email", f"the same address as in line {earlier}")
-            self._problem_count += count - len(pairs)
-        return pairs, count
-
-    def _add_problem(self, line: int, column: str | None, message: str) -> None:
-        self._problem_count += 1
-        if len(self._problems) < _MAX_PROBLEMS_KEPT:
-            self._problems.append(ImportProblem(line, column, message))
-
-    def _warn(self, duplicates: int) -> Iterator[str]:
-        if self._file.had_bom:
-            yield "the byte order mark is not sent: it would be read as a part of the first column's name"
-        yield from self._columns.warnings
-        if self._strange_count:
-            yield (
-                f"{self._strange_count:,} addresses do not look like one, the first in line {self._first_strange}: the "
-                "vendor may refuse these rows"
-            )
-        if duplicates and self._duplicates == "warn":
-            yield (
-                f"{duplicates:,} rows have the address of a later one: the vendor makes one contact of them, and which "
-                "row wins is unknown"
-            )
+def _count_rows(lines: Sequence[bytes]) -> int:
+    return sum(1 for line in lines if not is_blank(line)) if has_blank(lines) else len(lines)

@@ -13,13 +13,24 @@ from __future__ import annotations
 import csv
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-__all__ = ["RecordError", "Records", "drop_field", "is_blank", "read_fields", "split_records", "whole_lines"]
+__all__ = [
+    "RecordError",
+    "Records",
+    "drop_field",
+    "has_blank",
+    "is_blank",
+    "read_fields",
+    "split_records",
+    "whole_lines",
+]
 
 _MAX_FIELD_CHARACTERS: Final = 131_072  # what csv.reader takes
 _MAX_RECORD_BYTES: Final = 4_000_000  # none that is longer fits an upload, and a quote that is never closed ends here
+_QUOTE: Final = ord('"')  # a number is found six times as fast as bytes
+_LINE_ENDS: Final = frozenset({b"\n", b"\r\n", b"\r"})
 
 _FIELD = rb'(?:"[^"\r\n\0]{0,131072}+"|[^",\r\n\0]{0,131072}+)'
 _ONE_LINE_RECORD: Final = re.compile(_FIELD + rb"(?:," + _FIELD + rb")*+(?:\r\n|\n|\r)?")
@@ -74,13 +85,20 @@ def split_records(blocks: Iterable[bytes], *, first_line: int = 1) -> Iterator[R
 
 
 def read_fields(line: bytes) -> list[str]:
-    """Return the fields of a record that takes one line; none if it is blank."""
-    return next(csv.reader([line.decode()], strict=True))
+    """Return the fields of a record that takes one line."""
+    if _QUOTE in line:
+        return next(csv.reader([line.decode()], strict=True))
+    return line.rstrip(b"\r\n").decode().split(",")
 
 
 def is_blank(line: bytes) -> bool:
     """Whether a line is a line end alone: `csv` makes no record of it."""
-    return line in {b"\n", b"\r\n", b"\r"}
+    return line in _LINE_ENDS
+
+
+def has_blank(lines: Sequence[bytes]) -> bool:
+    """Whether there is a blank line among them."""
+    return not _LINE_ENDS.isdisjoint(lines)
 
 
 def drop_field(record: bytes, index: int) -> bytes:
@@ -98,7 +116,9 @@ def drop_field(record: bytes, index: int) -> bytes:
 def _spans(record: bytes) -> Iterator[tuple[int, int]]:
     """Where each field begins and ends; one that is quoted and never closed ends with the record."""
     start = 0
-    while found := _ANY_FIELD.match(record, start):
+    while True:
+        found = _ANY_FIELD.match(record, start)  # there always is one, which may be empty
+        assert found is not None
         yield found.span()
         if record[found.end() : found.end() + 1] != b",":
             return
@@ -173,10 +193,15 @@ class _Lines:
 
 
 def _find_complex(block: bytes, lines: list[bytes]) -> list[int]:
-    if b'"' not in block and b"\0" not in block and len(block) <= _MAX_FIELD_CHARACTERS:
+    """Return the indices of the lines that may not be a record of their own."""
+    if b"\0" in block or (len(block) > _MAX_FIELD_CHARACTERS and max(map(len, lines)) > _MAX_FIELD_CHARACTERS):
+        doubtful = list(enumerate(lines))
+    elif _QUOTE in block:
+        doubtful = [(index, line) for index, line in enumerate(lines) if _QUOTE in line]
+    else:
         return []
     return [
         index
-        for index, line in enumerate(lines)
-        if (b'"' in line or b"\0" in line or len(line) > _MAX_FIELD_CHARACTERS) and not _ONE_LINE_RECORD.fullmatch(line)
+        for index, line in doubtful
+        if line.count(b'"') % 2 or len(line) > _MAX_RECORD_BYTES or not _ONE_LINE_RECORD.fullmatch(line)
     ]

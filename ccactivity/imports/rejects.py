@@ -49,19 +49,20 @@ def _make_records(plan: ImportPlan, errors: Iterable[RowError]) -> Iterator[byte
     for error in errors:
         if error.line is None:
             continue
-        doubt = "" if error.exact else " (in this row, or in another of this file)"
+        doubt = "" if error.exact else " (this row or another one)"
         for line in sorted({error.line, *error.candidates}):
             messages[error.part][line].append(error.message + doubt)
-    yield _add_field(plan.header, ERROR_COLUMN)
+    end = plan.header[len(plan.header.rstrip(b"\r\n")) :]
+    yield _add_field(plan.header, ERROR_COLUMN, end)
     for part, of_part in sorted(messages.items()):
-        for sent, record, _ in plan.read_rows(part):
+        for sent, record in plan.read_rows(part):
             if found := of_part.get(sent.line):
-                yield _add_field(record, "; ".join(dict.fromkeys(found)))
+                yield _add_field(record, "; ".join(dict.fromkeys(found)), end)
 
 
-def _add_field(record: bytes, value: str) -> bytes:
-    """Add a field at the end of a record, before its line end."""
+def _add_field(record: bytes, value: str, end: bytes) -> bytes:
+    """Add a field at the end of a record, before its line end: the last one of a file may have none."""
     body = record.rstrip(b"\r\n")
     field = io.StringIO()
     csv.writer(field, lineterminator="").writerow([" ".join(value.split())])
-    return body + b"," + field.getvalue().encode() + (record[len(body) :] or b"\n")
+    return body + b"," + field.getvalue().encode() + (record[len(body) :] or end)

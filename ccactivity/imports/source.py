@@ -7,7 +7,7 @@ import io
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
@@ -49,10 +49,11 @@ class FileSource:
     """
 
     def __init__(self, source: str | os.PathLike[str] | bytes | BinaryIO, encoding: str) -> None:
-        codec = codecs.lookup(encoding)
-        if not isinstance("".encode(encoding), bytes) or codec.incrementaldecoder is None:
-            raise ValueError(f"encoding {encoding!r} cannot be read piece by piece")
-        self.encoding = encoding
+        try:
+            codec = codecs.lookup(encoding)
+            "".encode(encoding)
+        except LookupError:
+            raise ValueError(f"encoding {encoding!r} is not known, or not one of text") from None
         self.had_bom = False
         self._as_it_is = codec.name in {"utf-8", "utf-8-sig"}
         self._codec = "utf-8" if self._as_it_is else encoding
@@ -67,28 +68,23 @@ class FileSource:
             self._base = self._file.tell()
         self._stamp: tuple[int, int] | None = None
 
-    def __repr__(self) -> str:
-        return f"<FileSource {self._path or 'of a binary file'}>"
-
-    def read(self) -> Iterator[Piece]:
+    def read(self) -> Generator[Piece, None, None]:
         """Read all of it. ImportRefusedError for a byte that is not of the encoding, or a file that changes."""
         with self._open() as file:
             self._stamp = _stamp(file) if self._path else None
             yield from self._pieces(file, Place(0, codecs.getincrementaldecoder(self._codec)().getstate(), 0))
             self._check_unchanged(file)
 
-    def read_range(self, place: Place, start: int, end: int) -> bytes:
+    def read_range(self, place: Place, start: int, end: int) -> Generator[bytes, None, None]:
         """Read a range of the stream again. ImportRefusedError if the file is not what it was."""
-        found = bytearray()
         with self._open() as file:
             self._check_unchanged(file)
             for piece in self._pieces(file, place):
                 at = piece.place.stream_offset
-                found += piece.text[max(0, start - at) : max(0, end - at)]
+                yield piece.text[max(0, start - at) : max(0, end - at)]
                 if at + len(piece.text) >= end:
                     break
             self._check_unchanged(file)
-        return bytes(found)
 
     @contextmanager
     def _open(self) -> Iterator[BinaryIO]:
@@ -112,7 +108,9 @@ class FileSource:
                 decoded = decoder.decode(raw, final=not raw)
             except UnicodeDecodeError as error:
                 offset = place.offset + len(raw) - len(error.object) + error.start
-                byte = error.object[error.start]
+                problem = f"byte {offset + 1:,} (0x{error.object[error.start]:02x}) is not {self._codec}"
+            except UnicodeError:
+                offset, problem = place.offset, f"this is not {self._codec}"
             else:
                 text = raw if self._as_it_is else decoded.encode()
                 if place.offset == 0 and text.startswith(_BOM):
@@ -124,9 +122,9 @@ class FileSource:
                     return
                 place = Place(place.offset + len(raw), decoder.getstate(), place.stream_offset + len(text))
                 continue
-            raise self._undecodable(file, offset, byte)
+            raise self._undecodable(file, offset, problem)
 
-    def _undecodable(self, file: BinaryIO, offset: int, byte: int) -> ImportRefusedError:
+    def _undecodable(self, file: BinaryIO, offset: int, problem: str) -> ImportRefusedError:
         """Make the error that names the line, which nobody has counted."""
         file.seek(self._base)
         start = file.read(2)
@@ -141,8 +139,7 @@ class FileSource:
             advice = "is that the encoding of the file?"
         elif start in _OTHER_BOMS:
             advice = "the file begins as UTF-16 does: encoding='utf-16'"
-        problem = f"byte 0x{byte:02x} (the {offset + 1:,}th) is not {self._codec}; {advice}"
-        return ImportRefusedError.of([ImportProblem(line, None, problem)])
+        return ImportRefusedError.of([ImportProblem(line, None, f"{problem}; {advice}")])
 
     def _check_unchanged(self, file: BinaryIO) -> None:
         if self._path is not None and _stamp(file) != self._stamp:
