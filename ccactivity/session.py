@@ -360,13 +360,15 @@ class ActivitySession:
         ImportFailedError with the result, if some failed; and what concerns the session. Rows that were refused are
         data in the result. Raises ValueError and TypeError at the call.
         """
-        options = self._import_options(list_ids, sms_permission_to_send, duplicates, problems)
+        options = self._import_options(
+            list_ids, sms_permission_to_send, duplicates, problems=problems, encoding=encoding
+        )
 
         async def open_parts(_: AsyncExitStack) -> Parts:
             from .imports.parts import file_parts  # noqa: PLC0415 -- who only watches needs no imports
 
             self._enter()
-            return await run_in_thread(partial(file_parts, source, encoding, options))
+            return await run_in_thread(partial(file_parts, source, options))
 
         return self._import(open_parts, parts_at_once, journal, timeout)
 
@@ -389,7 +391,7 @@ class ActivitySession:
         They are sent as a CSV file, as by `import_file`; as JSON if there is a key that the vendor documents for JSON
         only, such as "home_phone". All else is as in `import_file`.
         """
-        options = self._import_options(list_ids, sms_permission_to_send, duplicates, "refuse")
+        options = self._import_options(list_ids, sms_permission_to_send, duplicates)
 
         async def open_parts(stack: AsyncExitStack) -> Parts:
             from .imports.contacts import contact_parts  # noqa: PLC0415 -- as above
@@ -400,11 +402,11 @@ class ActivitySession:
         return self._import(open_parts, parts_at_once, None, timeout)
 
     def _import_options(
-        self, list_ids: Iterable[str], sms: SmsPermission | None, duplicates: Duplicates, problems: Problems
+        self, list_ids: Iterable[str], sms: SmsPermission | None, duplicates: Duplicates, **others: Any
     ) -> ImportOptions:
         from .imports.parts import ImportOptions  # noqa: PLC0415 -- as above
 
-        return ImportOptions(list_ids=list_ids, sms_permission_to_send=sms, duplicates=duplicates, problems=problems)
+        return ImportOptions(list_ids=list_ids, sms_permission_to_send=sms, duplicates=duplicates, **others)
 
     def _import(
         self,
@@ -416,7 +418,7 @@ class ActivitySession:
         from .imports.run import Import, ImportRun  # noqa: PLC0415 -- as above
 
         def make_watch(parts: int) -> Callable[[Iterable[str | Activity]], BatchWatch]:
-            price = min(_MAX_IMPORT_PRICE_S, _IMPORT_PRICE_PER_PART_S * parts)
+            price = min(_MAX_IMPORT_PRICE_S, _IMPORT_PRICE_PER_PART_S * (parts - 1))
             hub = Hub()
             self._import_hubs.add(hub)
             self._make_poller(hub, attrs.evolve(self._pacing, price=max(self._pacing.price, price)))

@@ -49,7 +49,7 @@ async def contact_parts(rows: Rows, options: ImportOptions, stack: AsyncExitStac
     await spool.read(rows)
     if not spool.fit_file:
         return await run_in_thread(partial(_json_parts, spool, options))
-    parts = await run_in_thread(lambda: file_parts(spool.write_csv(), "utf-8", options))
+    parts = await run_in_thread(lambda: file_parts(spool.write_csv(), options))
     return attrs.evolve(parts, plan=None)  # of a file that will be gone
 
 

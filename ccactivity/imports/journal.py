@@ -104,7 +104,8 @@ class Journal:
             raise ValueError("it is not the journal of an import")
         expected = {**_FIRST_LINE, **self.identity}
         if different := sorted(key for key in {*expected, *found} if expected.get(key) != found.get(key)):
-            raise ValueError(f"it belongs to an import of another {' and '.join(different)}")
+            named = ["source"] if "source" in different else different  # of another one, all else differs too
+            raise ValueError(f"it belongs to an import of another {' and '.join(named)}")
 
     def _note(self, line: Mapping[str, Any]) -> bytes:
         self._apply(line)

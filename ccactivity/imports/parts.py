@@ -14,6 +14,7 @@ from ..jobs import ImportFile, Job
 from .linemap import LineMap
 from .plan import Duplicates, ImportPlan, SmsPermission, check_choice, check_list_ids
 from .planner import plan_import
+from .source import FileSource
 
 __all__ = ["ImportOptions", "Parts", "Problems", "file_parts"]
 
@@ -36,6 +37,7 @@ class ImportOptions:
     list_ids: tuple[str, ...] = attrs.field(converter=check_list_ids)
     sms_permission_to_send: SmsPermission | None = attrs.field(default=None, validator=_one_of(SmsPermission, None))
     duplicates: Duplicates = attrs.field(default="warn", validator=_one_of(Duplicates))
+    encoding: str = attrs.field(default="utf-8-sig", validator=lambda _, __, value: FileSource(b"", value))
     problems: Problems = attrs.field(default="refuse", validator=_one_of(Problems))
 
 
@@ -58,12 +60,12 @@ class Parts:
     exact: bool = True
 
 
-def file_parts(source: str | os.PathLike[str] | bytes | BinaryIO, encoding: str, options: ImportOptions) -> Parts:
+def file_parts(source: str | os.PathLike[str] | bytes | BinaryIO, options: ImportOptions) -> Parts:
     """Plan the import of a file. It blocks. ImportRefusedError for what the vendor would not take."""
     plan = plan_import(
         source,
         list_ids=options.list_ids,
-        encoding=encoding,
+        encoding=options.encoding,
         sms_permission_to_send=options.sms_permission_to_send,
         duplicates=options.duplicates,
     )
@@ -83,7 +85,6 @@ def file_parts(source: str | os.PathLike[str] | bytes | BinaryIO, encoding: str,
     cuts = [(part.start, part.end, part.rows) for part in plan.parts]
     identity = {
         "source": plan.sha256,
-        "encoding": encoding,
         **attrs.asdict(options, filter=attrs.filters.exclude("problems")),
         "parts": len(cuts),
         "cuts": hashlib.sha256(repr(cuts).encode()).hexdigest()[:16],

@@ -301,7 +301,7 @@ class ImportRun:
         """Say what becomes of an import that does not go on."""
         at_vendor = sum(not activity.done for activity in self._activities())
         unsent = sum(not self._journal.part(part.number).activity_ids for part in self._parts)
-        text = f"the import stopped: {at_vendor} of its parts go on at the vendor, {unsent} were not sent"
+        text = f"the import stopped; parts that go on at the vendor: {at_vendor}, not sent: {unsent}"
         if self._journal_path is None:
             return text
         return f"{text}; the same call with the journal {os.fspath(self._journal_path)!r} goes on from there"

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import io
 import pickle
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -42,9 +43,13 @@ async def test_sources(vendor: VendorFactory, tmp_path: Path, kind: str) -> None
     (tmp_path / "march (2).csv").write_bytes(content)
     file = io.BytesIO(b"ignored\n" + content)
     file.seek(8)
-    source = {"path": tmp_path / "march (2).csv", "file": file, "bytes": content}[kind]
+    sources: dict[str, Path | io.BytesIO | bytes] = {
+        "path": tmp_path / "march (2).csv",
+        "file": file,
+        "bytes": content,
+    }
     async with vendor(workload=STEADY) as (sandbox, session):
-        result = await session.import_file(source, list_ids=LISTS)
+        result = await session.import_file(sources[kind], list_ids=LISTS)
 
         (activity,) = result.activities
         assert str(activity.source_file_name).startswith("march-2" if kind == "path" else "contacts")
@@ -106,8 +111,8 @@ async def test_progress(vendor: VendorFactory) -> None:
             steps[0].percent,
         )
         assert (THREE_PARTS, 100.0, result.activities) == (steps[-1].sent, steps[-1].percent, steps[-1].activities)
-        assert all(former.percent <= later.percent for former, later in zip(steps, steps[1:], strict=False))
-        assert all(former != later for former, later in zip(steps, steps[1:], strict=False))
+        assert all(former.percent <= later.percent for former, later in pairwise(steps))
+        assert all(former != later for former, later in pairwise(steps))
         assert result is await importing
         assert 3 == sandbox.requests["post"]
 
@@ -141,7 +146,7 @@ async def test_nothing_happens_before_the_first_await(vendor: VendorFactory, tmp
         importing = session.import_file(tmp_path / "missing.csv", list_ids=LISTS, journal=tmp_path / "journal")
         await asyncio.sleep(100)
         assert "<Import, not begun>" == repr(importing)
-        assert not list(tmp_path.iterdir())
+        assert not (tmp_path / "journal").exists()
         await importing.aclose()
         with pytest.raises(FileNotFoundError):
             await importing
@@ -171,6 +176,7 @@ async def test_what_is_shown_of_an_import(vendor: VendorFactory) -> None:
         ({"list_ids": LISTS * 51}, ValueError, "1 to 50"),
         ({"list_ids": ["no/id"]}, ValueError, "no/id"),
         ({"list_ids": LISTS[0]}, TypeError, "list_ids"),
+        ({"encoding": "klingon"}, ValueError, "'klingon' is not known"),
         ({"parts_at_once": 0}, ValueError, "parts_at_once"),
         ({"duplicates": "drop"}, ValueError, "duplicates must be one of"),
         ({"problems": "ignore"}, ValueError, "problems must be one of"),
@@ -280,7 +286,7 @@ async def test_a_dead_token_ends_an_import_at_once(vendor: VendorFactory) -> Non
                 if step.sent > ROWS_OF_A_PART:
                     sandbox.expire_token()
 
-    assert ["the import stopped: 2 of its parts go on at the vendor, 1 were not sent"] == caught.value.__notes__
+    assert ["the import stopped; parts that go on at the vendor: 2, not sent: 1"] == caught.value.__notes__
 
 
 @pytest.mark.parametrize("when", [0, 1])
@@ -374,7 +380,7 @@ async def test_an_import_that_is_stopped(vendor: VendorFactory, way: str, caplog
         assert asked == sandbox.requests.total()
         assert 1 == sandbox.requests["post"]
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert ["the import stopped: 1 of its parts go on at the vendor, 2 were not sent"] == said
+    assert ["the import stopped; parts that go on at the vendor: 1, not sent: 2"] == said
 
 
 async def test_a_session_that_is_closed(vendor: VendorFactory) -> None:

@@ -1,4 +1,4 @@
-"""A program that imports a file under a journal, to be killed: FILE JOURNAL LIST_ID; the environment names the vendor."""
+"""A program that imports a file under a journal, to be killed; its arguments are FILE, JOURNAL and LIST_ID."""
 
 from __future__ import annotations
 

@@ -48,6 +48,11 @@ def contacts(count: int, *, bad: Iterable[int] = ()) -> bytes:
     return "\n".join([*lines, ""]).encode()
 
 
+def line_of_long(row: int) -> int:
+    """The line at which a row begins that is one of the long ones of the first part."""
+    return 2 + (row - 1) * (_LONG_CELLS * _LINES_OF_A_CELL + 1)
+
+
 def line_of(row: int) -> int:
     """The line of a row of a file with more than one part; of the short ones, which may be bad."""
     part, index = divmod(row - 1, ROWS_OF_A_PART)

@@ -76,7 +76,7 @@ def test_help(capsys: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     names = [name for name in app if not name.startswith("-")]
 
-    asking = {"list", "get", "watch", "history", "submit"}
+    asking = {"list", "get", "watch", "history", "import", "submit"}
 
     assert asking | {"login", "logout", "whoami", "fleet", "sandbox", "demo", "completion"} == set(names)
     assert 0 == main(["--help"])

@@ -94,8 +94,7 @@ def test_a_file_of_something_else(tmp_path: Path, content: bytes) -> None:
     for _ in range(2):  # the lock of the first one is gone
         with pytest.raises(JournalError, match=r"contacts\.csv' cannot be used: it .*; name another file") as caught:
             read_again(path)
-
-    assert str(path) == caught.value.path
+        assert str(path) == caught.value.path
     assert content == path.read_bytes()
 
 
@@ -131,7 +130,7 @@ def test_a_full_disk(tmp_path: Path, room: int) -> None:
     """The line that does not fit is refused, and spoils nothing: what was written can be read."""
     path = tmp_path / "import.journal"
     size = len(Journal(IDENTITY).first_line()) + room
-    command = [sys.executable, "-c", FILL, path, str(size)]
+    command = [sys.executable, "-c", FILL, str(path), str(size)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
 
     refused = run.stdout.splitlines()
