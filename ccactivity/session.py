@@ -575,10 +575,12 @@ class ActivitySession:
         return Poller(hub, planner, self._client, self._limiter, self._endpoint, self._decoder)
 
     def _make_queue(self, enter: Callable[[], Hub], **options: Any) -> SnapshotQueue:
-        queue = SnapshotQueue(enter=enter, **options)
-        if "_submitter" in self.__dict__:  # else nothing was submitted
-            queue.submitted_at = self._submitter.submitted_at
-        return queue
+        return SnapshotQueue(enter=enter, submitted_at=self._submitted_at, **options)
+
+    def _submitted_at(self, activity_id: str) -> float | None:
+        if "_submitter" not in self.__dict__:  # nothing was submitted
+            return None
+        return self._submitter.submitted_at(activity_id)
 
     def _enter(self) -> Hub:
         """Bind the session to the loop that uses it first; return its hub, for a watch that enters."""

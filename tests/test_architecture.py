@@ -222,6 +222,7 @@ def test_a_planted_import_is_caught(copy: Path, module: str, imported: str, begi
     [
         ("cc", "ccactivity"),
         ("fleet", "ccactivity.fleet"),
+        ("jobs", "ccactivity.jobs"),
         ("oauth", "ccactivity.oauth"),
         ("sb", "ccactivity.sandbox"),
         ("testing", "ccactivity.testing"),

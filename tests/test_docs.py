@@ -30,6 +30,7 @@ from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
 import ccactivity
 import ccactivity.fleet
+import ccactivity.jobs
 import ccactivity.oauth
 import ccactivity.sandbox
 import ccactivity.testing
@@ -134,6 +135,7 @@ def test_the_exit_codes_are_those_of_the_help() -> None:
     [
         (ccactivity, ["session", "models", "errors", "imports"]),
         (ccactivity.fleet, ["fleet"]),
+        (ccactivity.jobs, ["jobs"]),
         (ccactivity.oauth, ["oauth"]),
         (ccactivity.sandbox, ["sandbox"]),
         (ccactivity.testing, ["testing"]),

@@ -6,6 +6,8 @@ import importlib
 import inspect
 import pkgutil
 import re
+import subprocess
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -119,6 +121,13 @@ def test_star_import() -> None:
     exec("from ccactivity import *", names)
 
     assert set(ccactivity.__all__) == names.keys() - {"__builtins__"}
+
+
+def test_who_only_watches_imports_no_jobs() -> None:
+    """Eleven classes take some time to make."""
+    code = "import ccactivity, sys; ccactivity.ActivitySession('token'); assert 'ccactivity.jobs' not in sys.modules"
+
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
 
 
 def test_version() -> None:

@@ -172,7 +172,7 @@ class Transport:
             kind = NotSentError
         elif not isinstance(problem, aiohttp.ClientError | OSError | ValueError | EOFError):
             # With its session closed before or under it, the library fails in any way, by an AssertionError for one.
-            closed = self._http is not None and self._http.closed
+            closed = any(http is not None and http.closed for http in (self._http, self._unpooled))
             return SessionClosedError("the aiohttp session was closed") if closed else problem
         # The name alone where the text may hold headers; the text alone where it says enough.
         text = "" if isinstance(problem, aiohttp.ClientResponseError) else escape(str(problem), 160)

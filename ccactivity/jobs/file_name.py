@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from typing import Final
 
 __all__ = ["make_file_name"]
@@ -19,4 +19,4 @@ def make_file_name(stem: str = "contacts", *, part: int = 1, parts: int = 1, key
     random ones.
     """
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", stem.removesuffix(".csv")).strip("-.")[:_MAX_STEM_CHARACTERS]
-    return f"{plain or 'contacts'}-{part}of{parts}-{secrets.token_hex(4) if key is None else key}.csv"
+    return f"{plain or 'contacts'}-{part}of{parts}-{os.urandom(4).hex() if key is None else key}.csv"

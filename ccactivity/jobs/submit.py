@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
@@ -53,7 +54,7 @@ _CLOCK_MARGIN: Final = timedelta(seconds=5)
 _MAX_REMEMBERED: Final = 10_000  # submissions, by the ids of their activities
 
 
-Outcomes = Literal["answered", "reconciled", "repeated"]
+SubmissionOutcome = Literal["answered", "reconciled", "repeated"]
 
 
 @attrs.frozen(kw_only=True)
@@ -66,8 +67,24 @@ class Submission:
     """
 
     activity: Activity
-    outcome: Outcomes = "answered"
+    outcome: SubmissionOutcome = "answered"
     others: tuple[Activity, ...] = ()
+
+
+@attrs.define(eq=False)
+class _Case:
+    """A job that is being submitted.
+
+    `sent_at`: loop time from which on it may have been queued. `lost`: why nobody knows how often it was, once an
+    answer was lost. `at_most`: how often that may be.
+    """
+
+    job: Job
+    request: Request
+    queue: bool
+    sent_at: float = 0.0
+    lost: CCActivityError | None = None
+    at_most: int = 1
 
 
 class Submitter:
@@ -78,7 +95,7 @@ class Submitter:
         self._endpoint = endpoint
         self._decoder = decoder
         self._now = now
-        self._vendor_ahead = timedelta()  # of our clock, as far as is known
+        self._vendor_epoch: datetime | None = None  # its wall time at the loop time 0, if it has ever told its own
         self._submitted: dict[str, float] = {}  # loop times of the answers, by activity
         self._queue_probe = asyncio.Lock()
 
@@ -94,29 +111,29 @@ class Submitter:
         """
         if not isinstance(job, Job):
             raise TypeError(f"job must be one of ccactivity.jobs, not {type(job).__name__}")
-        request = create_activity(self._endpoint, job.kind, job.encode())
-        since = self._now()
+        case = _Case(job, create_activity(self._endpoint, job.kind, job.encode()), queue)
         try:
-            return self._remember(await self._send(request, queue=queue))
+            return self._remember(await self._send(case))
         except CCActivityError as error:
             if not is_ambiguous(error):
                 raise
-            lost = error
-        _log.debug("the answer to %r was lost: %s", job, lost)
+            case.lost = error
+        _log.debug("the answer to %r was lost: %s", job, case.lost)
         if job.key is None:
-            return await self._repeat_unseen(job, request, since, lost, queue=queue)
-        if found := await self._look_for(job, since, lost):
+            return await self._repeat_unseen(case)
+        if found := await self._look_for(case):
             return self._remember(*found, outcome="reconciled")
-        _log.warning("%r was not queued, so it is sent once more: %s", job, lost)
+        _log.warning("%r was not queued, so it is sent once more: %s", job, case.lost)
+        case.at_most = 2
         try:
-            return self._remember(await self._send(request, queue=queue), outcome="repeated")
+            return self._remember(await self._send(case), outcome="repeated")
         except CCActivityError as error:
             if not is_ambiguous(error):
                 raise
-            lost = error
-        if found := await self._look_for(job, since, lost):
+            case.lost = error
+        if found := await self._look_for(case):
             return self._remember(*found, outcome="reconciled")
-        raise await self._unknown(job, since, lost)
+        raise await self._unknown(case)
 
     async def find(self, file_name: str) -> list[Activity]:
         """Return the activities of file imports that have this name: those of the last ten days, in no order."""
@@ -129,14 +146,14 @@ class Submitter:
 
     # --- one request ------------------------------------------------------------------------------------------------
 
-    async def _send(self, request: Request, *, queue: bool) -> Activity:
+    async def _send(self, case: _Case) -> Activity:
         """Send a submission, and wait for its turn if the queue is full."""
         probed = self._queue_probe.locked()  # by another one
-        if not (queue and probed):
+        if not (case.queue and probed):
             try:
-                return await self._ask(request)
+                return await self._ask(case)
             except QueueFullError as error:
-                if not queue:
+                if not case.queue:
                     raise
                 probed = self._queue_probe.locked()
                 if not probed:
@@ -147,24 +164,31 @@ class Submitter:
             while True:
                 await self._client.until_closed(asyncio.sleep(delay))
                 try:
-                    return await self._ask(request)
+                    return await self._ask(case)
                 except QueueFullError:
                     delay = min(max(_FIRST_QUEUE_WAIT_S, 2 * delay), _MAX_QUEUE_WAIT_S)
         finally:
             self._queue_probe.release()
 
-    async def _ask(self, request: Request) -> Activity:
+    async def _ask(self, case: _Case) -> Activity:
         def decode(outcome: Outcome) -> Activity:
             self._note_time(outcome)
             return self._decoder.decode_created(outcome.reply.body)
 
-        return await self._client.ask(request, decode)
+        if case.lost is None:
+            case.sent_at = asyncio.get_running_loop().time()
+        return await self._client.ask(case.request, decode)
 
     def _note_time(self, outcome: Outcome) -> None:
         if outcome.server_time is not None:
-            self._vendor_ahead = outcome.server_time - self._now()
+            self._vendor_epoch = outcome.server_time - timedelta(seconds=asyncio.get_running_loop().time())
 
-    def _remember(self, activity: Activity, *others: Activity, outcome: Outcomes = "answered") -> Submission:
+    def _vendor_time(self, moment: float) -> datetime:
+        """The vendor's wall time at a loop time; by our own clock, if it has never told its own."""
+        epoch = self._vendor_epoch or self._now() - timedelta(seconds=asyncio.get_running_loop().time())
+        return epoch + timedelta(seconds=moment)
+
+    def _remember(self, activity: Activity, *others: Activity, outcome: SubmissionOutcome = "answered") -> Submission:
         now = asyncio.get_running_loop().time()
         for each in (activity, *others):
             self._submitted[each.activity_id] = now
@@ -177,54 +201,59 @@ class Submitter:
 
     # --- after a lost answer ----------------------------------------------------------------------------------------
 
-    async def _repeat_unseen(
-        self, job: Job, request: Request, since: datetime, lost: CCActivityError, *, queue: bool
-    ) -> Submission:
+    async def _repeat_unseen(self, case: _Case) -> Submission:
         """Send a job once more of which the list would show nothing, if that has the same effect."""
-        if not job.repeatable:
-            raise await self._unknown(job, since, lost)
-        _log.warning("the answer to %r was lost, so it is sent once more, which has the same effect: %s", job, lost)
-        try:
-            await self._client.until_closed(asyncio.sleep(_REPEAT_AFTER_S))
-            return self._remember(await self._send(request, queue=queue), outcome="repeated")
-        except CCActivityError as error:
-            lost = error
-        raise await self._unknown(job, since, lost)
+        if case.job.repeatable:
+            _log.warning("%r is sent once more, which has the same effect: %s", case.job, case.lost)
+            try:
+                await self._client.until_closed(asyncio.sleep(_REPEAT_AFTER_S))
+                return self._remember(await self._send(case), outcome="repeated")
+            except CCActivityError as error:
+                case.lost = error
+        raise await self._unknown(case)
 
-    async def _look_for(self, job: Job, since: datetime, lost: CCActivityError) -> list[Activity]:
+    async def _look_for(self, case: _Case) -> list[Activity]:
         """Read the list until it shows a job by its name. Raises SubmissionUnknownError if it cannot be read."""
         loop = asyncio.get_running_loop()
-        began, unread = loop.time(), None
+        lost_at, unread = loop.time(), None
         for seconds in _LOOKS_AFTER_S:
             unread = None
             try:
-                await self._client.until_closed(asyncio.sleep(began + seconds - loop.time()))
-                if found := [one async for one in self._new() if one.source_file_name == job.key]:
+                await self._client.until_closed(asyncio.sleep(lost_at + seconds - loop.time()))
+                if found := await self._find_named(case):
                     return found
             except Exception as error:  # noqa: BLE001 -- a user's token source may raise anything; the job comes first
                 unread = error
         if unread is None:
             return []
-        reason = f"{lost}; then {unread}"
-        raise SubmissionUnknownError(job, since=since + self._vendor_ahead, reason=reason, listed=False) from unread
+        since, reason = self._vendor_time(case.sent_at), f"{case.lost}; then {unread}"
+        raise SubmissionUnknownError(case.job, since=since, reason=reason, listed=False) from unread
 
-    async def _unknown(self, job: Job, since: datetime, lost: CCActivityError) -> SubmissionUnknownError:
+    async def _find_named(self, case: _Case) -> list[Activity]:
+        found: list[Activity] = []
+        async with aclosing(self._new()) as unaccounted:
+            async for activity in unaccounted:
+                if activity.source_file_name == case.job.key:
+                    found.append(activity)
+                    if len(found) == case.at_most:
+                        break
+        return found
+
+    async def _unknown(self, case: _Case) -> SubmissionUnknownError:
         """Make the error of a job that nothing shows, with the activities that may be it."""
         candidates, listed = list[Activity](), True
         try:
             await self._client.until_closed(asyncio.sleep(_CANDIDATES_AFTER_S))
-            candidates = [one async for one in self._new() if self._is_since(one, since)]
+            unaccounted = [one async for one in self._new()]
+            earliest = self._vendor_time(case.sent_at) - _CLOCK_MARGIN
+            candidates = [one for one in unaccounted if one.created_at is None or one.created_at >= earliest]
         except Exception as error:  # noqa: BLE001 -- as above
             _log.debug("the list of activities cannot be read: %s", error)
             listed = False
-        since += self._vendor_ahead
-        return SubmissionUnknownError(job, since=since, candidates=candidates, reason=str(lost), listed=listed)
+        since, reason = self._vendor_time(case.sent_at), str(case.lost)
+        return SubmissionUnknownError(case.job, since=since, candidates=candidates, reason=reason, listed=listed)
 
-    def _is_since(self, activity: Activity, since: datetime) -> bool:
-        created = activity.created_at
-        return created is None or created >= since + self._vendor_ahead - _CLOCK_MARGIN
-
-    async def _new(self) -> AsyncIterator[Activity]:
+    async def _new(self) -> AsyncGenerator[Activity, None]:
         """The activities that no submission of this session has accounted for."""
         async for activity in self._list():
             if activity.activity_id not in self._submitted:

@@ -58,15 +58,10 @@ class ImportFile(Job):
 
     @content.validator
     def _check_content(self, _: object, content: object) -> None:
-        if not isinstance(content, bytes):
-            raise TypeError(f"content must be bytes, not {type(content).__name__}")
-        if len(content) > MAX_FILE_BYTES:
-            raise ValueError(f"content has {len(content):,} bytes, of which the vendor would read {MAX_FILE_BYTES:,}")
-        lines = content.splitlines()
-        if len(lines) > MAX_FILE_LINES:
-            raise ValueError(f"content has {len(lines):,} lines, of which the vendor would read {MAX_FILE_LINES:,}")
-        if sum(1 for line in lines[:1000] if line.strip()) < 2:
-            raise ValueError("content has no row below a header")
+        problem = _find_problem_of_content(content)
+        del content  # error trackers record the variables of a frame
+        if problem is not None:
+            raise problem
 
     @file_name.validator
     def _check_file_name(self, _: object, file_name: object) -> None:
@@ -122,14 +117,9 @@ class ImportContacts(Job):
     sms_permission_to_send: str | None = attrs.field(default=None, validator=_permission)
 
     def __attrs_post_init__(self) -> None:
-        rows: object = self.import_data
-        if not isinstance(rows, tuple) or not all(isinstance(row, Mapping) for row in rows):
-            raise TypeError("import_data must be a list of mappings")
-        if not rows:
-            raise ValueError("import_data must hold at least one contact")
-        for number, row in enumerate(rows):
-            if problem := find_problem(row, explicit=self.sms_permission_to_send == "explicit"):
-                raise ValueError(f"import_data[{number}] {problem}")
+        problem = _find_problem_of_rows(self.import_data, explicit=self.sms_permission_to_send == "explicit")
+        if problem is not None:
+            raise problem
 
     @property
     def repeatable(self) -> bool:
@@ -168,6 +158,30 @@ class ImportContacts(Job):
             parts[-1] += group
             left, rows_left = left - size, rows_left - len(group)
         return tuple(attrs.evolve(self, import_data=part) for part in parts) if len(parts) > 1 else (self,)
+
+
+def _find_problem_of_content(content: object) -> Exception | None:
+    if not isinstance(content, bytes):
+        return TypeError(f"content must be bytes, not {type(content).__name__}")
+    if len(content) > MAX_FILE_BYTES:
+        return ValueError(f"content has {len(content):,} bytes, of which the vendor would read {MAX_FILE_BYTES:,}")
+    lines = content.splitlines()
+    if len(lines) > MAX_FILE_LINES:
+        return ValueError(f"content has {len(lines):,} lines, of which the vendor would read {MAX_FILE_LINES:,}")
+    if sum(1 for line in lines if line.strip()) < 2:
+        return ValueError("content has no row below a header")
+    return None
+
+
+def _find_problem_of_rows(rows: object, *, explicit: bool) -> Exception | None:
+    if not isinstance(rows, tuple) or not all(isinstance(row, Mapping) for row in rows):
+        return TypeError("import_data must be a list of mappings")
+    if not rows:
+        return ValueError("import_data must hold at least one contact")
+    for number, row in enumerate(rows):
+        if problem := find_problem(row, explicit=explicit):
+            return ValueError(f"import_data[{number}] {problem}")
+    return None
 
 
 def _to_json(value: dict[str, Any]) -> bytes:

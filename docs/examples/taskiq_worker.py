@@ -4,7 +4,7 @@
     python taskiq_worker.py --sandbox         # offline, with the broker in memory
     taskiq worker taskiq_worker:broker        # once the broker is one that has a server
 
-From your app: `await import_batch.kiq(batch)`. This file needs submit_imports.py beside it.
+From your app: `await import_batch.kiq(batch)`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ import asyncio
 import os
 import sys
 
-import aiohttp
-from submit_imports import HTTP_TIMEOUT, made_up_contacts, start_import
 from taskiq import AsyncBroker, InMemoryBroker, TaskiqEvents, TaskiqState
 
 from ccactivity import ActivityFailedError, ActivitySession
+from ccactivity.jobs import ImportFile, make_file_name
 from ccactivity.sandbox import Sandbox, Workload
 
 LIST_ID = "f4ab800a-5adf-11e9-ba6a-fa163e6b01c1"
@@ -30,13 +29,11 @@ broker: AsyncBroker = InMemoryBroker()
 @broker.on_event(TaskiqEvents.WORKER_STARTUP)
 async def startup(state: TaskiqState) -> None:
     state.session = ActivitySession.from_env()  # one for all tasks: they share its requests
-    state.http = aiohttp.ClientSession(timeout=HTTP_TIMEOUT)
 
 
 @broker.on_event(TaskiqEvents.WORKER_SHUTDOWN)
 async def shutdown(state: TaskiqState) -> None:
     await state.session.aclose()
-    await state.http.close()
 
 
 @broker.task
@@ -47,11 +44,17 @@ async def import_batch(batch: int) -> str:
     """
     # In your app the contacts come from its database: the arguments of a task are kept by its
     # broker, so no address should be among them.
-    state = broker.state
-    activity_id = await start_import(state.session, state.http, made_up_contacts(batch), LIST_ID)
+    session: ActivitySession = broker.state.session
+    job = ImportFile(made_up_file(batch), file_name=make_file_name("readers"), list_ids=[LIST_ID])
+    activity = await session.submit(job)
     # A task of its own: one that was interrupted runs again, and must not start another import.
-    await follow_import.kiq(activity_id)
-    return activity_id
+    await follow_import.kiq(activity.activity_id)
+    return activity.activity_id
+
+
+def made_up_file(batch: int) -> bytes:
+    rows = [f"reader-{batch}-{number}@example.com" for number in range(100)]
+    return "\n".join(["email", *rows]).encode()
 
 
 @broker.task

@@ -4,8 +4,7 @@
     python worker.py --sandbox     # offline, and without Redis
     arq worker.WorkerSettings      # with CCACTIVITY_ACCESS_TOKEN and REDIS_URL in the environment
 
-From your app: `await redis.enqueue_job("import_batch", batch)`. This file needs submit_imports.py
-beside it.
+From your app: `await redis.enqueue_job("import_batch", batch)`.
 """
 
 from __future__ import annotations
@@ -17,12 +16,11 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-import aiohttp
 from arq import Retry, func
 from arq.connections import RedisSettings
-from submit_imports import HTTP_TIMEOUT, made_up_contacts, start_import
 
 from ccactivity import ActivityFailedError, ActivitySession, QuotaExceededError, WatchTimeoutError
+from ccactivity.jobs import ImportFile, make_file_name
 from ccactivity.sandbox import Sandbox, Workload
 
 # Less than arq's `job_timeout` of 300 s. That is also how long the jobs of a worker that was killed are left
@@ -35,13 +33,18 @@ async def import_batch(ctx: dict[str, Any], batch: int) -> None:
     """Start an import, and enqueue the job that follows it."""
     # In your app the contacts come from its database: arq logs the arguments of a job, and keeps
     # them in Redis, so no address should be among them.
-    contacts = made_up_contacts(batch)
+    job = ImportFile(made_up_file(batch), file_name=make_file_name("readers"), list_ids=[LIST_ID])
     try:
-        activity_id = await start_import(ctx["session"], ctx["http"], contacts, LIST_ID)
+        activity = await ctx["session"].submit(job)
     except QuotaExceededError as error:  # again when the day's requests come back
         raise Retry(defer=error.resets_at - datetime.now(UTC)) from None
     # A job of its own: one that was interrupted runs again, and must not start another import.
-    await ctx["redis"].enqueue_job("follow_import", activity_id, _job_id=activity_id)
+    await ctx["redis"].enqueue_job("follow_import", activity.activity_id, _job_id=activity.activity_id)
+
+
+def made_up_file(batch: int) -> bytes:
+    rows = [f"reader-{batch}-{number}@example.com" for number in range(100)]
+    return "\n".join(["email", *rows]).encode()
 
 
 async def follow_import(ctx: dict[str, Any], activity_id: str) -> dict[str, object]:
@@ -59,13 +62,11 @@ async def follow_import(ctx: dict[str, Any], activity_id: str) -> dict[str, obje
 
 async def startup(ctx: dict[str, Any]) -> None:
     ctx["session"] = ActivitySession.from_env()  # one for all jobs: they share its requests
-    ctx["http"] = aiohttp.ClientSession(timeout=HTTP_TIMEOUT)
 
 
 async def shutdown(ctx: dict[str, Any]) -> None:
-    if "http" in ctx:  # else Redis was not there, and nothing was opened
+    if "session" in ctx:  # else Redis was not there, and nothing was opened
         await ctx["session"].aclose()
-        await ctx["http"].close()
 
 
 class WorkerSettings:

@@ -186,13 +186,13 @@ async def test_arq_runs_the_jobs(
 @pytest.mark.parametrize("example", ["worker"], indirect=True)
 async def test_a_job_waits_for_the_next_day(example: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that finds the day's requests spent runs again when they come back."""
-    async with Sandbox() as vendor, aiohttp.ClientSession() as http:
+    async with Sandbox() as vendor:
         for name, value in vendor.env.items():
             monkeypatch.setenv(name, value)
         vendor.faults.add(quota_exceeded(), where="post", times=1)
         async with ActivitySession.from_env() as session:
             with pytest.raises(arq.Retry) as retry:
-                await example.import_batch({"session": session, "http": http}, 0)
+                await example.import_batch({"session": session}, 0)
 
         assert retry.value.defer_score
         assert 3600 * 1000 < retry.value.defer_score

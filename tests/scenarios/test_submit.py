@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import pickle
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
 import aiohttp
 import pytest
+from support.canary import SECRETS, secrets_in
+from support.tokens import shown
 from support.vendor import VendorFactory
 
 import ccactivity as cc
@@ -33,13 +36,10 @@ from ccactivity.testing import utc_now
 LIST = "04fe9a00-a579-43c5-bb1a-58ed29bf0a6a"
 NAME = "contacts-1of1-3f9c0a17.csv"
 FILE = ImportFile(b"email\nada@example.com\n", file_name=NAME, list_ids=[LIST])
+CREATED = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
 LOSSES = [
-    sb.Reset(),
-    sb.Reset(after=0.5),
-    sb.Hang(),
-    sb.Cut(),
-    sb.Raw(b"HTTP/1.1 201 Created\r\n\r\n"),
-    sb.Raw(b"\x16"),
+    *[sb.Reset(), sb.Reset(after=0.5), sb.Hang(), sb.Raw(b"\x16\x03")],
+    *[sb.Raw(CREATED), sb.Cut(), sb.Edit(lambda _: {}), sb.Endless()],
 ]
 LATER = sb.Workload(median=3600, sigma=0.0)
 
@@ -216,6 +216,25 @@ async def test_a_new_token_is_worth_another_attempt(vendor: VendorFactory) -> No
 
         await asyncio.gather(session.submit(FILE), renew())
         assert [NAME] == jobs_of(sandbox)
+
+
+async def test_a_connection_that_is_not_made_in_time_has_sent_nothing() -> None:
+    """A host that does not answer: every attempt is a safe one, and half of the time of each is for the connection."""
+    with socket.socket() as server, ExitStack() as stack:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(3):  # who came first has all the room
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(server.getsockname())
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/v3"
+        async with cc.ActivitySession("token", base_url=url, now=utc_now, timeout=8.0) as session:
+            began = asyncio.get_running_loop().time()
+            with pytest.raises(cc.NotSentError, match="no connection in time"):
+                await session.submit(ExportContacts())
+
+            assert 5 * 4 <= asyncio.get_running_loop().time() - began < 60
+            assert {"post": 5} == session.stats.requests
 
 
 async def test_without_a_connection_nothing_is_looked_for(vendor: VendorFactory) -> None:
@@ -475,6 +494,26 @@ async def test_a_cancelled_submission_says_that_it_may_have_been_sent(
         assert 1 == len(await submitter_of(session).find(NAME))
 
 
+# --- what is shown --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", [sb.Reset(), sb.server_error(400), sb.lost_request(), sb.Cut()], ids=repr)
+async def test_no_contact_is_shown(vendor: VendorFactory, caplog: pytest.LogCaptureFixture, fault: Any) -> None:
+    """Neither in a log nor in an error, nor in a variable of ours that an error tracker would record."""
+    contact = "ada@canary.example"
+    SECRETS.add(contact)
+    form = ImportFile(f"email\n{contact}\n".encode(), file_name=NAME, list_ids=[LIST])
+    rows = ImportContacts(import_data=[{"email": contact}], list_ids=[LIST])
+    async with vendor(workload=LATER) as (sandbox, session):
+        sandbox.faults.add(fault, where="post")
+        sandbox.faults.add(sb.drop_rows(), where="list")
+        for job in (form, rows):
+            with pytest.raises((cc.SubmissionUnknownError, cc.BadRequestError)) as caught:
+                await session.submit(job)
+            assert [] == secrets_in(shown(caught.value))
+    assert [] == secrets_in(caplog.text)
+
+
 # --- the queue ------------------------------------------------------------------------------------------------------
 
 
@@ -535,6 +574,19 @@ async def test_a_close_ends_the_wait_for_the_queue(vendor: VendorFactory) -> Non
         results = await asyncio.gather(*waiting, return_exceptions=True)
 
         assert [cc.SessionClosedError] * 2 == [type(result) for result in results]
+
+
+async def test_the_time_in_the_queue_is_not_searched(vendor: VendorFactory) -> None:
+    """What was created while a submission waited cannot be it."""
+    async with full(vendor) as (sandbox, session):
+        losing = asyncio.create_task(session.submit(ExportContacts()))
+        await asyncio.sleep(5)
+        sandbox.submit(sb.Life(delay=0.0, duration=50.0))
+        sandbox.faults.add(sb.lost_request(), where="post", skip=1)
+        with pytest.raises(cc.SubmissionUnknownError) as caught:
+            await losing
+
+        assert () == caught.value.candidates
 
 
 async def test_only_a_job_can_be_submitted(vendor: VendorFactory) -> None:

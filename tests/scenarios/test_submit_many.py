@@ -52,6 +52,20 @@ async def test_jobs_are_submitted_and_waited_for(vendor: VendorFactory, form: An
         assert 40 == session.stats.requests["post"]
 
 
+async def test_what_was_submitted_needs_no_first_look(vendor: VendorFactory) -> None:
+    """The answers are the first snapshots, also of a watch that was made before anything was submitted."""
+    async with vendor(workload=sb.Workload(median=3600, sigma=0.0, lanes=50)) as (sandbox, session):
+        changes: list[tuple[str, int]] = []
+
+        def on_change(change: cc.Activity) -> None:
+            changes.append((change.activity_id, sum(line.kind != "post" for line in sandbox.log)))
+
+        await session.wait_many(session.submit_many(imports(8)), on_change=on_change)
+
+        assert 8 == len({activity_id for activity_id, _ in changes[:8]})
+        assert {0} == {looks for _, looks in changes[:8]}
+
+
 async def test_a_thousand_deletes_are_a_split(vendor: VendorFactory) -> None:
     """Ids over the limit: the parts together."""
     job = DeleteContacts(contact_ids=[f"id-{number}" for number in range(1200)])

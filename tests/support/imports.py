@@ -9,7 +9,10 @@ from ccactivity import ActivitySession
 from ccactivity.sandbox import Sandbox, Workload
 
 LISTS = ["5b8f3a2c-0d0e-4c1a-9f43-2f0a7d1e6b11"]
-ROWS_OF_A_PART = 39_999  # the vendor takes 40,000 lines, one of which is the header
+ROWS_OF_A_PART = 11
+_LONG_ROWS = 6  # of them; a seventh does not fit into the 40,000 lines that the vendor takes
+_LONG_CELLS = 25
+_LINES_OF_A_CELL = 255
 STEADY = Workload(
     median=20.0,
     sigma=0.3,
@@ -23,15 +26,34 @@ STEADY = Workload(
 
 
 def addresses(count: int) -> list[str]:
-    return [f"{number}@a.io" for number in range(count)]
+    return [f"{number}@a.io" for number in range(1, count + 1)]
 
 
 def contacts(count: int, *, bad: Iterable[int] = ()) -> bytes:
-    """A file of so many rows; those with the numbers `bad`, from 1, have no address that the vendor takes."""
+    """A file of so many rows, numbered from 1; those that are `bad` have no address that the vendor takes.
+
+    It is small, and yet has a part for every `ROWS_OF_A_PART` rows: the first ones of each take thousands of lines.
+    """
     rows = addresses(count)
     for row in bad:
-        rows[row - 1] = f"{row - 1} at a.io"
-    return "\n".join(["email", *rows, ""]).encode()
+        rows[row - 1] = f"{row} at a.io"
+    if count <= ROWS_OF_A_PART:
+        return "\n".join(["email", *rows, ""]).encode()
+    columns = [f"cf:{number}" for number in range(_LONG_CELLS)]
+    long_cells = ['"' + "\n" * _LINES_OF_A_CELL + '"'] * _LONG_CELLS
+    lines = [",".join(["email", *columns])]
+    for index, address in enumerate(rows):
+        cells = long_cells if index % ROWS_OF_A_PART < _LONG_ROWS else [""] * _LONG_CELLS
+        lines.append(",".join([address, *cells]))
+    return "\n".join([*lines, ""]).encode()
+
+
+def line_of(row: int) -> int:
+    """The line of a row of a file with more than one part; of the short ones, which may be bad."""
+    part, index = divmod(row - 1, ROWS_OF_A_PART)
+    assert index >= _LONG_ROWS, "this is a long row"
+    long_lines = _LONG_ROWS * (_LONG_CELLS * _LINES_OF_A_CELL + 1)
+    return 2 + part * (long_lines + ROWS_OF_A_PART - _LONG_ROWS) + long_lines + index - _LONG_ROWS
 
 
 async def imported(sandbox: Sandbox, session: ActivitySession) -> Counter[str]:

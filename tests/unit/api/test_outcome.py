@@ -16,6 +16,7 @@ from ccactivity.api.outcome import (
     OutcomeKind,
     classify,
     error_from,
+    is_ambiguous,
     is_rejection,
     is_transient,
 )
@@ -31,6 +32,7 @@ from ccactivity.errors import (
     NotSentError,
     PagingError,
     PermissionDeniedError,
+    QueueFullError,
     QuotaExceededError,
     ReauthorizationRequiredError,
     ResponseError,
@@ -93,6 +95,17 @@ def test_kind_of_outcome(status: int, kind: OutcomeKind, body: bytes) -> None:
 def test_kinds_of_429(body: bytes, kind: OutcomeKind) -> None:
     """A 429 that says `throttled` or `quota_exceeded` means that; one that says neither is another kind."""
     assert kind is classify(Reply(429, body=body)).kind
+    of_submission = OutcomeKind.QUEUE_FULL if kind is OutcomeKind.TOO_MANY_REQUESTS else kind
+    assert of_submission is classify(Reply(429, body=body), submission=True).kind
+
+
+@pytest.mark.parametrize("status", [200, 201, 400, 401, 404, 408, 500, 503])
+def test_only_a_429_says_something_else_to_a_submission(status: int) -> None:
+    """The queue of the account is full."""
+    assert classify(Reply(status)) == classify(Reply(status), submission=True)
+    error = error_from(ASKED, classify(Reply(429), submission=True))
+    assert QueueFullError is type(error)
+    assert "1,000" in str(error)
 
 
 # --- errors ---------------------------------------------------------------------------------------------------------
@@ -282,6 +295,28 @@ def test_which_errors_may_pass(error: Exception, transient: bool, rejection: boo
     then it is not about what was asked.
     """
     assert (transient, rejection) == (is_transient(error), is_rejection(error))
+
+
+@pytest.mark.parametrize(
+    ("error", "ambiguous"),
+    [
+        (TransportError("reset", method="POST", path="/v3"), True),
+        (DecodeError("no JSON", status=201), True),
+        (BodyTooLargeError("too large"), True),
+        *((answered(status), True) for status in (408, 425, 500, 502, 503, 504)),
+        *((answered(status), False) for status in (400, 401, 403, 404, 405, 409, 413, 415, 429)),
+        (error_from(ASKED, classify(Reply(429), submission=True)), False),
+        (NotSentError("refused", method="POST", path="/v3"), False),
+        (UntrustedServerError("bad certificate", method="POST", path="/v3"), False),
+        (QuotaExceededError("spent", resets_at=datetime(2026, 1, 1, tzinfo=UTC)), False),
+        (SessionClosedError("closed"), False),
+        (ValueError(), False),
+    ],
+    ids=repr,
+)
+def test_after_which_errors_it_may_have_been_done(error: Exception, ambiguous: bool) -> None:
+    """The answer was lost, or says nothing of it."""
+    assert ambiguous is is_ambiguous(error)
 
 
 @given(status=st.integers(300, 599))

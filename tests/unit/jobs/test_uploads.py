@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.tokens import shown
 
 from ccactivity.jobs import ImportContacts, ImportFile, make_file_name
 from ccactivity.jobs.uploads import MAX_FILE_BYTES, MAX_FILE_LINES
@@ -62,11 +63,11 @@ def test_the_largest_files() -> None:
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
-        (lambda: file("email\na"), TypeError, "content must be bytes, not str"),
+        (lambda: file("email\nada@example.com"), TypeError, "content must be bytes, not str"),
         (lambda: file(b""), ValueError, "content has no row below a header"),
         (lambda: file(b"email\n\n \n"), ValueError, "content has no row below a header"),
         (lambda: file(b"email\n" + b"a\n" * MAX_FILE_LINES), ValueError, "40,001 lines, of which .* 40,000"),
-        (lambda: file(b"email\n" + b"a" * MAX_FILE_BYTES), ValueError, "3,990,006 bytes, of which .* 3,990,000"),
+        (lambda: file(b"email\nada@" + b"a" * MAX_FILE_BYTES), ValueError, "3,990,010 bytes, of which .* 3,990,000"),
         (lambda: file(file_name="my contacts.csv"), ValueError, "file_name must be at most .*'my contacts.csv'"),
         (lambda: file(file_name="contacts.txt"), ValueError, "the last of them .csv"),
         (lambda: file(file_name=".csv"), ValueError, "the last of them .csv"),
@@ -91,7 +92,7 @@ def test_what_is_refused(make: Callable[[], object], error: type[Exception], wor
     with pytest.raises(error, match=words) as caught:
         make()
 
-    assert "ada@" not in str(caught.value)
+    assert "ada@" not in shown(caught.value)
 
 
 def test_rows_as_they_travel() -> None:
