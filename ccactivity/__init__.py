@@ -132,6 +132,8 @@ if not TYPE_CHECKING:  # a type checker would take any name for one that is ther
         for home in _HOMES:
             module = import_module(f".{home}", __name__)
             globals().update({public: getattr(module, public) for public in module.__all__ if public in __all__})
+            if name in globals():  # who only watches needs nothing of what imports files, which comes last
+                break
         return globals()[name]
 
     def __dir__() -> list[str]:

@@ -130,8 +130,8 @@ class ImportPlan:
             for sent, record in self._split_batch(row, batch):
                 if sent.line in dropped:
                     continue
-                if sent.sent_lines == 1:
-                    runs.append((sent.row, sent.line, sent.lines))
+                if sent.lines == 1:
+                    runs.append((sent.row, sent.line, 1))
                     pieces.append(record)
                 else:
                     spanning.append(sent._replace(suspect=self._columns.find_suspect(batch.fields or ())))

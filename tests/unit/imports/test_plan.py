@@ -327,8 +327,10 @@ def test_the_column_of_errors_is_not_sent(place: int) -> None:
     made = plan(text.getvalue())
     (content,) = contents(made)
 
-    assert [rows[0], rows[1], rows[3], rows[2]] == list(csv.reader(io.StringIO(content.decode(), newline="")))
+    assert rows == list(csv.reader(io.StringIO(content.decode(), newline="")))
     assert ((), ()) == (made.warnings, made.problems)
+    located = made.read_part(1).line_map.locate(["Line 2: x", "Line 3: x", "Line 5: x"], 1, "id")
+    assert [(2, 3, True), (4, 6, True), (7, 8, True)] == [(e.line, e.last_line, e.exact) for e in located]
 
 
 # --- arguments ------------------------------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ def test_parts_of_another_encoding(names: list[str], chunk: int, most: int) -> N
         (TEXT.encode("utf-16"), "utf-8-sig", 1, "byte 1 (0xff) is not utf-8; the file begins as UTF-16 does"),
         (b"email\na@b.c\n\x81", "cp1252", 3, "byte 13 (0x81) is not cp1252; is that the encoding of the file?"),
         (TEXT.encode("utf-16") + b"x", "utf-16", 5, "is not utf-16; is that the encoding of the file?"),
-        (TEXT.encode("utf-16-le"), "utf-16", 1, "this is not utf-16; is that the encoding of the file?"),
+        (TEXT.encode("utf-16-le"), "utf-16", 1, "is not utf-16; is that the encoding of the file?"),
         ("email\na@b.c".encode("utf-16-le"), "utf-8", 1, "a NUL byte: not text, or UTF-16, which needs encoding="),
     ],
 )
