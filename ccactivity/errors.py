@@ -49,7 +49,7 @@ from ._base_error import rebuild as _rebuild  # noqa: F401 -- errors pickled by 
 from .models import Activity, ActivityExpiredError, ActivityFailedError, WatchTimeoutError
 
 if TYPE_CHECKING:
-    from .jobs import Job
+    from . import jobs
 
 if TYPE_CHECKING:
     from .imports.columns import ImportProblem
@@ -235,7 +235,7 @@ class SubmissionUnknownError(CCActivityError):
 
     def __init__(
         self,
-        job: Job,
+        job: jobs.Job,
         *,
         since: datetime,
         candidates: Sequence[Activity] = (),

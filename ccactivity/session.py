@@ -48,10 +48,10 @@ from .tokens import TokenSource, source_of
 from .watch import BatchResult, BatchWatch, Watch
 
 if TYPE_CHECKING:
+    from . import jobs
     from .imports.parts import ImportOptions, Parts, Problems
     from .imports.plan import Duplicates, SmsPermission
     from .imports.run import Import
-    from .jobs import Job
     from .jobs.submit import Submitter
 
 __all__ = ["ActivitySession", "RequestPermit", "Stats"]
@@ -288,7 +288,7 @@ class ActivitySession:
 
     # --- submitting jobs --------------------------------------------------------------------------------------------
 
-    async def submit(self, job: Job, *, queue: bool = True) -> Activity:
+    async def submit(self, job: jobs.Job, *, queue: bool = True) -> Activity:
         """Submit a job of `ccactivity.jobs`, once, and return the activity that it has become; `wait` takes it.
 
         `queue`: whether to wait while the account has its 1,000 queued activities, for as long as the caller does;
@@ -303,7 +303,7 @@ class ActivitySession:
         return (await self._submitter.submit(job, queue=queue)).activity
 
     async def submit_many(
-        self, jobs: Iterable[Job] | AsyncIterable[Job], *, at_once: int = 4
+        self, jobs: Iterable[jobs.Job] | AsyncIterable[jobs.Job], *, at_once: int = 4
     ) -> AsyncGenerator[Activity, None]:
         """Submit jobs as fast as the quota and the account's queue allow, and yield each activity once it is there.
 

@@ -125,7 +125,7 @@ class Watch(_WatchBase):
 
     def __init__(self, activity: str | Activity, queue: SnapshotQueue) -> None:
         super().__init__(queue)
-        self.activity_id = _id_of(activity)
+        self.activity_id: str = _id_of(activity)
         if not _has_ended(activity, queue):
             queue.unfinished[self.activity_id] = None
 

@@ -148,7 +148,7 @@ class AddToLists(_OfContacts):
     """Add the contacts of a source to lists, 50 in one request. Any source but `new_subscriber`."""
 
     kind = "add_list_memberships"
-    sources = (*_LIST_SOURCES, "segment_id")
+    sources: ClassVar[tuple[str, ...]] = (*_LIST_SOURCES, "segment_id")
     target = "list_ids"
     removes = False
 
@@ -160,7 +160,7 @@ class RemoveFromLists(_OfContacts):
     """Remove the contacts of a source from lists, 50 in one request. Any source but `new_subscriber`, `segment_id`."""
 
     kind = "remove_list_memberships"
-    sources = _LIST_SOURCES
+    sources: ClassVar[tuple[str, ...]] = _LIST_SOURCES
     target = "list_ids"
     removes = True
 
@@ -172,7 +172,7 @@ class AddTags(_OfContacts):
     """Give the contacts of a source tags, 50 in one request. Any source but `engagement_level`, `segment_id`."""
 
     kind = "contacts_taggings_add"
-    sources = _TAG_SOURCES
+    sources: ClassVar[tuple[str, ...]] = _TAG_SOURCES
     target = "tag_ids"
     removes = False
 
@@ -184,7 +184,7 @@ class RemoveTags(_OfContacts):
     """Take tags from the contacts of a source, 50 in one request. Any source but `engagement_level`, `segment_id`."""
 
     kind = "contacts_taggings_remove"
-    sources = _TAG_SOURCES
+    sources: ClassVar[tuple[str, ...]] = _TAG_SOURCES
     target = "tag_ids"
     removes = True
 

@@ -17,7 +17,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 import attrs
@@ -51,6 +51,9 @@ _REPEAT_AFTER_S: Final = 5.0
 _CLOCK_RECHECK_S: Final = 300.0  # wall clocks are set, laptops sleep
 # A Date header has whole seconds, and travels.
 _CLOCK_MARGIN: Final = timedelta(seconds=5)
+_MIN_ORDERED_ROWS: Final = 100  # of a list, to be no accident
+_RESOLUTION: Final = timedelta(seconds=1)  # of timestamps: some kinds of jobs have whole seconds
+_LATEST: Final = datetime.max.replace(tzinfo=UTC)
 _MAX_REMEMBERED: Final = 10_000  # submissions, by the ids of their activities
 
 
@@ -231,7 +234,7 @@ class Submitter:
 
     async def _find_named(self, case: _Case) -> list[Activity]:
         found: list[Activity] = []
-        async with aclosing(self._new()) as unaccounted:
+        async with aclosing(self._new(case)) as unaccounted:
             async for activity in unaccounted:
                 if activity.source_file_name == case.job.key:
                     found.append(activity)
@@ -244,7 +247,7 @@ class Submitter:
         candidates, listed = list[Activity](), True
         try:
             await self._client.until_closed(asyncio.sleep(_CANDIDATES_AFTER_S))
-            unaccounted = [one async for one in self._new()]
+            unaccounted = [one async for one in self._new(case)]
             earliest = self._vendor_time(case.sent_at) - _CLOCK_MARGIN
             candidates = [one for one in unaccounted if one.created_at is None or one.created_at >= earliest]
         except Exception as error:  # noqa: BLE001 -- as above
@@ -253,11 +256,24 @@ class Submitter:
         since, reason = self._vendor_time(case.sent_at), str(case.lost)
         return SubmissionUnknownError(case.job, since=since, candidates=candidates, reason=reason, listed=listed)
 
-    async def _new(self) -> AsyncGenerator[Activity, None]:
-        """The activities that no submission of this session has accounted for."""
-        async for activity in self._list():
-            if activity.activity_id not in self._submitted:
-                yield activity
+    async def _new(self, case: _Case) -> AsyncGenerator[Activity, None]:
+        """The activities that no submission of this session has accounted for, and that may be a job.
+
+        The order of the list is undocumented, so all pages are read; but those after what is older than the job only if
+        the rows until then were not in the order of their creation, the newest first.
+        """
+        ordered, rows, oldest = True, 0, _LATEST
+        async for page in self._list().pages():
+            for activity in page:
+                created = activity.created_at
+                ordered = ordered and created is not None and created - _RESOLUTION <= oldest
+                oldest = min(oldest, created or oldest)
+                if activity.activity_id not in self._submitted:
+                    yield activity
+            rows += len(page)
+            earliest = self._vendor_time(case.sent_at) - _CLOCK_MARGIN
+            if ordered and rows >= _MIN_ORDERED_ROWS and oldest < earliest and self._vendor_epoch is not None:
+                return
 
     def _list(self) -> ActivityList:
         def decode(outcome: Outcome) -> ActivityPage:

@@ -161,7 +161,7 @@ async def one_watch(session: cc.ActivitySession) -> None:
         assert_type(activity, cc.Activity)
     assert_type(await session.wait("id"), cc.Activity)
     assert_type(await session.wait("id", timeout=60, grace=0, max_staleness=5), cc.Activity)
-    assert_type(await session.wait(activity), cc.Activity)
+    assert_type(await session.wait(await session.get_activity("id")), cc.Activity)
 
 
 async def ids_to_come() -> AsyncIterator[str]:
