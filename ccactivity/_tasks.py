@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
@@ -21,9 +22,9 @@ def spawn(work: Coroutine[Any, Any, T], context: contextvars.Context | None = No
     return asyncio.Task(work, loop=asyncio.get_running_loop(), context=context or contextvars.Context())
 
 
-async def run_in_thread(work: Callable[[], T]) -> T:
+async def run_in_thread(work: Callable[[], T], executor: Executor | None = None) -> T:
     """Run `work` in a thread, and wait until it ends even if cancelled: a thread cannot be stopped half-way."""
-    job = asyncio.ensure_future(asyncio.to_thread(work))
+    job = asyncio.get_running_loop().run_in_executor(executor, work)
     try:
         return await asyncio.shield(job)
     finally:

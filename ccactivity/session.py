@@ -8,6 +8,7 @@ import logging
 import os
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from concurrent.futures import Executor
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import datetime
 from functools import cached_property, partial
@@ -364,11 +365,11 @@ class ActivitySession:
             list_ids, sms_permission_to_send, duplicates, problems=problems, encoding=encoding
         )
 
-        async def open_parts(_: AsyncExitStack) -> Parts:
+        async def open_parts(_: AsyncExitStack, thread: Executor) -> Parts:
             from .imports.parts import file_parts  # noqa: PLC0415 -- who only watches needs no imports
 
             self._enter()
-            return await run_in_thread(partial(file_parts, source, options))
+            return await run_in_thread(partial(file_parts, source, options), thread)
 
         return self._import(open_parts, parts_at_once, journal, timeout)
 
@@ -393,11 +394,11 @@ class ActivitySession:
         """
         options = self._import_options(list_ids, sms_permission_to_send, duplicates)
 
-        async def open_parts(stack: AsyncExitStack) -> Parts:
+        async def open_parts(stack: AsyncExitStack, thread: Executor) -> Parts:
             from .imports.contacts import contact_parts  # noqa: PLC0415 -- as above
 
             self._enter()
-            return await contact_parts(rows, options, stack)
+            return await contact_parts(rows, options, stack, thread)
 
         return self._import(open_parts, parts_at_once, None, timeout)
 
@@ -410,7 +411,7 @@ class ActivitySession:
 
     def _import(
         self,
-        open_parts: Callable[[AsyncExitStack], Awaitable[Parts]],
+        open_parts: Callable[[AsyncExitStack, Executor], Awaitable[Parts]],
         parts_at_once: int,
         journal: str | os.PathLike[str] | None,
         timeout: float | None,

@@ -10,6 +10,7 @@ import io
 import json
 from array import array
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor
 from contextlib import AsyncExitStack
 from datetime import date, datetime
 from functools import partial
@@ -40,25 +41,26 @@ _BATCH_ROWS: Final = 1_000
 Rows = Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
 
 
-async def contact_parts(rows: Rows, options: ImportOptions, stack: AsyncExitStack) -> Parts:
+async def contact_parts(rows: Rows, options: ImportOptions, stack: AsyncExitStack, thread: Executor) -> Parts:
     """Read rows, and plan their import. TypeError, ValueError and ImportRefusedError name a row by its number, from 1.
 
     The temporary files are closed by `stack`.
     """
-    spool = _RowSpool(stack)
+    spool = _RowSpool(stack, thread)
     await spool.read(rows)
     if not spool.fit_file:
-        return await run_in_thread(partial(_json_parts, spool, options))
-    parts = await run_in_thread(lambda: file_parts(spool.write_csv(), options))
+        return await run_in_thread(partial(_json_parts, spool, options), thread)
+    parts = await run_in_thread(lambda: file_parts(spool.write_csv(), options), thread)
     return attrs.evolve(parts, plan=None)  # of a file that will be gone
 
 
 class _RowSpool:
     """Rows in a temporary file that has no name, one JSON object a line. `columns`: the keys of all rows, in order."""
 
-    def __init__(self, stack: AsyncExitStack) -> None:
+    def __init__(self, stack: AsyncExitStack, thread: Executor) -> None:
         self.columns: dict[str, None] = {}
         self._stack = stack
+        self._thread = thread
         self._file = self._make_file()
         self._count = 0
 
@@ -69,7 +71,7 @@ class _RowSpool:
         async def add(row: Mapping[str, Any]) -> None:
             batch.append(self._encode(row))
             if len(batch) == _BATCH_ROWS:
-                await run_in_thread(partial(self._file.write, b"".join(batch)))
+                await run_in_thread(partial(self._file.write, b"".join(batch)), self._thread)
                 batch.clear()
 
         if isinstance(rows, AsyncIterable):

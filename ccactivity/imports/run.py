@@ -17,9 +17,10 @@ import contextvars
 import logging
 import os
 from collections.abc import Awaitable, Callable, Generator, Iterable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import attrs
 
@@ -52,6 +53,7 @@ from .result import ImportFailedError, ImportProgress, ImportResult
 
 __all__ = ["Import", "ImportRun"]
 
+T = TypeVar("T")
 _log: Final = logging.getLogger("ccactivity")
 # What was being sent when its process died is looked for twice: the vendor may be late to list it.
 _LOOK_AGAIN_AFTER_S: Final = 40.0
@@ -104,13 +106,13 @@ def _progress(activity: Activity) -> float:
 class ImportRun:
     """The work of one import. `changed`: set when `progress` is another one.
 
-    `open_parts`: reads the source; what it opens is closed by the stack that it is given. `make_watch`:
+    `open_parts`: reads the source in the thread that it is given; what it opens is closed by the stack. `make_watch`:
     gives, for so many parts, what watches some of them.
     """
 
     def __init__(
         self,
-        open_parts: Callable[[AsyncExitStack], Awaitable[Parts]],
+        open_parts: Callable[[AsyncExitStack, Executor], Awaitable[Parts]],
         submitter: Submitter,
         make_watch: Callable[[int], Callable[[Iterable[Activity | str]], BatchWatch]],
         *,
@@ -130,6 +132,7 @@ class ImportRun:
         self._journal_file: JournalFile | None = None
         self._parts: list[_Part] = []
         self._source: Parts
+        self._thread: ThreadPoolExecutor
         self._refused: ImportRefusedError | None = None
         self._stopped_by: CCActivityError | None = None
 
@@ -155,12 +158,15 @@ class ImportRun:
 
     async def _open(self, stack: AsyncExitStack) -> None:
         """Read the source and the journal."""
-        self._source = await self._open_parts(stack)
+        # One thread for all: each would keep memory of its own for the parts that it has read.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ccactivity-import")
+        stack.callback(self._thread.shutdown, wait=False)
+        self._source = await self._open_parts(stack, self._thread)
         self._journal = Journal(self._source.identity)
         if self._journal_path is not None:
             self._journal_file = JournalFile(self._journal_path)
             stack.callback(self._journal_file.close)  # also if it is cancelled while a thread opens it
-            await run_in_thread(partial(self._journal_file.open, self._journal))
+            await self._in_thread(partial(self._journal_file.open, self._journal))
         self._parts = [_Part(number, rows) for number, rows in enumerate(self._source.rows, 1)]
         self._watch = self._make_watch(len(self._parts))
         self._show()
@@ -201,7 +207,7 @@ class ImportRun:
             return None
         part.repeated = file_name is not None
         file_name = file_name or make_file_name(self._source.stem, part=part.number, parts=len(self._parts))
-        job, line_map = await run_in_thread(partial(self._source.read, part.number, file_name))
+        job, line_map = await self._in_thread(partial(self._source.read, part.number, file_name))
         await self._note(self._journal.sending(part.number, file_name))
         try:
             submission = await self._submitter.submit(job)
@@ -229,9 +235,12 @@ class ImportRun:
             await self._note(self._journal.accepted(part.number, activity.activity_id))
         self._show()
 
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await run_in_thread(work, self._thread)
+
     async def _note(self, line: bytes) -> None:
         if self._journal_file is not None:
-            await run_in_thread(partial(self._journal_file.write, line))
+            await self._in_thread(partial(self._journal_file.write, line))
 
     # --- watching ---------------------------------------------------------------------------------------------------
 
@@ -274,7 +283,7 @@ class ImportRun:
 
     async def _read_line_map(self, part: _Part) -> LineMap:
         try:
-            _, line_map = await run_in_thread(partial(self._source.read, part.number, "contacts.csv"))
+            _, line_map = await self._in_thread(partial(self._source.read, part.number, "contacts.csv"))
         except (ImportRefusedError, OSError):
             return LineMap(1, (), ())  # it has changed by now: the messages stay, without their lines
         return line_map

@@ -18,7 +18,7 @@ import ccactivity as cc
 from ccactivity import sandbox as sb
 from ccactivity.sandbox import Fault
 
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"email": "a@a.io", "first_name": "Zoë", "cf:size": 7},
     {"email": "b@a.io", "anniversary": date(2026, 11, 24), "first_name": None},
     {"email": "c@a.io", "street": 'a "quoted"\nstreet, 7'},
@@ -133,7 +133,11 @@ async def test_refused_rows(vendor: VendorFactory) -> None:
 
 async def test_rows_that_no_file_can_hold(vendor: VendorFactory) -> None:
     """They are sent as JSON, as they are; a row that is refused is not certain, as the vendor says nothing of lines."""
-    rows = [{"email": "a@a.io", "home_phone": "1"}, {"email": "b at a.io"}, {"email": "c@a.io", "cf:size": None}]
+    rows: list[dict[str, Any]] = [
+        {"email": "a@a.io", "home_phone": "1"},
+        {"email": "b at a.io"},
+        {"email": "c@a.io", "cf:size": None},
+    ]
     async with vendor(workload=STEADY) as (sandbox, session):
         result = await session.import_contacts(rows, list_ids=LISTS)
 

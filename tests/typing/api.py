@@ -712,6 +712,33 @@ def plan_of_a_file(file: BinaryIO) -> None:
     cc.plan_import("contacts.csv", list_ids=["id"], duplicates="drop")  # type: ignore[arg-type]
 
 
+async def importing(session: cc.ActivitySession, file: BinaryIO, rows: AsyncIterator[dict[str, str]]) -> None:
+    begun = session.import_file("contacts.csv", list_ids=["id"], journal=Path("journal"), parts_at_once=2, timeout=None)
+    assert_type(begun, cc.Import)
+    async for step in begun:
+        assert_type(step, cc.ImportProgress)
+        assert_type(step.percent, float)
+        assert_type(step.activities, tuple[cc.Activity, ...])
+    result = await begun
+    assert_type(result, cc.ImportResult)
+    assert_type(result.errors, tuple[cc.RowError, ...])
+    assert_type(result.plan, cc.ImportPlan | None)
+    assert_type(result.write_rejects("rejects.csv"), int)
+    assert_type(await session.import_file(file, list_ids=("id",), problems="send", encoding="cp1252"), cc.ImportResult)
+    assert_type(session.import_contacts(rows, list_ids=["id"]), cc.Import)
+    assert_type(session.import_contacts([{"email": "a"}], list_ids=["id"], duplicates="keep-last"), cc.Import)
+    async with begun:
+        await begun.aclose()
+
+    session.import_file("contacts.csv")  # type: ignore[call-arg]
+    session.import_file("contacts.csv", list_ids=["id"], problems="ignore")  # type: ignore[arg-type]
+
+
+def a_failed_import(error: cc.ImportFailedError) -> None:
+    assert_type(error.result, cc.ImportResult)
+    assert_type(error.errors, Mapping[str, cc.CCActivityError])
+
+
 # --- ccactivity.fleet -----------------------------------------------------------------------------------------------
 
 
