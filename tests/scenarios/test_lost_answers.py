@@ -52,12 +52,8 @@ async def test_a_file_import_whose_answer_was_lost_is_found_by_its_name(vendor: 
         assert "reconciled" == submission.outcome
         assert () == submission.others
         assert 1 == len(posts_of(sandbox))
-        assert (
-            NAME
-            == (await session.wait_many([submission.activity]))
-            .completed[submission.activity.activity_id]
-            .source_file_name
-        )
+        (ended,) = (await session.wait_many([submission.activity])).completed.values()
+        assert NAME == ended.source_file_name
 
 
 @pytest.mark.parametrize("fault", [sb.Reset(), sb.Reset(hard=False), sb.Hang()], ids=repr)
