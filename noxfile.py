@@ -285,8 +285,7 @@ def imports(session: nox.Session) -> None:
     """Measure how files are split, sent and mapped back, against the targets; some minutes. `-- --quick` for less."""
     session.install("-e", ".[cli]", *group("test"), *group("imports"))
     for program in ("splitting", "submissions", "imports"):
-        if Path(f"benchmarks/{program}.py").exists():
-            session.run("python", f"benchmarks/{program}.py", *session.posargs)
+        session.run("python", f"benchmarks/{program}.py", *session.posargs)
 
 
 @nox.session

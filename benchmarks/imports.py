@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import sys
 import tempfile
@@ -219,6 +220,7 @@ def main() -> int:
     parser.add_argument("--only", choices=["requests", "deaths", "kills", "memory"])
     options = parser.parse_args()
     quick = options.quick
+    logging.disable(logging.WARNING)  # which tell of each death
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         measures: dict[str, Callable[[], list[Row]]] = {

@@ -309,8 +309,11 @@ class ImportRun:
     def _outlook(self) -> str:
         """Say what becomes of an import that does not go on."""
         at_vendor = sum(not activity.done for activity in self._activities())
-        unsent = sum(not self._journal.part(part.number).activity_ids for part in self._parts)
+        records = [self._journal.part(part.number) for part in self._parts]
+        being_sent = sum(record.file_name is not None and not record.activity_ids for record in records)
+        unsent = sum(record.file_name is None for record in records)
         text = f"the import stopped; parts that go on at the vendor: {at_vendor}, not sent: {unsent}"
+        text += f", perhaps sent: {being_sent}" if being_sent else ""
         if self._journal_path is None:
             return text
         return f"{text}; the same call with the journal {os.fspath(self._journal_path)!r} goes on from there"

@@ -247,6 +247,21 @@ async def test_an_import_that_is_cancelled_frees_its_journal(
         assert once(THREE_PARTS) == await imported(sandbox, session)
 
 
+async def test_an_import_that_is_cancelled_while_it_sends(
+    vendor: VendorFactory, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is unknown of that part whether it was sent; the same call finds out."""
+    async with vendor(workload=STEADY, latency=1.0) as (sandbox, session):
+        first = asyncio.ensure_future(start(session, contacts(THREE_PARTS), tmp_path / "journal"))
+        await asyncio.sleep(0.7)
+        first.cancel()
+        await asyncio.wait([first])
+        assert "at the vendor: 0, not sent: 2, perhaps sent: 1; the same call" in caplog.text
+        result = await start(session, contacts(THREE_PARTS), tmp_path / "journal")
+
+        assert (0, 3) == (result.lost, sandbox.requests["post"])
+
+
 async def test_a_journal_on_a_disk_that_is_missing(vendor: VendorFactory, tmp_path: Path) -> None:
     """Nothing is sent that could not be noted."""
     async with vendor(workload=STEADY) as (sandbox, session):
@@ -254,3 +269,23 @@ async def test_a_journal_on_a_disk_that_is_missing(vendor: VendorFactory, tmp_pa
             await start(session, contacts(5), tmp_path / "missing" / "journal")
 
         assert 0 == sandbox.requests.total()
+
+
+async def test_a_file_that_is_gone_when_an_import_goes_on(vendor: VendorFactory, tmp_path: Path) -> None:
+    """What the vendor says of its rows stays, without their lines."""
+    path = tmp_path / "contacts.csv"
+    write(path, contacts(5, bad=[2]))
+    async with vendor(workload=STEADY) as (_, session):
+        first = await start(session, path, tmp_path / "journal")
+        importing = session.import_file(path, list_ids=LISTS, encoding="utf-8", journal=tmp_path / "journal")
+        await anext(importing)
+        path.unlink()
+        again = await importing
+
+    assert [(3, True)] == [(error.line, error.exact) for error in first.errors]
+    assert [(None, False)] == [(error.line, error.exact) for error in again.errors]
+    assert first.errors[0].message == again.errors[0].message
+
+
+def write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
