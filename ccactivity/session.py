@@ -8,20 +8,18 @@ import logging
 import os
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
-from concurrent.futures import Executor
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
-from functools import cached_property, partial
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, TypeVar
-from weakref import WeakSet
 
 import aiohttp
 import attrs
 
 from ._clock import utc_now
 from ._secret import hide
-from ._tasks import LoopBound, run_in_thread
+from ._tasks import LoopBound
 from ._text import describe_json
 from ._validation import check_number
 from ._version import __version__
@@ -50,7 +48,8 @@ from .watch import BatchResult, BatchWatch, Watch
 
 if TYPE_CHECKING:
     from . import jobs
-    from .imports.parts import ImportOptions, Parts, Problems
+    from .imports.importer import Importer
+    from .imports.parts import Problems
     from .imports.plan import Duplicates, SmsPermission
     from .imports.run import Import
     from .jobs.submit import Submitter
@@ -61,10 +60,6 @@ T = TypeVar("T")
 
 _log: Final = logging.getLogger("ccactivity")
 # The vendor's filter knows these (its Swagger file); `initialized` is a state that it cannot be asked for.
-# The more parts an import has, the longer it takes, and the less a second of lag matters: so that watching all of them
-# takes about 25 requests. In `Pacing.price`.
-_IMPORT_PRICE_PER_PART_S: Final = 2.5
-_MAX_IMPORT_PRICE_S: Final = 30.0
 _FILTERS: Final = ("processing", "completed", "cancelled", "failed", "timed_out")
 
 
@@ -169,7 +164,6 @@ class ActivitySession:
         transport = Transport(self._endpoint.origin, http, timeout, agent)
         auth = Authenticator(source_of(token))
 
-        self._import_hubs: WeakSet[Hub] = WeakSet()
         self._membership: Membership | None = None
         if fleet is not None:
             self._quota.attach(now)
@@ -237,7 +231,7 @@ class ActivitySession:
 
     async def aclose(self) -> None:
         """Close the session. What is under way ends with `SessionClosedError`. Closing twice is no error."""
-        hubs = [self._hub, *self._import_hubs]
+        hubs = [self._hub, *(self._importer.hubs if "_importer" in self.__dict__ else ())]
         for hub in hubs:
             hub.abort(SessionClosedError("the session was closed"))
         try:
@@ -361,17 +355,18 @@ class ActivitySession:
         ImportFailedError with the result, if some failed; and what concerns the session. Rows that were refused are
         data in the result. Raises ValueError and TypeError at the call.
         """
-        options = self._import_options(
-            list_ids, sms_permission_to_send, duplicates, problems=problems, encoding=encoding
+        from .imports.parts import ImportOptions  # noqa: PLC0415 -- who only watches needs no imports
+
+        options = ImportOptions(
+            list_ids=list_ids,
+            encoding=encoding,
+            sms_permission_to_send=sms_permission_to_send,
+            duplicates=duplicates,
+            problems=problems,
         )
-
-        async def open_parts(_: AsyncExitStack, thread: Executor) -> Parts:
-            from .imports.parts import file_parts  # noqa: PLC0415 -- who only watches needs no imports
-
-            self._enter()
-            return await run_in_thread(partial(file_parts, source, options), thread)
-
-        return self._import(open_parts, parts_at_once, journal, timeout)
+        return self._importer.import_file(
+            source, options=options, parts_at_once=parts_at_once, journal=journal, timeout=timeout
+        )
 
     def import_contacts(
         self,
@@ -392,48 +387,16 @@ class ActivitySession:
         They are sent as a CSV file, as by `import_file`; as JSON if there is a key that the vendor documents for JSON
         only, such as "home_phone". All else is as in `import_file`.
         """
-        options = self._import_options(list_ids, sms_permission_to_send, duplicates)
-
-        async def open_parts(stack: AsyncExitStack, thread: Executor) -> Parts:
-            from .imports.contacts import contact_parts  # noqa: PLC0415 -- as above
-
-            self._enter()
-            return await contact_parts(rows, options, stack, thread)
-
-        return self._import(open_parts, parts_at_once, None, timeout)
-
-    def _import_options(
-        self, list_ids: Iterable[str], sms: SmsPermission | None, duplicates: Duplicates, **others: Any
-    ) -> ImportOptions:
         from .imports.parts import ImportOptions  # noqa: PLC0415 -- as above
 
-        return ImportOptions(list_ids=list_ids, sms_permission_to_send=sms, duplicates=duplicates, **others)
+        options = ImportOptions(list_ids=list_ids, sms_permission_to_send=sms_permission_to_send, duplicates=duplicates)
+        return self._importer.import_contacts(rows, options=options, parts_at_once=parts_at_once, timeout=timeout)
 
-    def _import(
-        self,
-        open_parts: Callable[[AsyncExitStack, Executor], Awaitable[Parts]],
-        parts_at_once: int,
-        journal: str | os.PathLike[str] | None,
-        timeout: float | None,
-    ) -> Import:
-        from .imports.run import Import, ImportRun  # noqa: PLC0415 -- as above
+    @cached_property
+    def _importer(self) -> Importer:
+        from .imports.importer import Importer  # noqa: PLC0415 -- as above
 
-        def make_watch(parts: int) -> Callable[[Iterable[str | Activity]], BatchWatch]:
-            price = min(_MAX_IMPORT_PRICE_S, _IMPORT_PRICE_PER_PART_S * (parts - 1))
-            hub = Hub()
-            self._import_hubs.add(hub)
-            self._make_poller(hub, attrs.evolve(self._pacing, price=max(self._pacing.price, price)))
-
-            def enter() -> Hub:
-                self._enter()
-                return hub
-
-            return lambda activities: BatchWatch(activities, self._make_queue(enter, timeout=timeout, grace=10.0))
-
-        if timeout is not None:
-            check_number("timeout", timeout)
-        run = ImportRun(open_parts, self._submitter, make_watch, parts_at_once=parts_at_once, journal=journal)
-        return Import(run)
+        return Importer(self._enter, self._submitter, self._pacing, self._make_poller, self._make_queue)
 
     # --- requests of the caller's own -------------------------------------------------------------------------------
 

@@ -53,6 +53,7 @@ SHELL = {
     "ccactivity.fleet.scripts",
     "ccactivity.imports.contacts",
     "ccactivity.imports.duplicates",
+    "ccactivity.imports.importer",
     "ccactivity.imports.journal_file",
     "ccactivity.imports.parts",
     "ccactivity.imports.plan",

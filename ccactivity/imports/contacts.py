@@ -30,7 +30,7 @@ from .duplicates import AddressIndex
 from .linemap import LineMap
 from .parts import ImportOptions, Parts, file_parts
 
-__all__ = ["contact_parts"]
+__all__ = ["Rows", "contact_parts"]
 
 _MAX_PART_BYTES: Final = 3_990_000  # of the rows, in a body of 4 MB
 _MAX_PART_ROWS: Final = 40_000

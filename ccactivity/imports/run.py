@@ -51,9 +51,11 @@ from .linemap import LineMap, RowError
 from .parts import Parts
 from .result import ImportFailedError, ImportProgress, ImportResult
 
-__all__ = ["Import", "ImportRun"]
+__all__ = ["Import", "ImportRun", "OpenParts"]
 
 T = TypeVar("T")
+OpenParts = Callable[[AsyncExitStack, Executor], Awaitable[Parts]]
+"""Reads the source of an import in a thread; what it opens is closed by the stack."""
 _log: Final = logging.getLogger("ccactivity")
 # What was being sent when its process died is looked for twice: the vendor may be late to list it.
 _LOOK_AGAIN_AFTER_S: Final = 40.0
@@ -106,13 +108,12 @@ def _progress(activity: Activity) -> float:
 class ImportRun:
     """The work of one import. `changed`: set when `progress` is another one.
 
-    `open_parts`: reads the source in the thread that it is given; what it opens is closed by the stack. `make_watch`:
-    gives, for so many parts, what watches some of them.
+    `make_watch`: gives, for so many parts, what watches some of them.
     """
 
     def __init__(
         self,
-        open_parts: Callable[[AsyncExitStack, Executor], Awaitable[Parts]],
+        open_parts: OpenParts,
         submitter: Submitter,
         make_watch: Callable[[int], Callable[[Iterable[Activity | str]], BatchWatch]],
         *,
