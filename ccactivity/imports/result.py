@@ -47,7 +47,7 @@ class ImportResult:
     counters. `errors`: its messages, with where the row of each is; there may be fewer or more of them than `refused`.
     `duplicates`: (line, line of the next row with the same address), the first 1,000 of them, as in `ImportPlan`.
     `lost`: rows of parts that were not imported: `ImportFailedError` says why. `repeated`: the numbers of parts that
-    were sent twice, or queued twice, because an answer was lost; that has the effect of once.
+    were or may have been sent twice, because an answer was lost or a process died; that has the effect of once.
     """
 
     activities: tuple[Activity, ...] = attrs.field(repr=_count)
