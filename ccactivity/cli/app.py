@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["app", "run"]
 
 _EPILOGUE = (
-    "Exit codes: 0 all well, 1 an activity failed, could not be followed, did not end in time, or refused rows, 2 wrong usage, "
-    "3 the API refused or could not be reached, 4 the output could not be written, 130 interrupted by Ctrl-C, "
-    "143 ended by SIGTERM."
+    "Exit codes: 0 all well, 1 an activity failed, could not be followed, did not end in time, or refused rows, "
+    "2 wrong usage, 3 the API refused or could not be reached, 4 the output could not be written, "
+    "130 interrupted by Ctrl-C, 143 ended by SIGTERM."
 )
 
 
