@@ -297,17 +297,18 @@ def fleet(session: nox.Session) -> None:
 
 
 @nox.session
+def imports(session: nox.Session) -> None:
+    """Measure imports, submissions and exports against their targets; ten minutes. `-- --quick` for two."""
+    session.install("-e", ".[cli]", *group("test"), *group("imports"))
+    for program in ("splitting", "submissions", "imports", "exports"):
+        session.run("python", f"benchmarks/{program}.py", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure what the client itself costs, beside the vendor's SDK and the bare libraries; a minute or two."""
     session.install("-e", ".[cli]", *group("bench"))
     session.run("python", "benchmarks/cost.py", *session.posargs)
-
-
-@nox.session
-def imports(session: nox.Session) -> None:
-    """Measure exports against their targets, beside plain aiohttp; two minutes. `-- --quick` for half a minute."""
-    session.install("-e", ".", *group("test"))
-    session.run("python", "benchmarks/exports.py", *session.posargs)
 
 
 @nox.session(tags=LONG)

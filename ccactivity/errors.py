@@ -29,7 +29,9 @@ activity are defined beside it, in `models`.
     │   ├── LoginFailedError            a login was not completed: denied, too late, its answer lost
     │   ├── ReauthorizationRequiredError    only a person can help: they must log in again
     │   └── TokenStoreError             stored tokens that cannot be read or written; nothing was overwritten
+    ├── JournalError                    the journal of an import is of another one, in use, or cannot be written
     ├── FleetUnavailableError           the engine of a fleet is away, so nobody may send
+    ├── ImportRefusedError              a file that cannot be imported as it is (also a ValueError)
     └── SessionClosedError              the session was closed meanwhile, or before
 
 Data are attributes, so that nobody has to parse a message. Every error can be pickled and copied. No error, no
@@ -49,6 +51,9 @@ from .models import Activity, ActivityExpiredError, ActivityFailedError, WatchTi
 if TYPE_CHECKING:
     from . import jobs
 
+if TYPE_CHECKING:
+    from .imports.columns import ImportProblem
+
 __all__ = [
     "ActivityExpiredError",
     "ActivityFailedError",
@@ -59,6 +64,8 @@ __all__ = [
     "CCActivityError",
     "DecodeError",
     "FleetUnavailableError",
+    "ImportRefusedError",
+    "JournalError",
     "LoginFailedError",
     "NotFoundError",
     "NotSentError",
@@ -79,6 +86,9 @@ __all__ = [
     "UntrustedServerError",
     "WatchTimeoutError",
 ]
+
+
+_MAX_SHOWN_PROBLEMS = 3  # in the message of an ImportRefusedError
 
 
 class TransportError(CCActivityError):
@@ -325,6 +335,17 @@ class SessionClosedError(CCActivityError):
     """The session was closed, before the call or while it ran."""
 
 
+class JournalError(CCActivityError):
+    """The journal of an import belongs to another one, is used by another process, or cannot be written.
+
+    Nothing is sent after it. `path`: of the journal.
+    """
+
+    def __init__(self, message: str, *, path: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
 class FleetUnavailableError(CCActivityError):
     """The engine of a fleet cannot be used, so nothing may be sent. Watches do not raise this: they go on later.
 
@@ -334,3 +355,24 @@ class FleetUnavailableError(CCActivityError):
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class ImportRefusedError(CCActivityError, ValueError):
+    """A file that cannot be imported as it is, or that changed while it was imported.
+
+    `problems`: what is wrong, with line and column, as far as it was kept; never what the file says there.
+    `count`: of all problems. It is a `ValueError` too.
+    """
+
+    def __init__(self, message: str, *, problems: Sequence[ImportProblem] = (), count: int | None = None) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+        self.count = len(self.problems) if count is None else count
+
+    @classmethod
+    def of(cls, problems: Sequence[ImportProblem], count: int | None = None) -> ImportRefusedError:
+        """Make the error from what is wrong; its message has the first few."""
+        count = len(problems) if count is None else count
+        shown = "; ".join(map(str, problems[:_MAX_SHOWN_PROBLEMS]))
+        more = count - min(len(problems), _MAX_SHOWN_PROBLEMS)
+        return cls(shown + (f"; and {more:,} more" if more else ""), problems=problems, count=count)

@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, TypeVar
 
 import aiohttp
 import attrs
@@ -51,6 +51,10 @@ from .watch import BatchResult, BatchWatch, Watch
 if TYPE_CHECKING:
     from . import jobs
     from .exports.download import Export, ExportFile
+    from .imports.importer import Importer
+    from .imports.parts import Problems
+    from .imports.plan import Duplicates, SmsPermission
+    from .imports.run import Import
     from .jobs.submit import Submitter
 
 __all__ = ["ActivitySession", "RequestPermit", "Stats"]
@@ -159,6 +163,7 @@ class ActivitySession:
                 raise TypeError(f"{name} must be a {kind.__name__} or None, not {type(value).__name__}")
         self._endpoint = Endpoint.parse(base_url)
         self._now = now
+        self._pacing = pacing or Pacing()
         self._quota = Quota() if quota is None else quota
         self._noticed: set[tuple[str, str]] = set()
         self._decoder = Decoder(self._notice)
@@ -166,14 +171,10 @@ class ActivitySession:
         transport = Transport(self._endpoint.origin, http, timeout, agent)
         auth = Authenticator(source_of(token), self._emitter)
 
-        def make_poller(hub: Hub) -> Poller:
-            planner = Planner(pacing or Pacing(), Tuning())
-            return Poller(hub, planner, self._client, self._limiter, self._endpoint, self._decoder, self._emitter)
-
         self._membership: Membership | None = None
         if fleet is not None:
             self._quota.attach(now)
-            self._membership = fleet.join(self._quota, self._decoder, make_poller, self._emitter)
+            self._membership = fleet.join(self._quota, self._decoder, self._make_poller, self._emitter)
         self._limiter: Limiter = (
             self._membership.limiter if self._membership else QuotaLimiter(self._quota, now, self._emitter)
         )
@@ -186,7 +187,7 @@ class ActivitySession:
             emitter=self._emitter,
         )
         self._hub = self._membership.hub if self._membership else Hub()
-        self._poller: Poller | Membership = self._membership or make_poller(self._hub)
+        self._poller: Poller | Membership = self._membership or self._make_poller(self._hub)
         self._loop = LoopBound("this session belongs", "make one session for each loop")
 
     @classmethod
@@ -253,10 +254,13 @@ class ActivitySession:
 
     async def aclose(self) -> None:
         """Close the session. What is under way ends with `SessionClosedError`. Closing twice is no error."""
-        self._hub.abort(SessionClosedError("the session was closed"))
+        hubs = [self._hub, *(self._importer.hubs if "_importer" in self.__dict__ else ())]
+        for hub in hubs:
+            hub.abort(SessionClosedError("the session was closed"))
         try:
             await self._client.aclose()
-            await self._hub.settled()
+            for hub in hubs:
+                await hub.settled()
         finally:  # also for whoever does not wait
             if self._membership is not None:
                 await self._membership.aclose()
@@ -343,6 +347,79 @@ class ActivitySession:
         from .jobs.submit import Submitter  # noqa: PLC0415 -- who only watches needs no jobs
 
         return Submitter(self._client, self._endpoint, self._decoder, self._now)
+
+    # --- importing --------------------------------------------------------------------------------------------------
+
+    def import_file(
+        self,
+        source: str | os.PathLike[str] | bytes | BinaryIO,
+        *,
+        list_ids: Iterable[str],
+        encoding: str = "utf-8-sig",
+        sms_permission_to_send: SmsPermission | None = None,
+        parts_at_once: int = 4,
+        duplicates: Duplicates = "warn",
+        problems: Problems = "refuse",
+        journal: str | os.PathLike[str] | None = None,
+        timeout: float | None = None,
+    ) -> Import:
+        """Import a CSV file of contacts of any size: checked, cut into parts, sent, watched; see `Import`.
+
+        `source`, `list_ids`, `encoding`, `sms_permission_to_send`, `duplicates`: as in `plan_import`. `parts_at_once`:
+        how many parts may be at the vendor and not ended. `problems`: "refuse" sends nothing if the vendor would not
+        take a row; "send" leaves the judgement to the vendor. `timeout`: seconds for each part, from when the vendor
+        has accepted it; None: no limit.
+
+        `journal`: a file, made if it is missing, in which each step is kept. If the program or the machine dies, the
+        same call goes on: no row is imported twice, none is forgotten. With another source, or other arguments,
+        JournalError. Remove the file when you have the result.
+
+        Raises ImportRefusedError, JournalError and OSError before anything is sent; when all parts have ended,
+        ImportFailedError with the result, if some failed; and what concerns the session. Rows that were refused are
+        data in the result. Raises ValueError and TypeError at the call.
+        """
+        from .imports.parts import ImportOptions  # noqa: PLC0415 -- who only watches needs no imports
+
+        options = ImportOptions(
+            list_ids=list_ids,
+            encoding=encoding,
+            sms_permission_to_send=sms_permission_to_send,
+            duplicates=duplicates,
+            problems=problems,
+        )
+        return self._importer.import_file(
+            source, options=options, parts_at_once=parts_at_once, journal=journal, timeout=timeout
+        )
+
+    def import_contacts(
+        self,
+        rows: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
+        *,
+        list_ids: Iterable[str],
+        sms_permission_to_send: SmsPermission | None = None,
+        parts_at_once: int = 4,
+        duplicates: Duplicates = "warn",
+        timeout: float | None = None,
+    ) -> Import:
+        """Import contacts that a program has as mappings, such as `{"email": ..., "first_name": ..., "cf:size": ...}`.
+
+        `rows`: an iterable, or an async one, of any length: they are written into a temporary file, and nothing is sent
+        before the last one is read. Values are str, int, date or None; a key that other rows have and one lacks is an
+        empty cell. Numbers of rows, in the result and in errors, count from 1.
+
+        They are sent as a CSV file, as by `import_file`; as JSON if there is a key that the vendor documents for JSON
+        only, such as "home_phone". All else is as in `import_file`.
+        """
+        from .imports.parts import ImportOptions  # noqa: PLC0415 -- as above
+
+        options = ImportOptions(list_ids=list_ids, sms_permission_to_send=sms_permission_to_send, duplicates=duplicates)
+        return self._importer.import_contacts(rows, options=options, parts_at_once=parts_at_once, timeout=timeout)
+
+    @cached_property
+    def _importer(self) -> Importer:
+        from .imports.importer import Importer  # noqa: PLC0415 -- as above
+
+        return Importer(self._enter, self._submitter, self._pacing, self._make_poller, self._make_queue)
 
     # --- requests of the caller's own -------------------------------------------------------------------------------
 
@@ -492,7 +569,9 @@ class ActivitySession:
         Raises NotFoundError; ActivityExpiredError if it was seen and is gone; AuthenticationError,
         PermissionDeniedError and the like; SessionClosedError. Failures that may pass do not end a watch.
         """
-        queue = self._make_queue(timeout=timeout, grace=grace, max_staleness=max_staleness, every_poll=every_poll)
+        queue = self._make_queue(
+            self._enter, timeout=timeout, grace=grace, max_staleness=max_staleness, every_poll=every_poll
+        )
         return Watch(activity_id, queue)
 
     async def wait(
@@ -531,7 +610,7 @@ class ActivitySession:
         An id that cannot be followed does not disturb the others, see `BatchWatch`; what concerns the session, such as
         a dead token, ends the iteration. Raises ValueError naming malformed ids, at the call for an iterable.
         """
-        queue = self._make_queue(timeout=timeout, grace=grace, max_staleness=max_staleness)
+        queue = self._make_queue(self._enter, timeout=timeout, grace=grace, max_staleness=max_staleness)
         return BatchWatch(ids, queue)
 
     async def wait_many(
@@ -572,9 +651,12 @@ class ActivitySession:
                     on_change(snapshot)
         return BatchResult(completed=completed, failed=failed, errors=errors)
 
-    def _make_queue(self, **options: Any) -> SnapshotQueue:
-        submitted_at = self._submitted_at
-        return SnapshotQueue(enter=self._enter, submitted_at=submitted_at, emitter=self._emitter, **options)
+    def _make_poller(self, hub: Hub, pacing: Pacing | None = None) -> Poller:
+        planner = Planner(pacing or self._pacing, Tuning())
+        return Poller(hub, planner, self._client, self._limiter, self._endpoint, self._decoder, self._emitter)
+
+    def _make_queue(self, enter: Callable[[], Hub], **options: Any) -> SnapshotQueue:
+        return SnapshotQueue(enter=enter, submitted_at=self._submitted_at, emitter=self._emitter, **options)
 
     def _submitted_at(self, activity_id: str) -> float | None:
         if "_submitter" not in self.__dict__:  # nothing was submitted

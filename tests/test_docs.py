@@ -136,7 +136,7 @@ def test_the_exit_codes_are_those_of_the_help() -> None:
 @pytest.mark.parametrize(
     ("module", "pages"),
     [
-        (ccactivity, ["session", "models", "errors"]),
+        (ccactivity, ["session", "models", "errors", "imports"]),
         (ccactivity.events, ["events"]),
         (ccactivity.fleet, ["fleet"]),
         (ccactivity.jobs, ["jobs"]),

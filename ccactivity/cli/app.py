@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["app", "run"]
 
 _EPILOGUE = (
-    "Exit codes: 0 all well, 1 an activity failed, could not be followed, or did not end in time, 2 wrong usage, "
-    "3 the API refused or could not be reached, 4 the output could not be written, 130 interrupted by Ctrl-C, "
-    "143 ended by SIGTERM."
+    "Exit codes: 0 all well, 1 an activity failed, could not be followed, did not end in time, or refused rows, "
+    "2 wrong usage, 3 the API refused or could not be reached, 4 the output could not be written, "
+    "130 interrupted by Ctrl-C, 143 ended by SIGTERM."
 )
 
 
@@ -217,6 +217,49 @@ async def serve(
     from .web import serve as command
 
     await command(options.session(), ids or (), everything=everything, host=host, port=port, page_token=page_token_file)
+
+
+@app.command(name="import")
+async def import_(
+    file: Annotated[Path, Parameter(help="CSV file of contacts, with a header.")],
+    /,
+    *,
+    lists: Annotated[
+        list[str], _value("ID", "Add the contacts to this list. May be repeated.", name="--list", negative=())
+    ],
+    check: Annotated[bool, _flag("--check", "Check the file and send nothing; needs no token.")] = False,
+    rejects: Annotated[Path | None, _value("FILE", "Write the rows that were refused here.")] = None,
+    journal: Annotated[
+        Path | None, _value("FILE", "Keep each step here; the same command goes on where it was killed.")
+    ] = None,
+    no_wait: Annotated[bool, _flag("--no-wait", "End when all is sent, and print the ids.")] = False,
+    encoding: Annotated[str, _value("NAME", "Encoding of the file, such as cp1252.")] = "utf-8-sig",
+    duplicates: Annotated[
+        Literal["warn", "refuse", "keep-last"], Parameter(help="What to do about rows with the same address.")
+    ] = "warn",
+    problems: Annotated[
+        Literal["refuse", "send"], Parameter(help="What to do if there are rows that the vendor would not take.")
+    ] = "refuse",
+    json: JsonLines = False,
+    options: ApiOptions = _NO_API_OPTIONS,
+) -> int:
+    """Import a file of contacts of any size, and say which rows were refused."""
+    from . import imports
+
+    if check:
+        return imports.check(file, list_ids=lists, encoding=encoding, duplicates=duplicates, as_json=json)
+    return await imports.import_(
+        options.session(),
+        file,
+        list_ids=lists,
+        rejects=rejects,
+        journal=journal,
+        wait=not no_wait,
+        encoding=encoding,
+        duplicates=duplicates,
+        problems=problems,
+        as_json=json,
+    )
 
 
 @app.command

@@ -21,6 +21,7 @@ _CLI_COMMANDS: Final = (
     "serve",
     "history",
     "submit",
+    "import",
     "export",
     "fleet",
     "sandbox",
@@ -41,8 +42,8 @@ def run(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="ccactivity",
         description=DESCRIPTION,
-        epilog="list, get, watch, serve, history, submit, export, fleet, sandbox and completion need more packages:"
-        f" {_INSTALL}; login, logout and whoami need {INSTALL_OAUTH}",
+        epilog="list, get, watch, serve, history, submit, import, export, fleet, sandbox and completion need more"
+        f" packages: {_INSTALL}; login, logout and whoami need {INSTALL_OAUTH}",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from typing import Any, assert_type
+from typing import Any, BinaryIO, assert_type
 
 import aiohttp
 import aiohttp.web
@@ -343,7 +343,7 @@ def answers() -> list[type[cc.ResponseError]]:
 
 
 def others() -> list[type[cc.CCActivityError]]:
-    return [cc.FleetUnavailableError, cc.PagingError, cc.SessionClosedError, cc.TokenError]
+    return [cc.FleetUnavailableError, cc.JournalError, cc.PagingError, cc.SessionClosedError, cc.TokenError]
 
 
 def unanswered() -> list[type[cc.TransportError]]:
@@ -717,6 +717,60 @@ def effects() -> list[sb.Answer | sb.Effect]:
         sb.Reset(after=0.5, hard=False, chunked=True),
     ]
     return [*answers, *effects]
+
+
+# --- ccactivity: imports of files -----------------------------------------------------------------------------------
+
+
+def plan_of_a_file(file: BinaryIO) -> None:
+    plan = cc.plan_import("contacts.csv", list_ids=["id"])
+    assert_type(plan, cc.ImportPlan)
+    assert_type(cc.plan_import(b"email", list_ids=("id",), encoding="cp1252", duplicates="keep-last"), cc.ImportPlan)
+    assert_type(cc.plan_import(Path("contacts.csv"), list_ids=["id"], sms_permission_to_send="explicit"), cc.ImportPlan)
+    assert_type(cc.plan_import(file, list_ids=["id"], progress=print), cc.ImportPlan)
+    assert_type(plan.parts, tuple[cc.PlannedPart, ...])
+    assert_type(plan.problems, tuple[cc.ImportProblem, ...])
+    assert_type(plan.duplicates, tuple[tuple[int, int], ...])
+    assert_type(plan.warnings, tuple[str, ...])
+    assert_type(plan.requests, int)
+    part = plan.read_part(1)
+    assert_type(part, cc.ImportPart)
+    assert_type(part.content, bytes)
+    assert_type(part.line_map, cc.LineMap)
+    errors = part.line_map.locate(["Line 2: Invalid email"], 1, "id")
+    assert_type(errors, tuple[cc.RowError, ...])
+    assert_type(errors[0].line, int | None)
+    assert_type(cc.ImportRefusedError("no").problems, tuple[cc.ImportProblem, ...])
+
+    cc.plan_import("contacts.csv")  # type: ignore[call-arg]
+    cc.plan_import("contacts.csv", list_ids=["id"], duplicates="drop")  # type: ignore[arg-type]
+
+
+async def importing(session: cc.ActivitySession, file: BinaryIO, rows: AsyncIterator[dict[str, str]]) -> None:
+    begun = session.import_file("contacts.csv", list_ids=["id"], journal=Path("journal"), parts_at_once=2, timeout=None)
+    assert_type(begun, cc.Import)
+    async for step in begun:
+        assert_type(step, cc.ImportProgress)
+        assert_type(step.percent, float)
+        assert_type(step.activities, tuple[cc.Activity, ...])
+    result = await begun
+    assert_type(result, cc.ImportResult)
+    assert_type(result.errors, tuple[cc.RowError, ...])
+    assert_type(result.plan, cc.ImportPlan | None)
+    assert_type(result.write_rejects("rejects.csv"), int)
+    assert_type(await session.import_file(file, list_ids=("id",), problems="send", encoding="cp1252"), cc.ImportResult)
+    assert_type(session.import_contacts(rows, list_ids=["id"]), cc.Import)
+    assert_type(session.import_contacts([{"email": "a"}], list_ids=["id"], duplicates="keep-last"), cc.Import)
+    async with begun:
+        await begun.aclose()
+
+    session.import_file("contacts.csv")  # type: ignore[call-arg]
+    session.import_file("contacts.csv", list_ids=["id"], problems="ignore")  # type: ignore[arg-type]
+
+
+def a_failed_import(error: cc.ImportFailedError) -> None:
+    assert_type(error.result, cc.ImportResult)
+    assert_type(error.errors, Mapping[str, cc.CCActivityError])
 
 
 # --- ccactivity.fleet -----------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from ccactivity.errors import (
     CCActivityError,
     DecodeError,
     FleetUnavailableError,
+    JournalError,
     LoginFailedError,
     NotFoundError,
     NotSentError,
@@ -133,6 +134,7 @@ EXAMPLES: list[CCActivityError] = [
     TokenStoreError("garbage"),
     SessionClosedError("closed"),
     FleetUnavailableError("the engine is away", reason="reset"),
+    JournalError("the journal is used by another import now", path="import.journal"),
 ]
 
 COPIES: list[Any] = [

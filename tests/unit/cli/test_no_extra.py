@@ -20,8 +20,8 @@ sys.exit(main())
 @pytest.mark.parametrize(
     ("command", "extras"),
     [
-        *((name, "cli") for name in ("list", "get", "watch", "serve", "history", "submit", "export", "sandbox")),
-        ("completion", "cli"),
+        *((name, "cli") for name in ("list", "get", "watch", "serve", "history", "submit", "import", "export")),
+        *((name, "cli") for name in ("sandbox", "completion")),
         ("--install-completion", "cli"),
         ("login", "cli,oauth"),
     ],
