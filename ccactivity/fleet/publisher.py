@@ -18,7 +18,7 @@ from typing import Final
 from ..api.decoding import Decoder
 from ..errors import ActivityExpiredError, CCActivityError, DecodeError, NotFoundError
 from ..models import Activity
-from ..polling.hub import Hub, ResumePoint
+from ..polling.hub import Hub, ResumePoint, strictest
 from ..polling.poller import Poller
 from .engine import MAX_IDS_A_CALL, Engine, Look, NewsItem, Taken
 from .ledger import MICROSECONDS
@@ -142,14 +142,23 @@ class Publisher(Hub):
     def _want(self, member: str, activity_id: str, wish: Wish, resume_from: ResumePoint) -> None:
         self._wishes.setdefault(activity_id, {})[member] = wish
         self.poller.add(activity_id, grace=wish.grace, max_staleness=wish.max_staleness, resume_from=resume_from)
+        self._set_max_staleness(activity_id)  # a process may want less than it did
 
     def _unwant(self, member: str, activity_id: str) -> None:
         wishes = self._wishes.get(activity_id, {})
-        if wishes.pop(member, None) is not None and not wishes:
+        if wishes.pop(member, None) is None:
+            return
+        if wishes:
+            self._set_max_staleness(activity_id)
+        else:
             self._wishes.pop(activity_id, None)
             self._told.pop(activity_id, None)
             self.poller.remove(activity_id)
             self._tell(Look("r", activity_id))
+
+    def _set_max_staleness(self, activity_id: str) -> None:
+        wanted = strictest(wish.max_staleness for wish in self._wishes[activity_id].values())
+        self.poller.set_max_staleness(activity_id, wanted)
 
     # --- for the poller ---------------------------------------------------------------------------------------------
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import math
 from collections.abc import Iterable
 from typing import Final
 
@@ -18,7 +17,7 @@ import attrs
 from ..api.decoding import Decoder
 from ..errors import DecodeError
 from ..models import Activity
-from ..polling.hub import ActivitySource, Hub, ResumePoint, SnapshotQueue
+from ..polling.hub import ActivitySource, Hub, ResumePoint, SnapshotQueue, strictest
 from .engine import MAX_IDS_A_CALL, Engine
 from .wire import Wish, error_from_text, snapshot_from_text
 
@@ -85,14 +84,15 @@ class Registry(ActivitySource):
         if watched is None:
             watched = self._watched[activity_id] = _Watched(Wish(grace, max_staleness), resume_from.activity)
         else:
-            strictest = min(watched.wish.max_staleness or math.inf, max_staleness or math.inf)
-            watched.wish = Wish(
-                max(watched.wish.grace, grace),
-                None if strictest == math.inf else strictest,
-                watched.wish.every_poll,
-            )
+            wish = watched.wish
+            watched.wish = Wish(max(wish.grace, grace), strictest((wish.max_staleness, max_staleness)), wish.every_poll)
         self._settle(activity_id)
         return watched.last
+
+    def set_max_staleness(self, activity_id: str, max_staleness: float | None) -> None:
+        watched = self._watched[activity_id]
+        watched.wish = attrs.evolve(watched.wish, max_staleness=max_staleness)
+        self._settle(activity_id)
 
     def want_each_look(self, activity_id: str) -> None:
         """Somebody wants to be told of each look, also of one that shows no change."""

@@ -23,7 +23,7 @@ from ..errors import CCActivityError, WatchTimeoutError
 from ..events import WatchEnded, WatchStarted
 from ..models import Activity
 
-__all__ = ["ActivitySource", "Hub", "ResumePoint", "SnapshotQueue"]
+__all__ = ["ActivitySource", "Hub", "ResumePoint", "SnapshotQueue", "strictest"]
 
 
 @attrs.frozen
@@ -48,7 +48,13 @@ class ActivitySource(Protocol):
     def add(
         self, activity_id: str, *, grace: float, max_staleness: float | None, resume_from: ResumePoint
     ) -> Activity | None:
-        """Poll an id, or poll it for one more subscriber. Returns the last snapshot of it."""
+        """Poll an id, or poll it for one more subscriber. Returns the last snapshot of it.
+
+        `max_staleness`: of this subscriber; the strictest of all holds.
+        """
+
+    def set_max_staleness(self, activity_id: str, max_staleness: float | None) -> None:
+        """Take what is the strictest now, because who wanted another one has left."""
 
     def remove(self, activity_id: str) -> None:
         """Poll an id no more."""
@@ -223,7 +229,7 @@ class Hub:
 
     def __init__(self) -> None:
         # By id. Nearly all have one, and a dict for each would be a quarter of the memory of a watch; of many, each
-        # leaves in constant time.
+        # leaves in constant time if they want the same.
         self._subscribers: dict[str, SnapshotQueue | dict[SnapshotQueue, None]] = {}
         self._source: ActivitySource
 
@@ -268,6 +274,8 @@ class Hub:
         subscribers = self._subscribers[activity_id]
         if isinstance(subscribers, dict) and len(subscribers) > 1:
             del subscribers[queue]
+            if not any(each.max_staleness == queue.max_staleness for each in subscribers):
+                self._source.set_max_staleness(activity_id, strictest(each.max_staleness for each in subscribers))
         else:
             del self._subscribers[activity_id]
             self._source.remove(activity_id)
@@ -306,3 +314,8 @@ class Hub:
 
 def _each(subscribers: SnapshotQueue | dict[SnapshotQueue, None]) -> Iterable[SnapshotQueue]:
     return subscribers if isinstance(subscribers, dict) else (subscribers,)
+
+
+def strictest(wanted: Iterable[float | None]) -> float | None:
+    """The least of several `max_staleness`; None if nobody wants one."""
+    return min((each for each in wanted if each is not None), default=None)

@@ -67,14 +67,15 @@ class Cohort:
     """Ids that a page is equally likely to show.
 
     `pages_missed`: pages fetched in vain since they were last shown. `working`: those at work. `unseen`: how many were
-    never looked at; `unseen_since`: the sum of their `watched_since`. The others are queued.
+    never looked at; `unseen_since`: the sum of their `watched_since`. The others are queued. `limited`: all that have a
+    `max_staleness`, or had one.
     """
 
     page: KnownPage
     pages_missed: int = 0
     ids: dict[str, Entry] = attrs.field(factory=dict)
     working: dict[str, Entry] = attrs.field(factory=dict)
-    max_staleness: dict[str, float] = attrs.field(factory=dict)
+    limited: dict[str, Entry] = attrs.field(factory=dict)
     unseen: int = 0
     unseen_since: float = 0.0
 
@@ -97,7 +98,7 @@ class Cohort:
         page.due, page.known_queued = -math.inf, None
         self.ids[activity_id] = entry
         if entry.max_staleness < math.inf:
-            self.max_staleness[activity_id] = entry.max_staleness
+            self.limited[activity_id] = entry
         if phase == UNSEEN:
             self.unseen += 1
             self.unseen_since += entry.watched_since
@@ -110,8 +111,8 @@ class Cohort:
         del self.ids[activity_id]
         self.page.count -= 1
         self.page.known_queued = None
-        if self.max_staleness:
-            self.max_staleness.pop(activity_id, None)
+        if self.limited:
+            self.limited.pop(activity_id, None)
         if phase == UNSEEN:
             self.unseen -= 1
             self.unseen_since = self.unseen_since - entry.watched_since if self.unseen else 0.0
@@ -170,7 +171,8 @@ class KnownPage:
     @property
     def max_staleness(self) -> float:
         """The strictest of its ids."""
-        return min((each for cohort in self.cohorts for each in cohort.max_staleness.values()), default=math.inf)
+        limited = [entry.max_staleness for cohort in self.cohorts for entry in cohort.limited.values()]
+        return min(limited, default=math.inf)
 
     def seek(self, pages_missed: int = 0) -> Cohort:
         """Find or make the cohort of those that so many pages have not shown."""

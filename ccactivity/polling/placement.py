@@ -50,7 +50,7 @@ class Placement:
         self._sequence = 0
 
     def watch(self, activity_id: str, now: float, max_staleness: float, *, lists: bool) -> None:
-        """Enter this id, or tighten its max_staleness."""
+        """Enter this id, or change its max_staleness."""
         entry = self.ids.get(activity_id)
         if entry is None:
             self._sequence += 1
@@ -66,10 +66,11 @@ class Placement:
             if page is not None and page.href is None:
                 page.limit = min(MAX_PAGE_SIZE, page.limit + 1)
             self._expect(entry, UNSEEN, None if page is None else page.seek())
-        elif max_staleness < entry.max_staleness:
-            entry.max_staleness = max_staleness
+            return
+        stricter, entry.max_staleness = max_staleness < entry.max_staleness, max_staleness
+        if stricter:  # else it keeps its turn: a due time that comes too early is worked out again
             if entry.cohort is not None:
-                entry.cohort.max_staleness[activity_id] = max_staleness
+                entry.cohort.limited[activity_id] = entry
                 entry.cohort.page.due = -math.inf
             self.enqueue(entry)
 

@@ -151,7 +151,7 @@ class Planner:
     # --- what is watched --------------------------------------------------------------------------------------------
 
     def watch(self, activity_id: str, now: float, *, max_staleness: float | None = None) -> None:
-        """Watch this id; if it is watched already, the stricter max_staleness (in seconds) holds."""
+        """Watch this id; if it is watched already, max_staleness (in seconds) is this from now on."""
         if activity_id not in self._placement.ids:
             self._statistics.last_change = now
         self._placement.watch(activity_id, now, max_staleness or math.inf, lists=self._lists_enabled)

@@ -47,7 +47,7 @@ from ..ratelimit.limiter import Limiter, Permit
 from ..ratelimit.quota import Budget
 from .absence import Absence
 from .forecast import lag_bounds
-from .hub import Hub, ResumePoint
+from .hub import Hub, ResumePoint, strictest
 from .pages import ShownPage
 from .planner import Action, FetchOne, FetchPage, Planner, SleepUntil
 
@@ -75,7 +75,7 @@ class _PolledId:
 
     activity_id: str
     absence: Absence
-    max_staleness: float = math.inf
+    max_staleness: float | None = None
     last: Activity | None = None
     looked_at: float = 0.0
     retry: asyncio.TimerHandle | None = None
@@ -138,7 +138,7 @@ class Poller:
                 self._spellings[canonical_id(activity_id)] = activity_id
         else:
             polled.absence.wait_for(grace)
-        polled.max_staleness = min(polled.max_staleness, max_staleness or math.inf)
+        polled.max_staleness = strictest((polled.max_staleness, max_staleness))
         self._planner.watch(activity_id, now, max_staleness=polled.max_staleness)
         if polled.last is None and (resume_from.activity is not None or resume_from.failures):
             polled.last, polled.looked_at = resume_from.activity, resume_from.looked_at
@@ -149,6 +149,14 @@ class Poller:
         if self._runner is None:
             self._runner = spawn(self._run())
         return polled.last
+
+    def set_max_staleness(self, activity_id: str, max_staleness: float | None) -> None:
+        """Let an id go unseen for so many seconds at most, None for any, whatever held before."""
+        polled = self._polled[activity_id]
+        polled.max_staleness = max_staleness
+        if polled.retry is None:  # else the planner does not know the id
+            self._planner.watch(activity_id, asyncio.get_running_loop().time(), max_staleness=max_staleness)
+            self._changed.set()
 
     def remove(self, activity_id: str) -> None:
         """Poll an id no more; when none is left, stop everything."""

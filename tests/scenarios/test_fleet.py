@@ -207,6 +207,34 @@ async def test_nobody_asks_for_what_nobody_watches_any_more(engine: RedisServer)
         assert before == len(fleet.sandbox.log)
 
 
+@pytest.mark.parametrize("who", ["the same process", "another process", "one that is killed", "the poller, killed"])
+async def test_max_staleness_lasts_as_long_as_who_wanted_it(engine: RedisServer, who: str) -> None:
+    """When they have left, in whichever process, the watches that go on cost what they would have cost."""
+    async with fleet_of(engine, 3) as fleet:
+        activity_id = fleet.sandbox.submit(Life(duration=9e9, progress="none"))
+        await asyncio.sleep(3.0)
+        (poller,) = fleet.pollers()
+        watching, other = [session for session in fleet.sessions if session is not poller]
+        looking = {"the same process": watching, "the poller, killed": poller}.get(who, other)
+        watch = asyncio.create_task(watching.wait(activity_id))
+        await asyncio.sleep(30.0)
+        look = asyncio.create_task(looking.wait(activity_id, max_staleness=2.0))
+        before = len(fleet.sandbox.log)
+        await asyncio.sleep(30.0)
+        closely = len(fleet.sandbox.log) - before
+        look.cancel()
+        if "killed" in who:
+            await fleet.kill(looking)
+            await asyncio.sleep(15.0)  # for ten seconds it may be alive
+        before = len(fleet.sandbox.log)
+        await asyncio.sleep(60.0)
+        afterwards = len(fleet.sandbox.log) - before
+        watch.cancel()
+
+    assert 15 == pytest.approx(closely, abs=1)
+    assert 2 <= afterwards <= 6
+
+
 async def test_while_the_engine_is_away_nobody_sends_and_watches_go_on_later(
     engine: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:

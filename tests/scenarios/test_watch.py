@@ -288,6 +288,48 @@ async def test_max_staleness_bounds_how_long_a_job_goes_unseen(vendor: VendorFac
     assert len(sandbox.log) - len(times) < len(times) / 2
 
 
+@pytest.mark.parametrize("lists", [True, False])
+@pytest.mark.parametrize("jobs", [1, 3])
+@pytest.mark.parametrize("delay", [0.0, 9e9])
+async def test_max_staleness_lasts_as_long_as_who_wanted_it(
+    vendor: VendorFactory, jobs: int, delay: float, lists: bool
+) -> None:
+    """When they have left, the watches that go on cost what they would have cost."""
+    async with vendor() as (sandbox, session):
+        if not lists:
+            sandbox.faults.add(sb.forbidden(), where="list")
+        ids = [sandbox.submit(sb.Life(duration=9e9, delay=delay, progress="none")) for _ in range(jobs)]
+        watching = asyncio.create_task(session.wait_many(ids))
+        costs = []
+        for limits in ([], [5.0, 3.0, 5.0], [20.0]):
+            looking = [asyncio.create_task(session.wait_many(ids, max_staleness=limit)) for limit in limits]
+            await asyncio.sleep(300)
+            for task in looking:
+                task.cancel()
+            before = len(sandbox.log)
+            await asyncio.sleep(300)
+            costs.append(len(sandbox.log) - before)
+        watching.cancel()
+
+    assert costs[0] <= 12 * jobs
+    assert max(costs[1:]) <= costs[0] + jobs
+
+
+async def test_of_two_who_look_the_stricter_counts_while_they_stay(vendor: VendorFactory) -> None:
+    """Then the other one's `max_staleness` holds."""
+    async with vendor() as (sandbox, session):
+        job = sandbox.submit(sb.Life(duration=9e9, progress="none"))
+        tasks = [asyncio.create_task(session.wait(job, max_staleness=limit)) for limit in (20.0, 4.0, 4.0)]
+        costs = []
+        for task in reversed(tasks):
+            before = len(sandbox.log)
+            await asyncio.sleep(200)
+            costs.append(len(sandbox.log) - before)
+            task.cancel()
+
+    assert [50, 50, 10] == pytest.approx(costs, abs=2)
+
+
 async def test_a_row_older_than_the_last_is_ignored_unless_terminal(vendor: VendorFactory) -> None:
     """A cache's older answer goes unseen; an end is believed whatever its date."""
     old = {"updated_at": "2020-01-01T00:00:00Z", "percent_done": 55}

@@ -18,6 +18,7 @@ class FakeSource:
     def __init__(self) -> None:
         self.last: dict[str, Activity] = {}
         self.polled: dict[str, list[tuple[float, float | None]]] = {}
+        self.strictest: list[tuple[str, float | None]] = []
         self.resumed: list[ResumePoint] = []
         self.prioritized: list[str] = []
         self.settled_count = 0
@@ -28,6 +29,9 @@ class FakeSource:
         self.polled.setdefault(activity_id, []).append((grace, max_staleness))
         self.resumed.append(resume_from)
         return self.last.get(activity_id, resume_from.activity)
+
+    def set_max_staleness(self, activity_id: str, max_staleness: float | None) -> None:
+        self.strictest.append((activity_id, max_staleness))
 
     def remove(self, activity_id: str) -> None:
         del self.polled[activity_id]

@@ -110,6 +110,22 @@ async def test_the_strictest_wish_of_all_that_watch_here_counts() -> None:
     assert {"a": Wish(10.0, 5.0, every_poll=True)} == engine.watched
 
 
+async def test_who_leaves_takes_their_wish_along() -> None:
+    """The engine is told the strictest max_staleness of those who still watch here."""
+    registry, engine = made()
+    Consumer(registry, "a")
+    strict, stricter = Consumer(registry, "a", max_staleness=20.0), Consumer(registry, "a", max_staleness=5.0)
+    await registry.tell()
+    wanted = []
+    for consumer in (stricter, strict):
+        consumer.queue.detach()
+        await registry.tell()
+        wanted.append(dict(engine.watched))
+
+    assert [{"a": Wish(10.0, 20.0)}, {"a": Wish(10.0, None)}] == wanted
+    assert 1 == registry.registered
+
+
 async def test_a_wish_that_changes_while_it_is_told_is_told_again() -> None:
     registry, engine = made()
     Consumer(registry, "a")

@@ -128,6 +128,32 @@ async def test_what_a_subscriber_wants_is_passed_on() -> None:
     assert {"a": [(5.0, None), (1.0, 3.0)]} == source.polled
 
 
+async def test_the_strictest_max_staleness_of_those_who_stay_counts() -> None:
+    """Who leaves takes theirs along, unless somebody else wants the same; the last one leaves nothing to be told."""
+    hub, source = connected()
+    queues = {name: queue_of(hub, "a", max_staleness=limit) for name, limit in enumerate((None, 30.0, 5.0, 5.0, 60.0))}
+    told = []
+    for name in (2, 3, 0, 1, 4):
+        hub.unsubscribe(queues[name], "a")
+        told.append(source.strictest.copy())
+        source.strictest.clear()
+
+    assert [[], [("a", 30.0)], [("a", 30.0)], [("a", 60.0)], []] == told
+    assert {} == source.polled
+
+
+async def test_a_watch_that_runs_out_of_time_takes_its_max_staleness_along() -> None:
+    """It leaves as any other does."""
+    hub, source = connected()
+    queue_of(hub, "a")
+    queue = SnapshotQueue(enter=lambda: hub, grace=10.0, max_staleness=5.0, timeout=20.0)
+    queue.unfinished["a"] = None
+    queue.attach(first_look=False)
+    await asyncio.sleep(21)
+
+    assert [("a", None)] == source.strictest
+
+
 async def test_a_later_subscriber_gets_the_last_snapshot_at_once() -> None:
     """Who comes later need not wait for the next look."""
     hub, source = connected()

@@ -354,19 +354,23 @@ def test_a_start_is_known_to_be_between_two_looks() -> None:
     assert 1.0 == placement.pages[0].starts
 
 
-def test_a_stricter_max_staleness_is_taken_over() -> None:
-    """The strictest max_staleness holds, on the page and in the queue; a looser one changes nothing."""
+def test_the_last_max_staleness_holds() -> None:
+    """Stricter or not, it is that of the id and of its page, and the id stays in one queue."""
     placement = placement_of("a", "b")
-    for max_staleness in (30.0, 5.0, 60.0):
-        placement.watch("a", 1.0, max_staleness, lists=True)
+    strictest = []
+    for key, max_staleness in (("a", 30.0), ("b", 20.0), ("a", 5.0), ("a", 60.0), ("b", math.inf), ("a", math.inf)):
+        placement.watch(key, 1.0, max_staleness, lists=True)
+        strictest.append(placement.pages[0].max_staleness)
+        assert max_staleness == placement.ids[key].max_staleness
+        assert "ab" == in_get_queues(placement)
 
-    assert 5.0 == placement.pages[0].max_staleness == placement.ids["a"].max_staleness
-    assert "ab" == in_get_queues(placement)
+    assert [30.0, 20.0, 5.0, 20.0, 60.0, math.inf] == strictest
 
 
-def test_a_stricter_max_staleness_needs_no_page() -> None:
-    """Where lists are disabled, the strictest max_staleness holds as well."""
+def test_a_max_staleness_needs_no_page() -> None:
+    """Where lists are disabled, the last max_staleness holds as well."""
     placement = placement_of("a", lists=False)
-    placement.watch("a", 1.0, 5.0, lists=False)
+    for max_staleness in (5.0, 9.0):
+        placement.watch("a", 1.0, max_staleness, lists=False)
 
-    assert (5.0, "a") == (placement.ids["a"].max_staleness, in_get_queues(placement))
+    assert (9.0, "a") == (placement.ids["a"].max_staleness, in_get_queues(placement))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 
 import pytest
 from support.planner_world import (
@@ -168,15 +169,49 @@ def test_a_new_budget_wakes_what_waited_for_it() -> None:
     assert isinstance(woken, FetchPage)
 
 
-def test_of_two_staleness_limits_the_stricter_holds() -> None:
-    """Watching again with a stricter limit tightens it; a looser one changes nothing."""
+def test_a_stricter_max_staleness_holds_at_once() -> None:
+    """Watching again with a stricter one brings the next look forward."""
     planner = Planner(Pacing())
-    for limit in (30.0, 5.0, 50.0):
+    for limit in (30.0, 5.0):
         planner.watch("a", 0.0, max_staleness=limit)
     planner.on_activity(snapshot("a", percent=1, began=-600.0), 0.0, NOON)
 
     assert as_sleep(planner.next(0.0, FULL)).when <= 5.0
     assert FetchOne("a") == planner.next(5.0, FULL)
+
+
+@pytest.mark.parametrize("percent", [0, 1, 50])
+@pytest.mark.parametrize("keys", ["a", "abc"])
+def test_a_max_staleness_that_is_taken_back_costs_nothing(keys: str, percent: int) -> None:
+    """As soon as it does not hold any more, the next look is as far off as if it never had, by GET or by page."""
+    plain, relaxed = World(keys), World(keys)
+    for world in (plain, relaxed):
+        world.watch(*keys)
+        world.run(0.0, 1.0)
+        for key in keys:
+            seen = snapshot(key, percent=percent, began=-600.0) if percent else queued(key)
+            world.planner.on_activity(seen, 2.0, at(2.0))
+    relaxed.watch(*keys, now=2.0, max_staleness=5.0)
+    as_sleep(relaxed.planner.next(2.0, FULL))
+    relaxed.watch(*keys, now=3.0)
+
+    assert 8.0 < next_request_at(plain.planner, 3.0) == pytest.approx(next_request_at(relaxed.planner, 3.0), abs=0.2)
+
+
+def test_a_max_staleness_that_comes_and_goes_delays_no_look() -> None:
+    """An id keeps its turn among the queued, however often somebody begins and ceases to look at it."""
+    world = World([])
+    world.planner.disable_lists()
+    world.states = dict.fromkeys("bcdea", "initialized")
+    world.watch(*"bcdea")
+    for turn in range(100):
+        world.watch("a", now=7.0 * turn, max_staleness=1000.0)
+        world.watch("a", now=7.0 * turn)
+        world.run(7.0 * turn, 7.0 * turn + 6.9)
+    times = [when for when, action in world.asked if action == FetchOne("a")]
+
+    assert max(later - earlier for earlier, later in pairwise(times)) <= 70.0
+    assert times[-1] > 600.0
 
 
 def test_what_was_seen_before_is_not_asked_again_at_once() -> None:

@@ -235,6 +235,42 @@ async def test_only_a_first_look_is_prioritized(shown: dict[str, Any] | int) -> 
     await unsubscribe(hub, queue)
 
 
+@pytest.mark.parametrize("stays", [None, 50.0])
+async def test_the_strictest_of_those_who_stay_counts(stays: float | None) -> None:
+    """When who wanted it closely has left, the id is asked for as seldom as if they had never been there."""
+    asked = []
+    for closely in (False, True):
+        client = FakeClient(a=AT_WORK)
+        hub, _ = polling(client)
+        queue = queue_of(hub, "a", max_staleness=stays)
+        await asyncio.sleep(10)
+        if closely:
+            await unsubscribe(hub, queue_of(hub, "a", max_staleness=2.0))
+        client.asked.clear()
+        await asyncio.sleep(300)
+        asked.append(len(client.asked))
+        await unsubscribe(hub, queue)
+
+    assert asked[0] == pytest.approx(asked[1], abs=1)
+
+
+async def test_who_leaves_after_a_404_has_nothing_asked_sooner() -> None:
+    """An id that is asked for again at a certain time keeps it, and goes on with what those who stay want."""
+    client = FakeClient()
+    hub, _ = polling(client)
+    queue, strict = queue_of(hub, "a", grace=100.0), queue_of(hub, "a", grace=100.0, max_staleness=1.5)
+    await asyncio.sleep(3.5)  # the next look is at 4.6
+    asked = len(client.asked)
+    await unsubscribe(hub, strict)
+    await asyncio.sleep(0.5)
+    assert asked == len(client.asked)
+    client.shows["a"] = AT_WORK
+    await asyncio.sleep(60)
+
+    assert 1 <= len(client.asked) - asked < 10
+    await unsubscribe(hub, queue)
+
+
 async def test_a_first_look_on_a_spent_day_waits_with_the_others() -> None:
     """Where single calls get no permit any more, who awaits a first look waits for a background permit."""
     client, limiter = FakeClient(a=ENDED), RecordingLimiter(spent=True)

@@ -93,6 +93,26 @@ async def test_looking_is_what_costs(vendor: VendorFactory) -> None:
     assert afterwards <= looking / 2
 
 
+async def test_looking_costs_no_longer_what_the_program_watches_as_well(vendor: VendorFactory) -> None:
+    """A watch of the program's own shares the board's requests, and is alone again when nobody looks any more."""
+    async with vendor() as (sandbox, session):
+        activity_id = sandbox.submit(SLOW)
+        watching = asyncio.create_task(session.wait(activity_id))
+        board = Board(session)
+        board.follow(activity_id)
+        await look_for(board, 300)
+        looking = sandbox.requests.total()
+        await asyncio.sleep(30)
+        before = sandbox.requests.total()
+        await asyncio.sleep(300)
+        afterwards = sandbox.requests.total() - before
+        await board.aclose()
+        watching.cancel()
+
+    assert 55 <= looking <= 65
+    assert afterwards <= looking / 2
+
+
 async def test_who_reloads_the_page_costs_nothing(vendor: VendorFactory) -> None:
     """For a quarter of a minute they are still looking, so the watch goes on as it is."""
     async with vendor() as (sandbox, session):
