@@ -137,8 +137,6 @@ class ApiClient:
 
         `permit`: one that was acquired before, for the first attempt. Whoever acquired it closes it.
         """
-        if self.closed:
-            raise SessionClosedError("the session is closed")
         operation = _Operation(self, request, decode, background, permit)
         error: CCActivityError
         try:
@@ -175,7 +173,10 @@ class ApiClient:
             permit.settle(PermitResult.ANSWERED)
 
     async def until_closed(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await something, unless the client is closed meanwhile: SessionClosedError."""
+        """Await something, unless the client is closed, before or meanwhile: SessionClosedError."""
+        if self.closed:
+            work.close()
+            raise SessionClosedError("the session is closed")
         scope = asyncio.timeout(None)
         self._scopes.add(scope)
         try:
@@ -218,7 +219,9 @@ class ApiClient:
             reason, failed = OutcomeKind.TRANSIENT, error
         except DecodeError as error:
             where = {"method": request.method, "path": request.path}
-            failed = DecodeError(error.problem, status=error.status, excerpt=error.excerpt, **where)
+            # An answer to a submission may repeat it, with the contacts that it holds.
+            excerpt = error.excerpt if request.idempotent else ""
+            failed = DecodeError(error.problem, status=error.status, excerpt=excerpt, **where)
             reason = OutcomeKind.UNREADABLE
         else:
             raise await self._error_of(operation, outcome)

@@ -49,6 +49,7 @@ _CANDIDATES_AFTER_S: Final = 15.0
 # For one whose repetition has the same effect: what was a moment's trouble is over.
 _REPEAT_AFTER_S: Final = 5.0
 _CLOCK_RECHECK_S: Final = 300.0  # wall clocks are set, laptops sleep
+_MIN_QUOTA_WAIT_S: Final = 60.0  # by a clock that is fast, the day has begun that the vendor waits for
 # A Date header has whole seconds, and travels.
 _CLOCK_MARGIN: Final = timedelta(seconds=5)
 _MIN_ORDERED_ROWS: Final = 100  # of a list, to be no accident
@@ -78,7 +79,7 @@ class Submission:
 class _Case:
     """A job that is being submitted.
 
-    `sent_at`: loop time from which on it may have been queued. `lost`: why nobody knows how often it was, once an
+    `sent_at`, `sent_on`: loop and wall time from which on it may have been queued. `lost`: why nobody knows how often it was, once an
     answer was lost. `at_most`: how often that may be.
     """
 
@@ -86,8 +87,15 @@ class _Case:
     request: Request
     queue: bool
     sent_at: float = 0.0
-    lost: CCActivityError | None = None
+    sent_on: datetime = _LATEST
+    lost: Exception | None = None
     at_most: int = 1
+
+    def take_loss(self, error: CCActivityError) -> None:
+        """Take note of a lost answer, and raise an error that is none: that of a refresh before it, for one."""
+        if not is_ambiguous(error) or getattr(error, "path", None) not in (None, self.request.path):
+            raise error
+        self.lost = error
 
 
 class Submitter:
@@ -100,6 +108,7 @@ class Submitter:
         self._now = now
         self._vendor_epoch: datetime | None = None  # its wall time at the loop time 0, if it has ever told its own
         self._submitted: dict[str, float] = {}  # loop times of the answers, by activity
+        self._queue_full = False  # as far as anyone has seen
         self._queue_probe = asyncio.Lock()
 
     def submitted_at(self, activity_id: str) -> float | None:
@@ -118,9 +127,7 @@ class Submitter:
         try:
             return self._remember(await self._send(case))
         except CCActivityError as error:
-            if not is_ambiguous(error):
-                raise
-            case.lost = error
+            case.take_loss(error)
         _log.debug("the answer to %r was lost: %s", job, case.lost)
         if job.key is None:
             return await self._repeat_unseen(case)
@@ -131,9 +138,7 @@ class Submitter:
         try:
             return self._remember(await self._send(case), outcome="repeated")
         except CCActivityError as error:
-            if not is_ambiguous(error):
-                raise
-            case.lost = error
+            case.take_loss(error)
         if found := await self._look_for(case):
             return self._remember(*found, outcome="reconciled")
         raise await self._unknown(case)
@@ -143,53 +148,63 @@ class Submitter:
         return [one async for one in self._list() if one.source_file_name == file_name]
 
     async def wait_until(self, instant: datetime) -> None:
-        """Wait until a time of the wall clock, which may be set meanwhile; SessionClosedError."""
-        while (seconds := (instant - self._now()).total_seconds()) > 0:
+        """Wait until a time of the wall clock, which may be set meanwhile, or be wrong; SessionClosedError."""
+        seconds = _MIN_QUOTA_WAIT_S
+        while seconds > 0:
             await self._client.until_closed(asyncio.sleep(min(seconds, _CLOCK_RECHECK_S)))
+            seconds = (instant - self._now()).total_seconds()
 
     # --- one request ------------------------------------------------------------------------------------------------
 
     async def _send(self, case: _Case) -> Activity:
         """Send a submission, and wait for its turn if the queue is full."""
-        probed = self._queue_probe.locked()  # by another one
-        if not (case.queue and probed):
+        delay = 0.0  # for whoever comes after another one who waits
+        if not (case.queue and self._queue_full):
             try:
                 return await self._ask(case)
             except QueueFullError as error:
                 if not case.queue:
                     raise
-                probed = self._queue_probe.locked()
-                if not probed:
+                if not self._queue_full:
                     _log.warning("submissions wait: %s", error)
+                    self._queue_full, delay = True, _FIRST_QUEUE_WAIT_S
         await self._client.until_closed(self._queue_probe.acquire())
         try:
-            delay = 0.0 if probed else _FIRST_QUEUE_WAIT_S
             while True:
                 await self._client.until_closed(asyncio.sleep(delay))
                 try:
-                    return await self._ask(case)
+                    activity = await self._ask(case)
                 except QueueFullError:
+                    self._queue_full = True
                     delay = min(max(_FIRST_QUEUE_WAIT_S, 2 * delay), _MAX_QUEUE_WAIT_S)
+                else:
+                    self._queue_full = False
+                    return activity
         finally:
             self._queue_probe.release()
 
     async def _ask(self, case: _Case) -> Activity:
         def decode(outcome: Outcome) -> Activity:
+            activity = self._decoder.decode_created(outcome.reply.body)
             self._note_time(outcome)
-            return self._decoder.decode_created(outcome.reply.body)
+            return activity
 
         if case.lost is None:
-            case.sent_at = asyncio.get_running_loop().time()
+            case.sent_at, case.sent_on = asyncio.get_running_loop().time(), self._now()
         return await self._client.ask(case.request, decode)
 
     def _note_time(self, outcome: Outcome) -> None:
         if outcome.server_time is not None:
             self._vendor_epoch = outcome.server_time - timedelta(seconds=asyncio.get_running_loop().time())
 
-    def _vendor_time(self, moment: float) -> datetime:
-        """The vendor's wall time at a loop time; by our own clock, if it has never told its own."""
-        epoch = self._vendor_epoch or self._now() - timedelta(seconds=asyncio.get_running_loop().time())
-        return epoch + timedelta(seconds=moment)
+    def _since(self, case: _Case) -> datetime:
+        """The vendor's wall time from which on a job may have been queued; by our own clock, if it never told its own.
+
+        Of our clocks, the one that has gone further: the loop's stands still while a laptop sleeps, the other is set.
+        """
+        loop_time, wall = asyncio.get_running_loop().time(), self._now()
+        passed = max(timedelta(seconds=loop_time - case.sent_at), wall - case.sent_on)
+        return (wall if self._vendor_epoch is None else self._vendor_epoch + timedelta(seconds=loop_time)) - passed
 
     def _remember(self, activity: Activity, *others: Activity, outcome: SubmissionOutcome = "answered") -> Submission:
         now = asyncio.get_running_loop().time()
@@ -211,7 +226,7 @@ class Submitter:
             try:
                 await self._client.until_closed(asyncio.sleep(_REPEAT_AFTER_S))
                 return self._remember(await self._send(case), outcome="repeated")
-            except CCActivityError as error:
+            except Exception as error:  # noqa: BLE001 -- a user's token source may raise anything; the job comes first
                 case.lost = error
         raise await self._unknown(case)
 
@@ -225,12 +240,12 @@ class Submitter:
                 await self._client.until_closed(asyncio.sleep(lost_at + seconds - loop.time()))
                 if found := await self._find_named(case):
                     return found
-            except Exception as error:  # noqa: BLE001 -- a user's token source may raise anything; the job comes first
+            except Exception as error:  # noqa: BLE001 -- as above
                 unread = error
         if unread is None:
             return []
-        since, reason = self._vendor_time(case.sent_at), f"{case.lost}; then {unread}"
-        raise SubmissionUnknownError(case.job, since=since, reason=reason, listed=False) from unread
+        reason = f"{case.lost}; then {unread}"
+        raise SubmissionUnknownError(case.job, since=self._since(case), reason=reason, listed=False) from unread
 
     async def _find_named(self, case: _Case) -> list[Activity]:
         found: list[Activity] = []
@@ -247,38 +262,37 @@ class Submitter:
         candidates, listed = list[Activity](), True
         try:
             await self._client.until_closed(asyncio.sleep(_CANDIDATES_AFTER_S))
-            unaccounted = [one async for one in self._new(case)]
-            earliest = self._vendor_time(case.sent_at) - _CLOCK_MARGIN
-            candidates = [one for one in unaccounted if one.created_at is None or one.created_at >= earliest]
+            candidates = [one async for one in self._new(case)]
         except Exception as error:  # noqa: BLE001 -- as above
             _log.debug("the list of activities cannot be read: %s", error)
             listed = False
-        since, reason = self._vendor_time(case.sent_at), str(case.lost)
+        since, reason = self._since(case), str(case.lost)
         return SubmissionUnknownError(case.job, since=since, candidates=candidates, reason=reason, listed=listed)
 
     async def _new(self, case: _Case) -> AsyncGenerator[Activity, None]:
-        """The activities that no submission of this session has accounted for, and that may be a job.
+        """The activities created since a job was sent that no submission of this session has accounted for.
 
         The order of the list is undocumented, so all pages are read; but those after what is older than the job only if
         the rows until then were not in the order of their creation, the newest first.
         """
         ordered, rows, oldest = True, 0, _LATEST
         async for page in self._list().pages():
+            earliest = self._since(case) - _CLOCK_MARGIN
             for activity in page:
                 created = activity.created_at
                 ordered = ordered and created is not None and created - _RESOLUTION <= oldest
                 oldest = min(oldest, created or oldest)
-                if activity.activity_id not in self._submitted:
+                if activity.activity_id not in self._submitted and (created is None or created >= earliest):
                     yield activity
             rows += len(page)
-            earliest = self._vendor_time(case.sent_at) - _CLOCK_MARGIN
-            if ordered and rows >= _MIN_ORDERED_ROWS and oldest < earliest and self._vendor_epoch is not None:
+            if ordered and rows >= _MIN_ORDERED_ROWS and oldest < earliest:
                 return
 
     def _list(self) -> ActivityList:
         def decode(outcome: Outcome) -> ActivityPage:
+            page = self._decoder.decode_page(outcome.reply.body)
             self._note_time(outcome)
-            return self._decoder.decode_page(outcome.reply.body)
+            return page
 
         first = list_activities(self._endpoint, limit=MAX_PAGE_SIZE)
         return ActivityList(first, self._endpoint, lambda request: self._client.ask(request, decode))
