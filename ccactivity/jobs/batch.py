@@ -70,9 +70,9 @@ class _Batch:
         try:
             while (taken := await self._take()) is not None:
                 await self._submit(*taken)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 -- of a user's source; the consumer gets it
+        except (Exception, asyncio.CancelledError) as error:  # a user's source may raise anything; the consumer gets it
             if self.left:
-                raise
+                return
             self.stopped_by = self.stopped_by or error
         await self.results.put(None)
 

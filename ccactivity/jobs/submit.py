@@ -79,8 +79,8 @@ class Submission:
 class _Case:
     """A job that is being submitted.
 
-    `sent_at`, `sent_on`: loop and wall time from which on it may have been queued. `lost`: why nobody knows how often it was, once an
-    answer was lost. `at_most`: how often that may be.
+    `sent_at`, `sent_on`: loop and wall time from which on it may have been queued. `lost`: why nobody knows how often
+    it was, once an answer was lost. `at_most`: how often that may be.
     """
 
     job: Job

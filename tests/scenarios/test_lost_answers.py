@@ -370,7 +370,7 @@ async def test_a_computer_that_slept_does_not_miss_it(vendor: VendorFactory) -> 
     def now() -> datetime:
         return utc_now() + timedelta(hours=2 if posts_of(sandbox) else 0)
 
-    async with vendor(workload=LATER, now=lambda: now()) as (sandbox, session):
+    async with vendor(workload=LATER, now=now) as (sandbox, session):
         sandbox.faults.add(Slept(), where="list")
         sandbox.faults.add(sb.Reset(), where="post")
         began = utc_now()
