@@ -70,7 +70,7 @@ class _Batch:
         try:
             while (taken := await self._take()) is not None:
                 await self._submit(*taken)
-        except (Exception, asyncio.CancelledError) as error:  # a user's source may raise anything; the consumer gets it
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 -- a user's source may raise it
             if self.left:
                 return
             self.stopped_by = self.stopped_by or error

@@ -5,11 +5,12 @@ The limits are those of the vendor's Swagger file, or of its prose where the fil
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any, ClassVar, Final, Self, cast
 
 import attrs
+from attrs.validators import optional
 
 from .._text import escape
 from .job import Counted, Ids, Job, as_tuple, check_fields, held_by
@@ -58,6 +59,15 @@ def _text(_: object, field: attrs.Attribute[Any], value: object) -> None:
 def _names(_: object, field: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, tuple) or not all(isinstance(name, str) and name for name in value):
         raise TypeError(f"{field.name} must be a list of names")
+
+
+def _as_filter(value: Iterable[str] | None) -> tuple[str, ...] | None:
+    return None if value is None else as_tuple(value)
+
+
+def _filter(most: int) -> Any:
+    """Validate the ids of a filter: one without any would export everybody."""
+    return optional(Ids(most, least=1))
 
 
 def _given(value: Any) -> dict[str, Any]:
@@ -256,7 +266,7 @@ class DeleteCustomFields(_OfIds):
 class ExportContacts(Job):
     """Export contacts to a CSV file: all, or those of a filter. It cannot be split: each part would have its own file.
 
-    `contact_ids`: 500 at most. `list_ids`, `tag_ids`: 50 at most. `segment_id`: of one segment. `new_subscriber`: those
+    `contact_ids`: 1 to 500. `list_ids`, `tag_ids`: 1 to 50. `segment_id`: of one segment. `new_subscriber`: those
     of the last 30 days. `status`: "active", "unsubscribed" or "removed". `exclude`: ids of contacts to leave out, 50 at
     most. These may be combined: `status` with `contact_ids` or `list_ids`; `exclude` and `new_subscriber` with each
     other and with `list_ids`.
@@ -267,9 +277,9 @@ class ExportContacts(Job):
 
     kind = "contact_exports"
 
-    contact_ids: tuple[str, ...] = attrs.field(default=(), converter=as_tuple, validator=Ids(500))
-    list_ids: tuple[str, ...] = attrs.field(default=(), converter=as_tuple, validator=Ids(50))
-    tag_ids: tuple[str, ...] = attrs.field(default=(), converter=as_tuple, validator=Ids(50))
+    contact_ids: tuple[str, ...] | None = attrs.field(default=None, converter=_as_filter, validator=_filter(500))
+    list_ids: tuple[str, ...] | None = attrs.field(default=None, converter=_as_filter, validator=_filter(50))
+    tag_ids: tuple[str, ...] | None = attrs.field(default=None, converter=_as_filter, validator=_filter(50))
     segment_id: int | None = attrs.field(default=None, validator=_segment)
     new_subscriber: bool = attrs.field(default=False, validator=_flag)
     status: str | None = attrs.field(default=None, validator=_text)
