@@ -28,11 +28,7 @@ from ..api.endpoint import Endpoint
 from ..api.messages import Request
 from ..api.operations import MAX_PAGE_SIZE, create_activity, list_activities
 from ..api.outcome import Outcome, is_ambiguous
-from ..errors import (
-    CCActivityError,
-    QueueFullError,
-    SubmissionUnknownError,
-)
+from ..errors import QueueFullError, SubmissionUnknownError
 from ..listing import ActivityList
 from ..models import Activity
 from .job import Job
@@ -80,7 +76,7 @@ class _Case:
     """A job that is being submitted.
 
     `sent_at`, `sent_on`: loop and wall time from which on it may have been queued. `lost`: why nobody knows how often
-    it was, once an answer was lost. `at_most`: how often that may be.
+    it was, once an answer was lost. `losses`: how often that may be.
     """
 
     job: Job
@@ -89,13 +85,13 @@ class _Case:
     sent_at: float = 0.0
     sent_on: datetime = _LATEST
     lost: Exception | None = None
-    at_most: int = 1
+    losses: int = 0
 
-    def take_loss(self, error: CCActivityError) -> None:
-        """Take note of a lost answer, and raise an error that is none: that of a refresh before it, for one."""
-        if not is_ambiguous(error) or getattr(error, "path", None) not in (None, self.request.path):
-            raise error
-        self.lost = error
+    def is_lost_by(self, error: Exception) -> bool:
+        """Whether nobody knows after an error how often it was queued: not by that of a refresh before it, for one."""
+        if self.lost is not None and self.job.key is None:
+            return True  # what becomes of its repetition says nothing of the first
+        return is_ambiguous(error) and getattr(error, "path", None) in (None, self.request.path)
 
 
 class Submitter:
@@ -124,23 +120,21 @@ class Submitter:
         if not isinstance(job, Job):
             raise TypeError(f"job must be one of ccactivity.jobs, not {type(job).__name__}")
         case = _Case(job, create_activity(self._endpoint, job.kind, job.encode()), queue)
-        try:
-            return self._remember(await self._send(case))
-        except CCActivityError as error:
-            case.take_loss(error)
-        _log.debug("the answer to %r was lost: %s", job, case.lost)
-        if job.key is None:
-            return await self._repeat_unseen(case)
-        if found := await self._look_for(case):
-            return self._remember(*found, outcome="reconciled")
-        _log.warning("%r was not queued, so it is sent once more: %s", job, case.lost)
-        case.at_most = 2
-        try:
-            return self._remember(await self._send(case), outcome="repeated")
-        except CCActivityError as error:
-            case.take_loss(error)
-        if found := await self._look_for(case):
-            return self._remember(*found, outcome="reconciled")
+        outcomes: tuple[SubmissionOutcome, ...] = ("answered", "repeated")
+        for outcome in outcomes:
+            try:
+                if case.losses:
+                    _log.warning("%r is sent once more: %s", job, case.lost)
+                    await self._client.until_closed(asyncio.sleep(_REPEAT_AFTER_S if job.key is None else 0.0))
+                return self._remember(await self._send(case), outcome=outcome)
+            except Exception as error:
+                if not case.is_lost_by(error):
+                    raise
+                case.lost, case.losses = error, case.losses + 1
+            if job.key is None and not job.repeatable:
+                break
+            if job.key is not None and (found := await self._look_for(case)):
+                return self._remember(*found, outcome="reconciled")
         raise await self._unknown(case)
 
     async def find(self, file_name: str) -> list[Activity]:
@@ -219,17 +213,6 @@ class Submitter:
 
     # --- after a lost answer ----------------------------------------------------------------------------------------
 
-    async def _repeat_unseen(self, case: _Case) -> Submission:
-        """Send a job once more of which the list would show nothing, if that has the same effect."""
-        if case.job.repeatable:
-            _log.warning("%r is sent once more, which has the same effect: %s", case.job, case.lost)
-            try:
-                await self._client.until_closed(asyncio.sleep(_REPEAT_AFTER_S))
-                return self._remember(await self._send(case), outcome="repeated")
-            except Exception as error:  # noqa: BLE001 -- a user's token source may raise anything; the job comes first
-                case.lost = error
-        raise await self._unknown(case)
-
     async def _look_for(self, case: _Case) -> list[Activity]:
         """Read the list until it shows a job by its name. Raises SubmissionUnknownError if it cannot be read."""
         loop = asyncio.get_running_loop()
@@ -240,7 +223,7 @@ class Submitter:
                 await self._client.until_closed(asyncio.sleep(lost_at + seconds - loop.time()))
                 if found := await self._find_named(case):
                     return found
-            except Exception as error:  # noqa: BLE001 -- as above
+            except Exception as error:  # noqa: BLE001 -- a user's token source may raise anything; the job comes first
                 unread = error
         if unread is None:
             return []
@@ -253,7 +236,7 @@ class Submitter:
             async for activity in unaccounted:
                 if activity.source_file_name == case.job.key:
                     found.append(activity)
-                    if len(found) == case.at_most:
+                    if len(found) == case.losses:
                         break
         return found
 
