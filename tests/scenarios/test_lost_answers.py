@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import pickle
 from datetime import datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -458,4 +459,5 @@ async def test_no_contact_is_shown(vendor: VendorFactory, caplog: pytest.LogCapt
             with pytest.raises((cc.SubmissionUnknownError, cc.BadRequestError)) as caught:
                 await session.submit(job)
             assert [] == secrets_in(shown(caught.value))
+            assert CONTACT.encode() not in pickle.dumps(caught.value)
     assert [] == secrets_in(caplog.text)
