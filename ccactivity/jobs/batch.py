@@ -112,8 +112,8 @@ def _is_of_one_job(error: CCActivityError) -> bool:
 
 
 async def _numbered(jobs: Iterable[Job] | AsyncIterable[Job]) -> AsyncGenerator[tuple[int, Job], None]:
-    number = 0
     if isinstance(jobs, AsyncIterable):
+        number = 0
         async with AsyncExitStack() as stack:
             if (close := getattr(jobs, "aclose", None)) is not None:  # not every iterator has it
                 stack.push_async_callback(close)
@@ -121,6 +121,5 @@ async def _numbered(jobs: Iterable[Job] | AsyncIterable[Job]) -> AsyncGenerator[
                 yield number, job
                 number += 1
         return
-    for job in jobs:
-        yield number, job
-        number += 1
+    for numbered in enumerate(jobs):
+        yield numbered
