@@ -3,7 +3,8 @@
 - `nox` is what a change needs before it is pushed, in less than three minutes on two cores.
 - `nox -t all` is what CI runs beside it: the suite on the other Pythons and with other dependencies, what is marked
   `long`, the hundred simulated hours, the documentation and its examples, the vendor's own SDK.
-- What measures (`economy`, `bench`, `hostile`, `fleet`) or soaks (`soak`, `token_soak`) runs by its name only.
+- What measures (`economy`, `bench`, `hostile`, `fleet`, `imports`, `page`) or soaks (`soak`, `token_soak`) runs by its
+  name only.
 - `nox -s NAME` is one session, `nox --list` names them.
 
 Nothing here downloads an interpreter. The suite runs on the Python that runs nox, and with `-t all` on every other
@@ -94,7 +95,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types of everything, and those of the public API as users see them."""
-    session.install(".[cli,fleet,oauth]", *group("types"))
+    session.install(".[cli,fleet,oauth,otel,prometheus]", *group("types"))
     session.run("mypy")
     session.run("pyright", "tests/typing")
     session.run("pyright", "--verifytypes", "ccactivity", "--ignoreexternal")
@@ -124,8 +125,9 @@ def build(session: nox.Session) -> None:
         names = archive.namelist()
     if inside != {"ccactivity", wheel.name.removesuffix("-py3-none-any.whl") + ".dist-info"}:
         session.error(f"the wheel holds more or less than the package: {sorted(inside)}")
-    if "ccactivity/py.typed" not in names:
-        session.error("the wheel lacks py.typed")
+    for needed in ("py.typed", "web/static/page.html", "web/static/page.css", "web/static/page.js"):
+        if f"ccactivity/{needed}" not in names:
+            session.error(f"the wheel lacks {needed}")
     with tarfile.open(sdist) as source:
         inside = {Path(name).parts[1] for name in source.getnames() if len(Path(name).parts) > 1}
     if not {"ccactivity", "tests", "noxfile.py", "pyproject.toml", "README.md", "LICENSE"} <= inside:
@@ -148,7 +150,7 @@ def build(session: nox.Session) -> None:
 @nox.session(tags=LONG)
 def docs(session: nox.Session) -> None:
     """Build the pages of docs/ into .nox/docs/tmp/html; a warning is an error, and nothing is loaded from elsewhere."""
-    session.install(".[cli,fleet,oauth]", *group("docs"))
+    session.install(".[cli,fleet,oauth,otel,prometheus]", *group("docs"))
     place = session.create_tmp()
     session.run("sphinx-build", "--fail-on-warning", "--keep-going", "--nitpicky", "-E", "docs", f"{place}/html")
 
@@ -160,6 +162,21 @@ def examples(session: nox.Session) -> None:
     files = [*sorted(Path("docs/examples").glob("*.py")), "tests/examples/test_framework_examples.py"]
     session.run("mypy", *map(str, files), env={"MYPYPATH": "tests"})
     session.run("pytest", "--numprocesses=auto", "tests/examples", *session.posargs)
+
+
+@nox.session(tags=LONG)
+def browser(session: nox.Session) -> None:
+    """Test the live page in a Chromium that is on the PATH; without one that is skipped, or fails where CI is set."""
+    session.install("-e", ".", *group("browser"))
+    session.run("mypy", *map(str, Path("tests/web").glob("*.py")), env={"MYPYPATH": "tests"})
+    session.run("pytest", "tests/web", *session.posargs)
+
+
+@nox.session
+def page(session: nox.Session) -> None:
+    """Measure the live page in a Chromium against its targets; three minutes. `-- --pictures` draws those of docs/."""
+    session.install("-e", ".", *group("browser"))
+    session.run("python", "benchmarks/page.py", *session.posargs)
 
 
 @nox.session(python=PYTHON)
@@ -273,10 +290,18 @@ def token_soak(session: nox.Session) -> None:
 
 @nox.session
 def fleet(session: nox.Session) -> None:
-    """Measure a fleet of processes against its targets, with a server of Redis; six minutes. `-- --quick` for two."""
+    """Measure a fleet of processes against its targets, with a server of Redis; ten minutes. `-- --quick` for five."""
     session.install("-e", ".[cli,fleet,oauth]", *group("test"))
     session.run("python", "benchmarks/fleet.py", *session.posargs)
     session.run("python", "-m", "simulation.test_fleet_scripts", env={"PYTHONPATH": "tests"})
+
+
+@nox.session
+def imports(session: nox.Session) -> None:
+    """Measure imports, submissions and exports against their targets; ten minutes. `-- --quick` for two."""
+    session.install("-e", ".[cli]", *group("test"), *group("imports"))
+    for program in ("splitting", "submissions", "imports", "exports"):
+        session.run("python", f"benchmarks/{program}.py", *session.posargs)
 
 
 @nox.session

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
         CCActivityError,
         DecodeError,
         FleetUnavailableError,
+        ImportRefusedError,
+        JournalError,
         LoginFailedError,
         NotFoundError,
         NotSentError,
@@ -41,6 +43,13 @@ if TYPE_CHECKING:
         UntrustedServerError,
         WatchTimeoutError,
     )
+    from .exports import ExportFile
+    from .imports.columns import ImportProblem
+    from .imports.linemap import LineMap, RowError
+    from .imports.plan import ImportPart, ImportPlan, PlannedPart
+    from .imports.planner import plan_import
+    from .imports.result import ImportFailedError, ImportProgress, ImportResult
+    from .imports.run import Import
     from .listing import ActivityList
     from .models import TERMINAL_STATES, Activity, ActivityState, ActivityStatus, SendRecord, SendStatus
     from .polling.pacing import Pacing
@@ -66,13 +75,25 @@ __all__ = [
     "BodyTooLargeError",
     "CCActivityError",
     "DecodeError",
+    "ExportFile",
     "FleetUnavailableError",
+    "Import",
+    "ImportFailedError",
+    "ImportPart",
+    "ImportPlan",
+    "ImportProblem",
+    "ImportProgress",
+    "ImportRefusedError",
+    "ImportResult",
+    "JournalError",
+    "LineMap",
     "LoginFailedError",
     "NotFoundError",
     "NotSentError",
     "Pacing",
     "PagingError",
     "PermissionDeniedError",
+    "PlannedPart",
     "QueueFullError",
     "Quota",
     "QuotaExceededError",
@@ -80,6 +101,7 @@ __all__ = [
     "RequestPermit",
     "ResponseError",
     "Retry",
+    "RowError",
     "SendRecord",
     "SendStatus",
     "ServerError",
@@ -96,10 +118,13 @@ __all__ = [
     "Watch",
     "WatchTimeoutError",
     "__version__",
+    "plan_import",
 ]
 
 
-_HOMES = ("errors", "models", "polling.pacing", "ratelimit.quota", "api.retry", "tokens", "listing", "watch", "session")
+_IMPORTS = ("imports.columns", "imports.linemap", "imports.plan", "imports.planner", "imports.result", "imports.run")
+_CORE = ("errors", "models", "polling.pacing", "ratelimit.quota", "api.retry", "tokens", "listing", "watch", "session")
+_HOMES = (*_CORE, "exports", *_IMPORTS)
 
 if not TYPE_CHECKING:  # a type checker would take any name for one that is there
 
@@ -109,6 +134,8 @@ if not TYPE_CHECKING:  # a type checker would take any name for one that is ther
         for home in _HOMES:
             module = import_module(f".{home}", __name__)
             globals().update({public: getattr(module, public) for public in module.__all__ if public in __all__})
+            if name in globals():  # who only watches needs nothing of what imports files, which comes last
+                break
         return globals()[name]
 
     def __dir__() -> list[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
-__all__ = ["LoopBound", "SingleFlight", "finish", "spawn", "wait_until_set"]
+__all__ = ["LoopBound", "SingleFlight", "finish", "run_in_thread", "spawn", "wait_until_set"]
 
 T = TypeVar("T")
 
@@ -19,6 +20,17 @@ def spawn(work: Coroutine[Any, Any, T], context: contextvars.Context | None = No
     It takes its first step once the caller has got hold of it, also on a loop whose factory makes eager tasks.
     """
     return asyncio.Task(work, loop=asyncio.get_running_loop(), context=context or contextvars.Context())
+
+
+async def run_in_thread(work: Callable[[], T], executor: Executor | None = None) -> T:
+    """Run `work` in a thread, and wait until it ends even if cancelled: a thread cannot be stopped half-way."""
+    job = asyncio.get_running_loop().run_in_executor(executor, work)
+    try:
+        return await asyncio.shield(job)
+    finally:
+        while not job.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([job])
 
 
 async def finish(tasks: Iterable[asyncio.Task[Any]], timeout: float) -> None:

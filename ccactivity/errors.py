@@ -17,9 +17,9 @@ activity are defined beside it, in `models`.
     │   └── ServerError                 5xx that outlived its retries
     ├── QuotaExceededError              the day's requests are spent, by the vendor's word or by our own ledger
     ├── DecodeError                     a 2xx that is not what the API documents, or any 3xx
-    │   └── BodyTooLargeError           a body of more than 8 MiB
+    │   └── BodyTooLargeError           a body of more than 8 MiB, or a file of more than the caller wants
     ├── SubmissionUnknownError          the answer to a submission was lost, and nothing shows whether it was queued
-    ├── UnsafeLinkError                 a next link that leads away from the collection; nothing was sent
+    ├── UnsafeLinkError                 a link that leads away from where it belongs; nothing was sent
     ├── PagingError                     next links that form a loop, or never end
     ├── ActivityFailedError             the activity ended in another state than completed
     ├── ActivityExpiredError            404 for an activity that had been seen: older than the 10 days it is kept
@@ -29,7 +29,9 @@ activity are defined beside it, in `models`.
     │   ├── LoginFailedError            a login was not completed: denied, too late, its answer lost
     │   ├── ReauthorizationRequiredError    only a person can help: they must log in again
     │   └── TokenStoreError             stored tokens that cannot be read or written; nothing was overwritten
+    ├── JournalError                    the journal of an import is of another one, in use, or cannot be written
     ├── FleetUnavailableError           the engine of a fleet is away, so nobody may send
+    ├── ImportRefusedError              a file that cannot be imported as it is (also a ValueError)
     └── SessionClosedError              the session was closed meanwhile, or before
 
 Data are attributes, so that nobody has to parse a message. Every error can be pickled and copied. No error, no
@@ -49,6 +51,9 @@ from .models import Activity, ActivityExpiredError, ActivityFailedError, WatchTi
 if TYPE_CHECKING:
     from . import jobs
 
+if TYPE_CHECKING:
+    from .imports.columns import ImportProblem
+
 __all__ = [
     "ActivityExpiredError",
     "ActivityFailedError",
@@ -59,6 +64,8 @@ __all__ = [
     "CCActivityError",
     "DecodeError",
     "FleetUnavailableError",
+    "ImportRefusedError",
+    "JournalError",
     "LoginFailedError",
     "NotFoundError",
     "NotSentError",
@@ -82,6 +89,7 @@ __all__ = [
 
 
 _IMPORTS: Final = ("contacts_file_import", "contacts_json_import")  # kinds of jobs that hold contacts
+_MAX_SHOWN_PROBLEMS = 3  # in the message of an ImportRefusedError
 
 
 class TransportError(CCActivityError):
@@ -213,7 +221,7 @@ class DecodeError(CCActivityError):
 
 
 class BodyTooLargeError(DecodeError):
-    """A body of more than 8 MiB, which is not read to its end and not asked for again."""
+    """A body of more than 8 MiB, or a file of more than `most` bytes: not read to its end, and not asked for again."""
 
 
 class SubmissionUnknownError(CCActivityError):
@@ -255,10 +263,10 @@ class SubmissionUnknownError(CCActivityError):
 
 
 class UnsafeLinkError(CCActivityError):
-    """A next link that leads away from the collection it belongs to. `link`: the link, escaped and cut."""
+    """A link that leads away from where it belongs, its collection or the API. `link`: the link, escaped and cut."""
 
     def __init__(self, problem: str, *, link: str) -> None:
-        super().__init__(f"unsafe next link, not followed: {problem} ({link})")
+        super().__init__(f"unsafe link, not followed: {problem} ({link})")
         self.problem = problem
         self.link = link
 
@@ -335,6 +343,17 @@ class SessionClosedError(CCActivityError):
     """The session was closed, before the call or while it ran."""
 
 
+class JournalError(CCActivityError):
+    """The journal of an import belongs to another one, is used by another process, or cannot be written.
+
+    Nothing is sent after it. `path`: of the journal.
+    """
+
+    def __init__(self, message: str, *, path: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
 class FleetUnavailableError(CCActivityError):
     """The engine of a fleet cannot be used, so nothing may be sent. Watches do not raise this: they go on later.
 
@@ -344,3 +363,24 @@ class FleetUnavailableError(CCActivityError):
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class ImportRefusedError(CCActivityError, ValueError):
+    """A file that cannot be imported as it is, or that changed while it was imported.
+
+    `problems`: what is wrong, with line and column, as far as it was kept; never what the file says there.
+    `count`: of all problems. It is a `ValueError` too.
+    """
+
+    def __init__(self, message: str, *, problems: Sequence[ImportProblem] = (), count: int | None = None) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+        self.count = len(self.problems) if count is None else count
+
+    @classmethod
+    def of(cls, problems: Sequence[ImportProblem], count: int | None = None) -> ImportRefusedError:
+        """Make the error from what is wrong; its message has the first few."""
+        count = len(problems) if count is None else count
+        shown = "; ".join(map(str, problems[:_MAX_SHOWN_PROBLEMS]))
+        more = count - min(len(problems), _MAX_SHOWN_PROBLEMS)
+        return cls(shown + (f"; and {more:,} more" if more else ""), problems=problems, count=count)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import attrs
 
+from ._emitter import Emitter
 from .api.decoding import Decoder
 from .polling.hub import Hub
 from .polling.poller import Poller
@@ -64,8 +65,11 @@ class Membership(Protocol):
 class Fleet(Protocol):
     """Many processes that share one API key."""
 
-    def join(self, quota: Quota, decoder: Decoder, make_poller: Callable[[Hub], Poller]) -> Membership:
+    def join(
+        self, quota: Quota, decoder: Decoder, make_poller: Callable[[Hub], Poller], emitter: Emitter
+    ) -> Membership:
         """Make the part of one session, which connects when it is first used.
 
         `quota`: its limits. `make_poller`: makes what polls for a hub, each time that this process takes over.
+        `emitter`: is told of pauses.
         """

@@ -7,17 +7,19 @@ import inspect
 import logging
 import os
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, TypeVar
 
 import aiohttp
 import attrs
 
 from ._clock import utc_now
+from ._emitter import Emitter, Hook
 from ._secret import hide
 from ._tasks import LoopBound
 from ._text import describe_json
@@ -48,6 +50,11 @@ from .watch import BatchResult, BatchWatch, Watch
 
 if TYPE_CHECKING:
     from . import jobs
+    from .exports.download import Export, ExportFile
+    from .imports.importer import Importer
+    from .imports.parts import Problems
+    from .imports.plan import Duplicates, SmsPermission
+    from .imports.run import Import
     from .jobs.submit import Submitter
 
 __all__ = ["ActivitySession", "RequestPermit", "Stats"]
@@ -68,7 +75,7 @@ class Stats:
     finished: int
     """Activities whose end was seen by a watch."""
     requests: Mapping[str, int]
-    """Requests that this session has sent, by kind: "list", "get", "history" and "post"."""
+    """Requests that this session has sent, by kind: "list", "get", "history", "post" and "export"."""
     requests_per_finished: float | None
     """Requests of the kinds "list" and "get" for each finished activity; None before the first one."""
     price: float
@@ -116,6 +123,8 @@ class ActivitySession:
     `retry`, `pacing`: how failed requests are repeated, and how eagerly watches look. None: `Retry()`, `Pacing()`.
     `timeout`: seconds for one attempt, from the moment it may be sent; None: no limit. Bound a whole call with
     `asyncio.timeout`.
+    `on_event`: called with each event of `ccactivity.events`, in the loop and at once, so that it must not block; or
+    several. What it raises is logged once and reaches no call. None: no event is even made.
     `now`: gives the aware UTC time, for the day of the quota and the search for submissions whose answer was lost;
     delays use the event loop's clock.
 
@@ -137,9 +146,11 @@ class ActivitySession:
         retry: Retry | None = None,
         pacing: Pacing | None = None,
         timeout: float | None = 30.0,
+        on_event: Hook | Iterable[Hook] | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         token = hide(token)
+        self._emitter = Emitter(on_event)
         if timeout is not None:
             check_number("timeout", timeout, above=True)
         for name, value, kind in (
@@ -152,25 +163,31 @@ class ActivitySession:
                 raise TypeError(f"{name} must be a {kind.__name__} or None, not {type(value).__name__}")
         self._endpoint = Endpoint.parse(base_url)
         self._now = now
+        self._pacing = pacing or Pacing()
         self._quota = Quota() if quota is None else quota
         self._noticed: set[tuple[str, str]] = set()
         self._decoder = Decoder(self._notice)
         agent = f"ccactivity/{__version__} aiohttp/{aiohttp.__version__}"
         transport = Transport(self._endpoint.origin, http, timeout, agent)
-        auth = Authenticator(source_of(token))
-
-        def make_poller(hub: Hub) -> Poller:
-            planner = Planner(pacing or Pacing(), Tuning())
-            return Poller(hub, planner, self._client, self._limiter, self._endpoint, self._decoder)
+        auth = Authenticator(source_of(token), self._emitter)
 
         self._membership: Membership | None = None
         if fleet is not None:
             self._quota.attach(now)
-            self._membership = fleet.join(self._quota, self._decoder, make_poller)
-        self._limiter: Limiter = self._membership.limiter if self._membership else QuotaLimiter(self._quota, now)
-        self._client = ApiClient(transport=transport, auth=auth, limiter=self._limiter, retry=retry or Retry())
+            self._membership = fleet.join(self._quota, self._decoder, self._make_poller, self._emitter)
+        self._limiter: Limiter = (
+            self._membership.limiter if self._membership else QuotaLimiter(self._quota, now, self._emitter)
+        )
+        self._client = ApiClient(
+            transport=transport,
+            auth=auth,
+            limiter=self._limiter,
+            retry=retry or Retry(),
+            origin=self._endpoint.origin,
+            emitter=self._emitter,
+        )
         self._hub = self._membership.hub if self._membership else Hub()
-        self._poller: Poller | Membership = self._membership or make_poller(self._hub)
+        self._poller: Poller | Membership = self._membership or self._make_poller(self._hub)
         self._loop = LoopBound("this session belongs", "make one session for each loop")
 
     @classmethod
@@ -219,6 +236,13 @@ class ActivitySession:
             fleet=self._membership.stats if self._membership else None,
         )
 
+    def add_event_hook(self, hook: Hook) -> None:
+        """Call one more hook with each event from now on, as if it had been in `on_event`.
+
+        Watches that are under way are not told of. Raises TypeError for what cannot be called, or is async.
+        """
+        self._emitter.add(hook)
+
     async def __aenter__(self) -> Self:
         self._enter()
         return self
@@ -230,10 +254,13 @@ class ActivitySession:
 
     async def aclose(self) -> None:
         """Close the session. What is under way ends with `SessionClosedError`. Closing twice is no error."""
-        self._hub.abort(SessionClosedError("the session was closed"))
+        hubs = [self._hub, *(self._importer.hubs if "_importer" in self.__dict__ else ())]
+        for hub in hubs:
+            hub.abort(SessionClosedError("the session was closed"))
         try:
             await self._client.aclose()
-            await self._hub.settled()
+            for hub in hubs:
+                await hub.settled()
         finally:  # also for whoever does not wait
             if self._membership is not None:
                 await self._membership.aclose()
@@ -321,6 +348,79 @@ class ActivitySession:
 
         return Submitter(self._client, self._endpoint, self._decoder, self._now)
 
+    # --- importing --------------------------------------------------------------------------------------------------
+
+    def import_file(
+        self,
+        source: str | os.PathLike[str] | bytes | BinaryIO,
+        *,
+        list_ids: Iterable[str],
+        encoding: str = "utf-8-sig",
+        sms_permission_to_send: SmsPermission | None = None,
+        parts_at_once: int = 4,
+        duplicates: Duplicates = "warn",
+        problems: Problems = "refuse",
+        journal: str | os.PathLike[str] | None = None,
+        timeout: float | None = None,
+    ) -> Import:
+        """Import a CSV file of contacts of any size: checked, cut into parts, sent, watched; see `Import`.
+
+        `source`, `list_ids`, `encoding`, `sms_permission_to_send`, `duplicates`: as in `plan_import`. `parts_at_once`:
+        how many parts may be at the vendor and not ended. `problems`: "refuse" sends nothing if the vendor would not
+        take a row; "send" leaves the judgement to the vendor. `timeout`: seconds for each part, from when the vendor
+        has accepted it; None: no limit.
+
+        `journal`: a file, made if it is missing, in which each step is kept. If the program or the machine dies, the
+        same call goes on: no row is imported twice, none is forgotten. With another source, or other arguments,
+        JournalError. Remove the file when you have the result.
+
+        Raises ImportRefusedError, JournalError and OSError before anything is sent; when all parts have ended,
+        ImportFailedError with the result, if some failed; and what concerns the session. Rows that were refused are
+        data in the result. Raises ValueError and TypeError at the call.
+        """
+        from .imports.parts import ImportOptions  # noqa: PLC0415 -- who only watches needs no imports
+
+        options = ImportOptions(
+            list_ids=list_ids,
+            encoding=encoding,
+            sms_permission_to_send=sms_permission_to_send,
+            duplicates=duplicates,
+            problems=problems,
+        )
+        return self._importer.import_file(
+            source, options=options, parts_at_once=parts_at_once, journal=journal, timeout=timeout
+        )
+
+    def import_contacts(
+        self,
+        rows: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
+        *,
+        list_ids: Iterable[str],
+        sms_permission_to_send: SmsPermission | None = None,
+        parts_at_once: int = 4,
+        duplicates: Duplicates = "warn",
+        timeout: float | None = None,
+    ) -> Import:
+        """Import contacts that a program has as mappings, such as `{"email": ..., "first_name": ..., "cf:size": ...}`.
+
+        `rows`: an iterable, or an async one, of any length: they are written into a temporary file, and nothing is sent
+        before the last one is read. Values are str, int, date or None; a key that other rows have and one lacks is an
+        empty cell. Numbers of rows, in the result and in errors, count from 1.
+
+        They are sent as a CSV file, as by `import_file`; as JSON if there is a key that the vendor documents for JSON
+        only, such as "home_phone". All else is as in `import_file`.
+        """
+        from .imports.parts import ImportOptions  # noqa: PLC0415 -- as above
+
+        options = ImportOptions(list_ids=list_ids, sms_permission_to_send=sms_permission_to_send, duplicates=duplicates)
+        return self._importer.import_contacts(rows, options=options, parts_at_once=parts_at_once, timeout=timeout)
+
+    @cached_property
+    def _importer(self) -> Importer:
+        from .imports.importer import Importer  # noqa: PLC0415 -- as above
+
+        return Importer(self._enter, self._submitter, self._pacing, self._make_poller, self._make_queue)
+
     # --- requests of the caller's own -------------------------------------------------------------------------------
 
     @asynccontextmanager
@@ -351,6 +451,98 @@ class ActivitySession:
         finally:
             permit.close()
 
+    # --- exports ----------------------------------------------------------------------------------------------------
+
+    async def save_export(
+        self,
+        activity: Activity,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        most: int | None = None,
+        grace: float = 10.0,
+        on_progress: Callable[[int, int], object] | None = None,
+    ) -> ExportFile:
+        """Save the file of an export that has completed: at the end the whole file is at `path`, or none is.
+
+        It is written to a hidden file beside `path`, which only this user can read, and takes its place once its end
+        and its last record were seen. What breaks off is fetched anew, three times in all. Whatever else happens, a
+        full disk or a cancellation, leaves nothing behind, and `path` as it was. A large file may take its time:
+        `timeout` of the session bounds the wait for the answer and for each further byte, not the whole.
+
+        `activity`: a snapshot that has completed, such as `wait` returns. `overwrite`: whether a file at `path` may be
+        replaced. `most`: bytes that it may have; None: any number. `grace`: seconds, from the first 404 on, in which
+        the file may yet appear. `on_progress`: called about once a MiB with the bytes and records so far, which begin
+        anew with a new attempt.
+
+        Raises FileExistsError before anything is sent, or at the end if a file has come to be at `path` meanwhile;
+        OSError; ActivityFailedError or ValueError for an activity that has not completed or is no export;
+        ActivityExpiredError if its file is gone; TransportError if it broke off each time, DecodeError if it is not
+        CSV; BodyTooLargeError; UnsafeLinkError; UntrustedServerError for a redirect that must not be followed.
+        """
+        self._enter()
+        export = self._export(activity, most, grace)
+        return await export.save(Path(path), overwrite=overwrite, on_progress=on_progress)
+
+    def open_export(
+        self, activity: Activity, *, most: int | None = None, grace: float = 10.0
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Read the file of an export as it arrives, without a disk.
+
+            async with session.open_export(activity) as chunks:
+                async for chunk in chunks:
+                    ...
+
+        No more is read while a chunk is worked on. Leaving the block early gives the file up. What makes it incomplete
+        or more than `most` bytes is raised by the iteration at its end: only then was it whole. It begins once; read
+        it anew if it breaks off. The arguments and errors are those of `save_export`.
+        """
+        export = self._export(activity, most, grace)
+
+        @asynccontextmanager
+        async def entered() -> AsyncGenerator[AsyncIterator[bytes], None]:
+            self._enter()
+            async with export.open() as chunks:
+                yield chunks
+
+        return entered()
+
+    async def export_contacts(
+        self,
+        job: jobs.ExportContacts,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        most: int | None = None,
+        timeout: float | None = None,
+        on_progress: Callable[[int, int], object] | None = None,
+    ) -> ExportFile:
+        """Export contacts to a file: submit the job, wait until it has completed, save what it has made.
+
+        `timeout`: seconds to wait for it, then WatchTimeoutError; None: no limit. The other arguments, and the file,
+        are those of `save_export`; a `path` that is refused is so before the job is submitted. Raises what `submit`,
+        `wait` and `save_export` raise; an error after the submission has a note that names the activity, whose file
+        `save_export` can fetch for ten days.
+        """
+        from .exports.part_file import check_target  # noqa: PLC0415 -- as in `_export`
+        from .jobs import ExportContacts  # noqa: PLC0415 -- as in `submit`
+
+        if not isinstance(job, ExportContacts):
+            raise TypeError(f"job must be an ExportContacts, not {type(job).__name__}")
+        check_target(Path(path), overwrite=overwrite)
+        activity = await self.submit(job)
+        try:
+            activity = await self.wait(activity, timeout=timeout)
+            return await self.save_export(activity, path, overwrite=overwrite, most=most, on_progress=on_progress)
+        except Exception as error:
+            error.add_note(f"the export is activity {activity.activity_id}")
+            raise
+
+    def _export(self, activity: Activity, most: int | None, grace: float) -> Export:
+        from .exports.download import Export  # noqa: PLC0415 -- who only watches saves no files
+
+        return Export(self._client, self._endpoint, activity, most=most, grace=grace)
+
     # --- watches ----------------------------------------------------------------------------------------------------
 
     def watch(
@@ -377,7 +569,9 @@ class ActivitySession:
         Raises NotFoundError; ActivityExpiredError if it was seen and is gone; AuthenticationError,
         PermissionDeniedError and the like; SessionClosedError. Failures that may pass do not end a watch.
         """
-        queue = self._make_queue(timeout=timeout, grace=grace, max_staleness=max_staleness, every_poll=every_poll)
+        queue = self._make_queue(
+            self._enter, timeout=timeout, grace=grace, max_staleness=max_staleness, every_poll=every_poll
+        )
         return Watch(activity_id, queue)
 
     async def wait(
@@ -416,7 +610,7 @@ class ActivitySession:
         An id that cannot be followed does not disturb the others, see `BatchWatch`; what concerns the session, such as
         a dead token, ends the iteration. Raises ValueError naming malformed ids, at the call for an iterable.
         """
-        queue = self._make_queue(timeout=timeout, grace=grace, max_staleness=max_staleness)
+        queue = self._make_queue(self._enter, timeout=timeout, grace=grace, max_staleness=max_staleness)
         return BatchWatch(ids, queue)
 
     async def wait_many(
@@ -457,8 +651,12 @@ class ActivitySession:
                     on_change(snapshot)
         return BatchResult(completed=completed, failed=failed, errors=errors)
 
-    def _make_queue(self, **options: Any) -> SnapshotQueue:
-        return SnapshotQueue(enter=self._enter, submitted_at=self._submitted_at, **options)
+    def _make_poller(self, hub: Hub, pacing: Pacing | None = None) -> Poller:
+        planner = Planner(pacing or self._pacing, Tuning())
+        return Poller(hub, planner, self._client, self._limiter, self._endpoint, self._decoder, self._emitter)
+
+    def _make_queue(self, enter: Callable[[], Hub], **options: Any) -> SnapshotQueue:
+        return SnapshotQueue(enter=enter, submitted_at=self._submitted_at, emitter=self._emitter, **options)
 
     def _submitted_at(self, activity_id: str) -> float | None:
         if "_submitter" not in self.__dict__:  # nothing was submitted

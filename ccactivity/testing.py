@@ -33,9 +33,13 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 
-__all__ = ["DeadlockError", "VirtualTimeLoop", "run", "utc_now"]
+if TYPE_CHECKING:  # this module needs nothing of the library, so that it may judge it
+    from .events import Event
+    from .session import ActivitySession
+
+__all__ = ["DeadlockError", "VirtualTimeLoop", "record", "run", "utc_now"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -137,6 +141,13 @@ def utc_now() -> datetime:
     if isinstance(loop, VirtualTimeLoop):
         return loop.utc_now()
     raise RuntimeError(f"utc_now() needs a running VirtualTimeLoop, not {type(loop).__name__}")
+
+
+def record(session: ActivitySession) -> list[Event]:
+    """Return a list that each event of a session is added to, from now on; see `ccactivity.events`."""
+    events: list[Event] = []
+    session.add_event_hook(events.append)
+    return events
 
 
 class _JumpingSelector(selectors.DefaultSelector):

@@ -15,7 +15,12 @@ import pytest
 
 import ccactivity
 
-PACKAGES = ("ccactivity.api", "ccactivity.polling", "ccactivity.ratelimit")  # packages that export nothing themselves
+PACKAGES = (
+    "ccactivity.api",
+    "ccactivity.imports",
+    "ccactivity.polling",
+    "ccactivity.ratelimit",
+)  # packages that export nothing themselves
 # The command line needs an extra; everything else can be imported wherever the library can.
 MODULES = [
     importlib.import_module(found.name)
@@ -26,6 +31,13 @@ NAMED = {
     "errors": None,  # everything that the module exports
     "models": None,
     "session": {"ActivitySession", "RequestPermit", "Stats"},
+    "exports": None,
+    "imports.columns": {"ImportProblem"},
+    "imports.linemap": {"LineMap", "RowError"},
+    "imports.plan": {"ImportPart", "ImportPlan", "PlannedPart"},
+    "imports.planner": {"plan_import"},
+    "imports.result": {"ImportFailedError", "ImportProgress", "ImportResult"},
+    "imports.run": {"Import"},
     "listing": {"ActivityList"},
     "watch": {"BatchResult", "BatchWatch", "Watch"},
     "ratelimit.quota": {"Quota"},

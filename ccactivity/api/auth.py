@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+from .._emitter import Emitter
 from .._secret import Secret
 from .._tasks import SingleFlight
+from ..events import TokenRefreshed
 from ..tokens import CallableSource, TokenSource, check_given
 
 __all__ = ["Authenticator"]
@@ -22,7 +24,9 @@ class Authenticator:
     for those whose token was refused.
     """
 
-    def __init__(self, source: TokenSource) -> None:
+    def __init__(self, source: TokenSource, emitter: Emitter | None = None) -> None:
+        self._emitter = emitter or Emitter()
+        self._reported_at: float | None = None  # loop time, until what came of it is told
         self.refresh: SingleFlight[None] = SingleFlight()
         self._source = source
         self._token: Secret | None = None
@@ -35,7 +39,9 @@ class Authenticator:
         if isinstance(given, str):
             given = Secret(given)
         if self._token is None or given != self._token:
-            self._token = check_given(given)
+            known, self._token = self._token is not None, check_given(given)
+            if known:
+                self._tell("refreshed")
         return self._token
 
     async def is_current(self, token: str) -> bool:
@@ -44,8 +50,26 @@ class Authenticator:
 
     async def replace(self, refused: str) -> bool:
         """Report a refused token, in a task that no caller can cancel; tell whether there is another one now."""
-        await self.refresh.run(lambda: self._source.refused(refused))
-        return not await self.is_current(refused)
+        await self.refresh.run(lambda: self._report(refused))
+        replaced = not await self.is_current(refused)
+        if self._reported_at is not None and not replaced:
+            self._tell("unchanged")
+        return replaced
+
+    async def _report(self, refused: str) -> None:
+        self._reported_at = asyncio.get_running_loop().time()
+        try:
+            await self._source.refused(refused)
+        except BaseException as error:
+            self._tell(type(error).__name__)
+            raise
+
+    def _tell(self, outcome: str) -> None:
+        now = asyncio.get_running_loop().time()
+        reported_at, self._reported_at = self._reported_at, None
+        if self._emitter.hooks:
+            seconds = 0.0 if reported_at is None else now - reported_at
+            self._emitter.emit(TokenRefreshed(at=now, seconds=seconds, outcome=outcome))
 
     async def aclose(self) -> None:
         """Let a refresh that is under way end, and a callable that is asked for a token; then cancel them."""

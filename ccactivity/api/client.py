@@ -19,28 +19,34 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sys
 from collections import Counter
-from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping
+from contextlib import aclosing
+from typing import Any, Final, Generic, TypeVar, cast
 
 import attrs
 import backoff
 
+from .._emitter import Emitter
 from .._secret import Secret
 from ..errors import (
     BodyTooLargeError,
     CCActivityError,
     DecodeError,
     NotSentError,
+    QuotaExceededError,
     SessionClosedError,
     TransportError,
     UntrustedServerError,
 )
+from ..events import RequestEnded, Retrying
 from ..ratelimit.limiter import Limiter, Permit, PermitResult
 from .auth import Authenticator
-from .messages import Request
+from .messages import Reply, Request
 from .outcome import Outcome, OutcomeKind, classify, error_from
 from .retry import Retry, RetryableError, RetryState
+from .streams import BodyStream, StreamedReply
 from .transport import Transport
 
 __all__ = ["ApiClient"]
@@ -48,11 +54,19 @@ __all__ = ["ApiClient"]
 T = TypeVar("T")
 _log: Final = logging.getLogger("ccactivity")
 _connection_log: Final = logging.getLogger("ccactivity.connection")
+# What takes the place of the error that a reply itself makes.
+_LATER_ERRORS: Final[Mapping[OutcomeKind, type[CCActivityError]]] = {
+    OutcomeKind.QUOTA_EXCEEDED: QuotaExceededError,
+    OutcomeKind.UNEXPECTED: DecodeError,
+}
 
 
 @attrs.define(eq=False)
 class _Operation(Generic[T]):
-    """One question through all of its attempts, with the token and the permit of the attempt under way."""
+    """One question through all of its attempts, with the token and the permit of the attempt under way.
+
+    `why`, `served`: those of `ApiClient.ask`. `attempt`, `sent_at`: of the request that the hooks are yet to hear of.
+    """
 
     client: ApiClient
     request: Request
@@ -62,26 +76,36 @@ class _Operation(Generic[T]):
     token: Secret = attrs.field(default=Secret(), repr=False)
     reported_token: bool = False
     interrupted: bool = False  # after it was sent, and it may not be sent twice
+    why: str = ""
+    served: Callable[[T | None], tuple[tuple[str, ...], int]] | None = None
+    attempt: int = 0
+    sent_at: float | None = None
 
     async def before_each_send(self) -> str:
         """Return the value of the Authorization header for a request that is about to leave."""
         auth, permit = self.client.auth, self.permit
         assert permit is not None
-        if permit.sent and not self.request.idempotent:
-            reason = "the aiohttp session would have sent it twice"
-            raise TransportError(reason, method=self.request.method, path=self.request.path)
+        if permit.sent:
+            if not self.request.idempotent:
+                reason = "the aiohttp session would have sent it twice"
+                raise TransportError(reason, method=self.request.method, path=self.request.path)
+            self.ended(None, TransportError)
         ask_again = permit.waited
         # Sent: the HTTP library sends again by itself, on a connection that turned out to be dead. During a refresh:
         # not with a token that is on its way out, and not with a permit that is or gets old meanwhile.
-        while permit.sent or auth.refresh.running or asyncio.get_running_loop().time() > permit.expires_at:
+        now = asyncio.get_running_loop().time()
+        while permit.sent or auth.refresh.running or now > permit.expires_at:
             permit.close()
             await auth.refresh.wait()
             self.permit = permit = await self.client.limiter.acquire(background=self.background)
-            ask_again = True
+            now, ask_again = asyncio.get_running_loop().time(), True
         if ask_again:
             self.token = await auth.token()
+            now = asyncio.get_running_loop().time()
         permit.sent = True
         self.client.sent[self.request.kind] += 1
+        if self.client.emitter.hooks:
+            self.attempt, self.sent_at = self.attempt + 1, now
         return Secret(f"Bearer {self.token}")
 
     def given_up(self) -> None:
@@ -98,28 +122,85 @@ class _Operation(Generic[T]):
         safe = self.request.idempotent or isinstance(error, NotSentError)
         return RetryableError(reason, error, retry_after) if safe and not self.background else error
 
+    def ended(
+        self,
+        reply: Reply | None,
+        error: type[BaseException] | None,
+        answer: T | None = None,
+        at: float | None = None,
+    ) -> None:
+        """Close the permit, and tell the hooks what became of a request, once. `at`: when; None: now."""
+        request, permit, sent_at = self.request, self.permit, self.sent_at
+        assert permit is not None
+        if not permit.settled:
+            permit.close()
+        if sent_at is None:
+            return
+        self.sent_at = None
+        if at is None:
+            at = asyncio.get_running_loop().time()
+        activity_ids, serves = ((), 0) if self.served is None else self.served(answer)
+        self.client.emitter.emit(
+            RequestEnded(
+                at=at,
+                kind=request.kind,
+                method=request.method,
+                route=request.route,
+                url=self.client.origin + request.path,
+                status=None if reply is None else reply.status,
+                error=None if error is None else error.__name__,
+                seconds=at - sent_at,
+                waited=permit.queued,
+                attempt=self.attempt,
+                request_id=None if reply is None else reply.request_id,
+                why=self.why,
+                activity_ids=activity_ids,
+                serves=serves,
+            )
+        )
+
 
 class ApiClient:
-    """Asks questions of the vendor. `sent`: requests by their kind, with those that the HTTP library made by itself."""
+    """Asks questions of the vendor.
 
-    def __init__(self, *, transport: Transport, auth: Authenticator, limiter: Limiter, retry: Retry) -> None:
+    `sent`: requests by their kind, with those that the HTTP library made by itself. `origin`: for events, such as
+    `https://api.cc.email`.
+    """
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        auth: Authenticator,
+        limiter: Limiter,
+        retry: Retry,
+        origin: str = "",
+        emitter: Emitter | None = None,
+    ) -> None:
         self.auth = auth
         self.limiter = limiter
+        self.origin: str = origin
+        self.emitter: Emitter = emitter or Emitter()
         self.closed: bool = False
         self.sent: Counter[str] = Counter()
         self._transport = transport
         self._connects = True  # as far as the last attempt has shown
         self._retry_state = RetryState(retry)
         self._scopes: set[asyncio.Timeout] = set()
+        self._streams: set[BodyStream] = set()
         # backoff's annotation does not know that a generator of delays is sent the exception.
         delays: Callable[..., Generator[float, Any, None]] = self._backoff_delays
-        self._with_retries = backoff.on_exception(delays, RetryableError, jitter=None, logger=None)(self._attempt)
+        retrying = backoff.on_exception(delays, RetryableError, jitter=None, logger=None, on_backoff=self._report_retry)
+        self._with_retries = retrying(self._attempt)
+        self._receive_with_retries = retrying(self._receive)
 
     async def aclose(self) -> None:
         """End every question under way with SessionClosedError and close the transport."""
         self.closed = True
         for scope in tuple(self._scopes):
             scope.reschedule(asyncio.get_running_loop().time())
+        for stream in tuple(self._streams):
+            stream.close()
         try:
             await self.auth.aclose()
         finally:  # also for whoever does not wait for a refresh
@@ -132,12 +213,15 @@ class ApiClient:
         *,
         background: bool = False,
         permit: Permit | None = None,
+        why: str = "",
+        served: Callable[[T | None], tuple[tuple[str, ...], int]] | None = None,
     ) -> T:
         """Ask until there is an answer that `decode` understands, or no sense in asking again.
 
-        `permit`: one that was acquired before, for the first attempt. Whoever acquired it closes it.
+        `permit`: one that was acquired before, for the first attempt. Whoever acquired it closes it. `why`, `served`:
+        for `RequestEnded`: the reason, and what gives its `activity_ids` and `serves` for an answer, or for none.
         """
-        operation = _Operation(self, request, decode, background, permit)
+        operation = _Operation(self, request, decode, background, permit, why=why, served=served)
         error: CCActivityError
         try:
             return await self.until_closed(self._with_retries(operation))
@@ -150,6 +234,38 @@ class ApiClient:
                 error = TransportError(reason, method=request.method, path=request.path)
         # Raised out here, so that it carries no trace of the retries.
         raise error
+
+    async def download(self, request: Request, receive: Callable[[BodyStream], Awaitable[T]]) -> T:
+        """Ask for a file until `receive`, whose the stream is then, has understood it, or there is no sense in it.
+
+        A file that breaks off, or is none, is asked for three times in all, from its beginning and with a permit each
+        time. The permit is settled once the answer begins: a stream keeps nobody waiting.
+        """
+        if self.closed:
+            raise SessionClosedError("the session is closed")
+        operation = _Operation(self, request, _stream_of, background=False, permit=None)
+        try:
+            return await self.until_closed(self._receive_with_retries(operation, receive))
+        except RetryableError as last:
+            error = last.error
+        raise error
+
+    async def pieces(self, stream: BodyStream) -> AsyncGenerator[bytes, None]:
+        """Yield a body piece by piece; SessionClosedError once the client is closed."""
+        self._streams.add(stream)
+        try:
+            async with aclosing(stream.pieces()) as pieces:
+                async for piece in pieces:
+                    if self.closed:
+                        break
+                    yield piece
+        except TransportError:
+            if not self.closed:
+                raise
+        finally:
+            self._streams.discard(stream)
+        if self.closed:
+            raise SessionClosedError("the session was closed")
 
     async def acquire(self) -> Permit:
         """Wait for permission for a request of somebody else's, as a single call does; it counts as sent."""
@@ -166,6 +282,8 @@ class ApiClient:
             now, chance = asyncio.get_running_loop().time(), random.random()
             pause = self._retry_state.pause(kind, now=now, retry_after=outcome.retry_after, chance=chance)
             permit.settle(PermitResult.THROTTLED, pause=pause)
+            if self.emitter.hooks:
+                self.emitter.pause("throttled", now, now + pause)
         elif kind is OutcomeKind.QUOTA_EXCEEDED:
             permit.settle(PermitResult.QUOTA_EXCEEDED, server_time=outcome.server_time)
         else:
@@ -191,7 +309,11 @@ class ApiClient:
 
     async def _attempt(self, operation: _Operation[T]) -> T:
         loop, request = asyncio.get_running_loop(), operation.request
-        failed: TransportError | DecodeError
+        reply: Reply | None = None
+        answer: T | None = None
+        replied_at: float | None = None
+        failed: TransportError | DecodeError | None = None
+        extra = {"activity_id": request.item_id, "route": request.route}
         operation.token = await self.auth.token()
         if operation.permit is not None and loop.time() > operation.permit.expires_at:
             # Others like it have waited for the token too, and would now be sent all at once.
@@ -201,15 +323,16 @@ class ApiClient:
         began = loop.time()
         try:
             reply = await self._transport.send(request, operation.before_each_send)
-            self._connects = True
-            _log.debug("%s: HTTP %d in %.3f s", request, reply.status, loop.time() - began)
+            replied_at, self._connects = loop.time(), True
+            _log.debug("%s: HTTP %d in %.3f s", request, reply.status, replied_at - began, extra=extra)
             # A body that quotes the token loses it before anyone reads or shows it. No variable holds it in plain.
             if operation.token.encode() in reply.body:
                 reply = attrs.evolve(reply, body=reply.body.replace(operation.token.encode(), b"(token)"))
             outcome = classify(reply, submission=request.kind == "post")
             self.settle(operation.permit, outcome)
             if outcome.kind is OutcomeKind.ANSWER:
-                return operation.decode(outcome)
+                answer = operation.decode(outcome)
+                return answer
         except (UntrustedServerError, BodyTooLargeError):
             raise
         except (asyncio.CancelledError, SessionClosedError):
@@ -218,24 +341,38 @@ class ApiClient:
         except TransportError as error:
             reason, failed = OutcomeKind.TRANSIENT, error
         except DecodeError as error:
-            where = {"method": request.method, "path": request.path}
-            # An answer to a submission may repeat it, with the contacts that it holds.
-            excerpt = error.excerpt if request.idempotent else ""
-            failed = DecodeError(error.problem, status=error.status, excerpt=excerpt, **where)
-            reason = OutcomeKind.UNREADABLE
+            reason, failed = OutcomeKind.UNREADABLE, _located(error, request)
         else:
             raise await self._error_of(operation, outcome)
         finally:
-            if not operation.permit.settled:
-                operation.permit.close()
-        _log.debug("%s", failed)
+            if operation.sent_at is not None or not operation.permit.settled:
+                operation.ended(reply, sys.exc_info()[0] if failed is None else type(failed), answer, replied_at)
+        _log.debug("%s", failed, extra=extra)
         if operation.background:
             self._on_retry(failed)  # by whoever polls
         raise operation.failed(reason, failed)
 
+    async def _receive(self, operation: _Operation[BodyStream], receive: Callable[[BodyStream], Awaitable[T]]) -> T:
+        stream, loop = await self._attempt(operation), asyncio.get_running_loop()
+        began = loop.time()
+        failed: TransportError | DecodeError
+        try:
+            return await receive(stream)
+        except BodyTooLargeError as error:
+            raise error.with_traceback(None) from None
+        except TransportError as error:
+            failed = error
+        except DecodeError as error:
+            failed = _located(error, operation.request)
+        _log.debug("%s", failed)
+        # Without a traceback, as above: the frames that it shows to error trackers hold pieces of the file.
+        raise RetryableError(OutcomeKind.UNREADABLE, failed.with_traceback(None), reading_s=loop.time() - began)
+
     async def _error_of(self, operation: _Operation[Any], outcome: Outcome) -> Exception:
         """Return what to raise for a reply that is not an answer."""
         kind, error = outcome.kind, error_from(operation.request, outcome)
+        if operation.sent_at is not None:
+            operation.ended(outcome.reply, _LATER_ERRORS.get(kind, type(error)))
         if kind is OutcomeKind.TRANSIENT:
             return operation.failed(kind, error, outcome.retry_after)
         if kind in (OutcomeKind.THROTTLED, OutcomeKind.TOO_MANY_REQUESTS):
@@ -266,13 +403,35 @@ class ApiClient:
         while delay is not None:
             failure = yield delay
             failures[failure.reason] += 1
+            started_at += failure.reading_s
             count, now, chance = failures[failure.reason], loop.time(), random.random()
             delay = self._retry_state.delay(failure, count, started_at=started_at, now=now, chance=chance)
             if delay is not None:
                 self._on_retry(failure.error)
+
+    def _report_retry(self, details: Any) -> None:
+        """Tell the hooks of a retry; backoff gives its delay, and the arguments of `_attempt`."""
+        if self.emitter.hooks:
+            operation, now = details["args"][0], asyncio.get_running_loop().time()
+            trouble, attempt = type(details["exception"].error).__name__, operation.attempt
+            self.emitter.emit(
+                Retrying(at=now, kind=operation.request.kind, trouble=trouble, delay=details["wait"], attempt=attempt)
+            )
 
     def _on_retry(self, error: CCActivityError) -> None:
         """Say once an outage that there is no connection: until the retries end, nothing else would be heard of it."""
         if self._connects and isinstance(error, NotSentError):
             self._connects = False
             _connection_log.warning("cannot connect to %s, trying again", self._transport.host)
+
+
+def _located(error: DecodeError, request: Request) -> DecodeError:
+    """Say in an error of a decoder what was asked for."""
+    where = {"method": request.method, "path": request.path}
+    # An answer to a submission may repeat it, with the contacts that it holds.
+    excerpt = error.excerpt if request.idempotent else ""
+    return DecodeError(error.problem, status=error.status, excerpt=excerpt, **where)
+
+
+def _stream_of(outcome: Outcome) -> BodyStream:
+    return cast("StreamedReply", outcome.reply).stream

@@ -62,14 +62,20 @@ class Endpoint:
             return None
         if not isinstance(href, str):
             raise UnsafeLinkError("it is not a string", link=describe_json(href, 80))
+        return attrs.evolve(current, target=self.local_target(href, f"{self.prefix}/activities"))
+
+    def local_target(self, href: str, within: str) -> str:
+        """Return the path and query that a link has; `UnsafeLinkError` unless it is to our own origin, and `within`.
+
+        `within`: a path without a slash at its end.
+        """
         if not href.isascii() or not href.isprintable() or re.search(r"[\s\\#<>\"]", href):
             raise UnsafeLinkError("it holds characters that no URL has", link=escape(href, 80))
         path, _, query = self._local(href).partition("?")
-        collection = f"{self.prefix}/activities"
-        if _climbs(path) or not (path == collection or path.startswith(collection + "/")):
-            raise UnsafeLinkError(f"it leads outside {collection}", link=escape(href, 80))
+        if _climbs(path) or not (path == within or path.startswith(within + "/")):
+            raise UnsafeLinkError(f"it leads outside {within or '/'}", link=escape(href, 80))
         plain = quote(path, safe="/~:@!$&'()*+,;=%")
-        return attrs.evolve(current, target=f"{plain}?{query}" if query else plain)
+        return f"{plain}?{query}" if query else plain
 
     def _local(self, href: str) -> str:
         """Path and query of a link to our own origin; a link may hold the origin or leave it out."""

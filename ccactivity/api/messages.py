@@ -7,6 +7,8 @@ from typing import Final
 
 import attrs
 
+from .._text import escape
+
 __all__ = ["API_PREFIX", "CAMPAIGN_DATA", "CONTACT_DATA", "SUCCESSES", "FileForm", "Reply", "Request", "Scope"]
 
 SUCCESSES: Final = range(200, 300)  # statuses
@@ -40,10 +42,13 @@ class FileForm:
 class Request:
     """One request.
 
-    `kind`: "list", "get", "history", "post" or "token", for statistics. `target`: path and query as they stand in the
-    request line. `scope`: None for what takes no token. `body`: of a POST, with its `content_type`; a form with a file
-    says its own. `idempotent`: whether sending it twice does what sending it once does, so that it may be repeated when
-    its answer was lost. `prefix`: with which the target begins, the path of the base URL.
+    `kind`: "list", "get", "history", "post", "export" or "token", for statistics. `target`: path and query as they
+    stand in the request line. `scope`: None for what takes no token. `body`: of a POST, with its `content_type`; a form
+    with a file says its own. `idempotent`: whether sending it twice does what sending it once does, so that it may be
+    repeated when its answer was lost. `prefix`: with which the target begins, the path of the base URL. `route`: the
+    path behind it, with a name in the place of each id; `item_id`: the one that it holds. Both are for logs and events.
+    `accept`: the type of content that is wanted. `streamed`: whether the answer is a file of any size, which may be on
+    another host and is read as it arrives.
     """
 
     kind: str
@@ -54,6 +59,10 @@ class Request:
     content_type: str = "application/x-www-form-urlencoded"
     idempotent: bool = False
     prefix: str = API_PREFIX
+    route: str = ""
+    item_id: str | None = None
+    accept: str = "application/json"
+    streamed: bool = False
 
     @property
     def path(self) -> str:
@@ -77,3 +86,9 @@ class Reply:
     status: int
     headers: Mapping[str, str] = attrs.field(factory=dict)
     body: bytes = attrs.field(default=b"", repr=False)
+
+    @property
+    def request_id(self) -> str | None:
+        """The vendor's name for the request, escaped."""
+        name = self.headers.get("x-amzn-requestid") or self.headers.get("x-amz-apigw-id")
+        return escape(name, 80) if name else None

@@ -123,7 +123,6 @@ def error_from(request: Request, outcome: Outcome) -> ResponseError:
     kind = _ERRORS.get(reply.status, ServerError if reply.status >= 500 else ResponseError)
     if outcome.kind is OutcomeKind.QUEUE_FULL:
         kind = QueueFullError
-    request_id = reply.headers.get("x-amzn-requestid") or reply.headers.get("x-amz-apigw-id")
     hint, more = None, {}
     if reply.status == 401:
         hint = "the access token is expired or invalid"
@@ -141,7 +140,7 @@ def error_from(request: Request, outcome: Outcome) -> ResponseError:
         path=request.path,
         error_key=outcome.error_key,
         error_message=outcome.error_message,
-        request_id=escape(request_id, 80) if request_id else None,
+        request_id=reply.request_id,
         hint=hint,
         **more,
     )

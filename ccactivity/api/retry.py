@@ -60,6 +60,7 @@ class RetryableError(Exception):
     reason: OutcomeKind
     error: CCActivityError
     retry_after: float = 0.0  # seconds that the vendor asked for
+    reading_s: float = 0.0  # spent on reading a file, which the deadline does not count
 
 
 class RetryState:

@@ -1,7 +1,8 @@
 """The HTTP transport: one request and its reply, without retries. The only module here that handles aiohttp.
 
 1. **The token goes to one origin.** It is added by a middleware of the request, after a look at where that really goes,
-   never as a default of the session. Redirects are not followed.
+   never as a default of the session. Redirects are not followed; but a file may be on another host, which gets no
+   token, no cookie and no Referer, and whose URL, which may be signed, is in no error.
 2. **Every real send is announced.** aiohttp re-sends a GET once by itself when a kept-alive connection turns out to be
    dead, and a borrowed session may have a retrying middleware of its own. Both pass through our middleware, the
    innermost, so `before_each_send` runs for each.
@@ -21,12 +22,15 @@ import asyncio
 import io
 import zlib
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 import attrs
 from yarl import URL
 
+from .._secret import Secret
 from .._text import escape
 from ..errors import (
     BodyTooLargeError,
@@ -37,15 +41,18 @@ from ..errors import (
     TransportError,
     UntrustedServerError,
 )
+from .endpoint import Endpoint
 from .messages import SUCCESSES, FileForm, Reply, Request
+from .streams import ENCODINGS, GZIP_MAGIC, GZIP_OR_ZLIB, BodyStream, StreamedReply
 
 __all__ = ["MAX_BODY_BYTES", "Transport"]
 
 MAX_BODY_BYTES: Final = 8 * 1024 * 1024
-_GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS  # whichever header there is
-_GZIP_MAGIC: Final = b"\x1f"  # the first byte of it: a chunk may end there
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 _HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", "Cache-Control": "no-cache"}
+_UNTRUSTED: Final = (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})  # RFC 9110
+_PUBLIC_HEADERS: Final = frozenset({"host", "user-agent", "accept", "accept-encoding", "cache-control"})
 # What is sent may take a second more for each so many bytes: an upload on a slow line is no failure.
 _MIN_UPLOAD_BYTES_PER_S: Final = 50_000
 # Of the time of an attempt, for a connection: what has none by then was certainly not sent.
@@ -105,7 +112,8 @@ class Transport:
                     clock.reschedule(None if timeout is None else loop.time() + timeout)
                     return await handler(outgoing)
 
-                return await self._send_and_read(request, authorize)
+                send = self._open if request.streamed else self._send_and_read
+                return await send(request, authorize)
         except CCActivityError:
             raise
         except _PassthroughError as stop:
@@ -121,31 +129,64 @@ class Transport:
         raise error
 
     async def _send_and_read(self, request: Request, authorize: aiohttp.ClientMiddlewareType) -> Reply:
+        async with await self._request(request, Secret(self._origin + request.target), authorize) as response:
+            return await _read_reply(response)
+
+    async def _open(self, request: Request, authorize: aiohttp.ClientMiddlewareType) -> Reply:
+        """Send a request for a file, follow one redirect, and leave the body of a success to be read."""
+        response = await self._request(request, Secret(self._origin + request.target), authorize)
+        if response.status in _REDIRECTS:
+            location = Secret(response.headers.get("Location", ""))
+            response.close()
+            del response  # its repr shows that header, and errors pass this frame
+            response = await self._follow(request, location)
+        if response.status in SUCCESSES:
+            translate = partial(self._translate, request=request)
+            stream = BodyStream(response, request, silence=self._timeout, translate=translate)
+            return StreamedReply(response.status, response.headers, stream=stream)
+        async with response:
+            return await _read_reply(response)
+
+    async def _follow(self, request: Request, location: Secret) -> aiohttp.ClientResponse:
+        """Get a file from where a redirect leads to; whatever goes wrong there says nothing of the API."""
+        host, url = _resolve(self._origin + request.target, location)
+        if url is None:
+            reason = "a redirect to what is not https, or back to the API; not followed"
+            raise UntrustedServerError(reason, method=request.method, path=request.path)
+        kind: type[TransportError] = TransportError
+        try:
+            response = await self._request(request, url, _strip)
+            status = response.status
+            if status in SUCCESSES:
+                return response
+            response.close()
+            del response  # its repr shows the URL
+            problem = f"answered HTTP {status}"
+        except aiohttp.ClientError as failure:
+            problem = type(failure).__name__
+            if isinstance(failure, _UNTRUSTED):
+                kind = UntrustedServerError
+        raise kind(f"{host}, where the file is: {problem}", method=request.method, path=request.path)
+
+    async def _request(
+        self, request: Request, url: Secret, innermost: aiohttp.ClientMiddlewareType
+    ) -> aiohttp.ClientResponse:
         http = self._session_for(request)
         # A request's middlewares replace its session's: the owner's run too, outside of ours. aiohttp has no public
         # name for them.
         theirs = tuple(getattr(http, "_middlewares", ()) or ())
         data, headers = _data_of(request)
-        async with http.request(
+        return await http.request(
             request.method,
-            URL(self._origin + request.target, encoded=True),
-            headers=self._headers | headers,
+            URL(url, encoded=True),
+            headers=self._headers | {"Accept": request.accept} | headers,
             data=data,
             timeout=_NO_TIMEOUT if request.idempotent else self._connect_timeout,
             allow_redirects=False,
             raise_for_status=False,
             auto_decompress=False,
-            middlewares=(*theirs, authorize),
-        ) as response:
-            try:
-                body = await _read_capped(response.content, response.headers.get("Content-Encoding", ""))
-            except BaseException as error:
-                # What is left of the body is not worth reading, so the connection is of no more use.
-                response.close()
-                if not isinstance(error, DecodeError | zlib.error) or response.status in SUCCESSES:
-                    raise
-                body = b""  # what is no success says by its status what to do
-            return Reply(response.status, response.headers, body)
+            middlewares=(*theirs, innermost),
+        )
 
     def _session_for(self, request: Request) -> aiohttp.ClientSession:
         if self._http is not None and (self._borrowed or request.idempotent):
@@ -166,7 +207,7 @@ class Transport:
         if isinstance(problem, zlib.error):
             return DecodeError("a body that is not compressed as its Content-Encoding says")
         kind = TransportError
-        if isinstance(problem, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
+        if isinstance(problem, _UNTRUSTED):
             kind = UntrustedServerError
         elif isinstance(problem, aiohttp.ClientConnectorError):
             kind = NotSentError
@@ -175,7 +216,7 @@ class Transport:
             closed = any(http is not None and http.closed for http in (self._http, self._unpooled))
             return SessionClosedError("the aiohttp session was closed") if closed else problem
         # The name alone where the text may hold headers; the text alone where it says enough.
-        text = "" if isinstance(problem, aiohttp.ClientResponseError) else escape(str(problem), 160)
+        text = "" if isinstance(problem, aiohttp.ClientResponseError) else escape(str(problem).partition("?")[0], 160)
         if not text or isinstance(problem, ValueError):
             text = f"{type(problem).__name__}: {text}".removesuffix(": ")
         return kind(text, method=request.method, path=request.path)
@@ -186,6 +227,39 @@ class _PassthroughError(Exception):
     """Carries an error that is not the HTTP library's through it, unchanged."""
 
     error: Exception
+
+
+async def _strip(outgoing: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Leave nothing in a request to another host that says who asks, also if the HTTP session has put it there."""
+    for name in {name for name in outgoing.headers if name.lower() not in _PUBLIC_HEADERS}:
+        outgoing.headers.popall(name)
+    return await handler(outgoing)
+
+
+def _resolve(base: str, location: str) -> tuple[str, Secret | None]:
+    """Return the host and the URL that a redirect leads to; None for one that must not be followed."""
+    try:
+        parts = urlsplit(urljoin(base, location))
+        origin = Endpoint.parse(f"{parts.scheme}://{parts.netloc}").origin
+    except ValueError:
+        return "", None
+    target = Secret(f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/")
+    # Back at the API it would be another request, without a permit. Only an API on this machine leads to this machine.
+    allowed = not base.startswith(f"{origin}/") and (origin.startswith("https:") or base.startswith("http:"))
+    safe = allowed and location and target.isascii() and target.isprintable()
+    return origin.partition("://")[2], Secret(origin + target) if safe else None
+
+
+async def _read_reply(response: aiohttp.ClientResponse) -> Reply:
+    try:
+        body = await _read_capped(response.content, response.headers.get("Content-Encoding", ""))
+    except BaseException as error:
+        # What is left of the body is not worth reading, so the connection is of no more use.
+        response.close()
+        if not isinstance(error, DecodeError | zlib.error) or response.status in SUCCESSES:
+            raise
+        body = b""  # what is no success says by its status what to do
+    return Reply(response.status, response.headers, body)
 
 
 def _data_of(request: Request) -> tuple[Any, dict[str, str]]:
@@ -208,9 +282,9 @@ def _data_of(request: Request) -> tuple[Any, dict[str, str]]:
 
 async def _read_capped(content: aiohttp.StreamReader, encoding: str) -> bytes:
     encoding = encoding.strip().lower()
-    if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
+    if encoding not in ("", "identity", *ENCODINGS):
         raise DecodeError(f"an unknown content encoding {escape(encoding, 40)!r}")
-    stream: Any = None if encoding in ("", "identity") else zlib.decompressobj(_GZIP_OR_ZLIB)
+    stream: Any = None if encoding in ("", "identity") else zlib.decompressobj(GZIP_OR_ZLIB)
     parts: list[bytes] = []
     received = size = 0
     while chunk := await content.readany():
@@ -236,9 +310,9 @@ def _inflate(stream: Any, chunk: bytes, most: int) -> tuple[bytes, Any]:
     parts: list[bytes] = []
     while chunk and most > 0:
         if stream.eof:
-            if not chunk.startswith(_GZIP_MAGIC):
+            if not chunk.startswith(GZIP_MAGIC):
                 break
-            stream = zlib.decompressobj(_GZIP_OR_ZLIB)
+            stream = zlib.decompressobj(GZIP_OR_ZLIB)
         parts.append(stream.decompress(chunk, most))
         most -= len(parts[-1])
         chunk = stream.unused_data

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["app", "run"]
 
 _EPILOGUE = (
-    "Exit codes: 0 all well, 1 an activity failed, could not be followed, or did not end in time, 2 wrong usage, "
-    "3 the API refused or could not be reached, 4 the output could not be written, 130 interrupted by Ctrl-C, "
-    "143 ended by SIGTERM."
+    "Exit codes: 0 all well, 1 an activity failed, could not be followed, did not end in time, or refused rows, "
+    "2 wrong usage, 3 the API refused or could not be reached, 4 the output could not be written, "
+    "130 interrupted by Ctrl-C, 143 ended by SIGTERM."
 )
 
 
@@ -179,6 +179,7 @@ async def watch(
     max_staleness: Annotated[
         float | None, _seconds("Look at least this often, while requests are left.", _POSITIVE)
     ] = None,
+    web: Annotated[bool, _flag("--web", "Serve a live page of them to this machine, too.")] = False,
     json: JsonLines = False,
     options: ApiOptions = _NO_API_OPTIONS,
 ) -> int:
@@ -192,6 +193,71 @@ async def watch(
         everything=everything,
         timeout=timeout,
         max_staleness=max_staleness,
+        as_json=json,
+        web=web,
+    )
+
+
+@app.command(usage="Usage: ccactivity serve [OPTIONS] [ID...]")
+async def serve(
+    ids: Annotated[list[str] | None, Parameter(name="ID", help="Ids of the activities.")] = None,
+    /,
+    *,
+    everything: Annotated[bool, _flag("--all", "Show all activities of the last ten days, and new ones.")] = False,
+    host: Annotated[str, Parameter(help="Where to listen; beyond this machine only with a password.")] = "127.0.0.1",
+    port: Annotated[
+        int, Parameter(help="Where to listen; 0 picks a free one.", validator=Number(gte=0, lte=65535))
+    ] = 0,
+    page_token_file: Annotated[
+        Path | None, _value("FILE", "File with the password that a browser has to give for the page.")
+    ] = None,
+    options: ApiOptions = _NO_API_OPTIONS,
+) -> None:
+    """Serve a live page of activities until Ctrl-C or SIGTERM."""
+    from .web import serve as command
+
+    await command(options.session(), ids or (), everything=everything, host=host, port=port, page_token=page_token_file)
+
+
+@app.command(name="import")
+async def import_(
+    file: Annotated[Path, Parameter(help="CSV file of contacts, with a header.")],
+    /,
+    *,
+    lists: Annotated[
+        list[str], _value("ID", "Add the contacts to this list. May be repeated.", name="--list", negative=())
+    ],
+    check: Annotated[bool, _flag("--check", "Check the file and send nothing; needs no token.")] = False,
+    rejects: Annotated[Path | None, _value("FILE", "Write the rows that were refused here.")] = None,
+    journal: Annotated[
+        Path | None, _value("FILE", "Keep each step here; the same command goes on where it was killed.")
+    ] = None,
+    no_wait: Annotated[bool, _flag("--no-wait", "End when all is sent, and print the ids.")] = False,
+    encoding: Annotated[str, _value("NAME", "Encoding of the file, such as cp1252.")] = "utf-8-sig",
+    duplicates: Annotated[
+        Literal["warn", "refuse", "keep-last"], Parameter(help="What to do about rows with the same address.")
+    ] = "warn",
+    problems: Annotated[
+        Literal["refuse", "send"], Parameter(help="What to do if there are rows that the vendor would not take.")
+    ] = "refuse",
+    json: JsonLines = False,
+    options: ApiOptions = _NO_API_OPTIONS,
+) -> int:
+    """Import a file of contacts of any size, and say which rows were refused."""
+    from . import imports
+
+    if check:
+        return imports.check(file, list_ids=lists, encoding=encoding, duplicates=duplicates, as_json=json)
+    return await imports.import_(
+        options.session(),
+        file,
+        list_ids=lists,
+        rejects=rejects,
+        journal=journal,
+        wait=not no_wait,
+        encoding=encoding,
+        duplicates=duplicates,
+        problems=problems,
         as_json=json,
     )
 
@@ -209,6 +275,39 @@ async def history(
     from . import commands, output
 
     return await commands.history(options.session(), output.output_format(json=json, csv=csv), campaign_activity_id)
+
+
+@app.command(usage="Usage: ccactivity export [OPTIONS] [ID] -o FILE")
+async def export(
+    activity_id: Annotated[str | None, Parameter(name="ID", help="Id of an export, instead of a new one.")] = None,
+    /,
+    *,
+    output: Annotated[
+        str,
+        _value("FILE", "Where to save it; - writes to stdout.", name=["--output", "-o"], allow_leading_hyphen=True),
+    ],
+    lists: Annotated[
+        list[str] | None, _value("ID", "Export the contacts of this list. May be repeated.", name="--list")
+    ] = None,
+    everyone: Annotated[bool, _flag("--all", "Export all contacts.")] = False,
+    overwrite: Annotated[bool, _flag("--overwrite", "Replace FILE if it is there.")] = False,
+    timeout: Annotated[float | None, _seconds("Stop waiting for the vendor after this time.", _POSITIVE)] = None,
+    json: JsonObject = False,
+    options: ApiOptions = _NO_API_OPTIONS,
+) -> int:
+    """Export contacts to a CSV file."""
+    from .exports import export as command
+
+    return await command(
+        options.session(),
+        activity_id,
+        lists=lists or (),
+        everyone=everyone,
+        output=output,
+        overwrite=overwrite,
+        timeout=timeout,
+        as_json=json,
+    )
 
 
 @app.command(usage="Usage: ccactivity submit KIND --json BODY [OPTIONS]")
@@ -313,12 +412,14 @@ async def sandbox(
 
 @app.command
 async def demo(
-    *, imports: Annotated[int, Parameter(help="Number of imports.", validator=Number(gte=1, lte=500))] = 30
+    *,
+    imports: Annotated[int, Parameter(help="Number of imports.", validator=Number(gte=1, lte=500))] = 30,
+    web: Annotated[bool, _flag("--web", "Serve a live page of them to this machine, too.")] = False,
 ) -> int:
     """Watch simulated imports; needs no account."""
     from .demo import demo as command
 
-    return await command(imports)
+    return await command(imports, web=web)
 
 
 fleet: App = App(name="fleet", help="Processes that share one API key.")

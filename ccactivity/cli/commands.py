@@ -14,6 +14,7 @@ from .batch.follow import UnseenCheck, follow
 from .exit_codes import ExitCode, UsageError, print_error, read_problem, usage_errors
 from .output import ActivityWriter, OutputFormat, SendWriter, print_note
 from .session import SessionOpening
+from .web import serve_beside
 
 __all__ = ["get", "history", "list_", "watch"]
 
@@ -78,8 +79,12 @@ async def watch(
     timeout: float | None,
     max_staleness: float | None,
     as_json: bool,
+    web: bool = False,
 ) -> int:
-    """Watch activities until each has ended: those of `ids`, of the file `source`, or `everything` under way."""
+    """Watch activities until each has ended: those of `ids`, of the file `source`, or `everything` under way.
+
+    `web`: serve a page of them meanwhile.
+    """
     line_numbers = _read_ids(source) if source else {}
     wanted = [*ids, *line_numbers]
     if not wanted and not everything:
@@ -96,13 +101,14 @@ async def watch(
         _check_ids(session, wanted, line_numbers)
         with usage_errors():
             batch_watch = session.watch_many(wanted, timeout=timeout, max_staleness=max_staleness)
-        outcome = await follow(
-            batch_watch,
-            session.quota,
-            expected=len(set(wanted)),
-            as_json=as_json,
-            unseen_check=None if timeout is None else UnseenCheck(wanted, session.get_activity, timeout / 2),
-        )
+        async with serve_beside(session, wanted) if web else nullcontext():
+            outcome = await follow(
+                batch_watch,
+                session.quota,
+                expected=len(set(wanted)),
+                as_json=as_json,
+                unseen_check=None if timeout is None else UnseenCheck(wanted, session.get_activity, timeout / 2),
+            )
     for text in dict.fromkeys(filter(None, map(advice, outcome.errors.values()))):
         print_note(text)
     return outcome.exit_code

@@ -8,7 +8,7 @@ import math
 import statistics
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Final
 
 import aiohttp
@@ -18,6 +18,7 @@ from ccactivity.sandbox import Sandbox, Workload
 
 from .batch.follow import follow
 from .exit_codes import ExitCode
+from .web import serve_beside
 
 __all__ = ["demo"]
 
@@ -40,8 +41,8 @@ _SUBMIT_INTERVAL_S: Final = 0.55  # twice a second: the other half of the key's 
 _LOOP_INTERVAL_S: Final = 5.0
 
 
-async def demo(imports: int) -> int:
-    """Run the demo and return the exit code: an import that fails is part of the show."""
+async def demo(imports: int, *, web: bool = False) -> int:
+    """Run the demo and return the exit code: an import that fails is part of the show. `web`: on a page, too."""
     loop = asyncio.get_running_loop()
     numbers: dict[str, int] = {}
     learnt_at: dict[str, float] = {}
@@ -51,10 +52,15 @@ async def demo(imports: int) -> int:
         began = loop.time()
         quota = Quota(per_second=2)
         notes: list[asyncio.Task[None]] = []
-        async with ActivitySession(sandbox.token, base_url=sandbox.base_url, quota=quota) as session:
+        async with (
+            ActivitySession(sandbox.token, base_url=sandbox.base_url, quota=quota) as session,
+            serve_beside(session, (), title="Demo: simulated imports") if web else nullcontext() as board,
+        ):
 
             async def submitted() -> AsyncIterator[str]:
                 async for activity_id in _submit(sandbox, imports, numbers):
+                    if board is not None:
+                        board.follow(activity_id)
                     notes.append(loop.create_task(_note_end(sandbox, session, activity_id, learnt_at)))
                     yield activity_id
 

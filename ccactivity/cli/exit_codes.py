@@ -11,6 +11,8 @@ from typing import Final
 
 from ccactivity import (
     CCActivityError,
+    ImportRefusedError,
+    JournalError,
     LoginFailedError,
     NotFoundError,
     ReauthorizationRequiredError,
@@ -78,6 +80,8 @@ def exit_code(error: Exception) -> ExitCode:
     """The exit code for an error."""
     if isinstance(error, ReauthorizationRequiredError):
         return ExitCode.USAGE if error.reason == "not_logged_in" else ExitCode.REFUSED
+    if isinstance(error, ImportRefusedError | JournalError):
+        return ExitCode.USAGE
     if isinstance(error, UsageError | TokenError) and not isinstance(error, LoginFailedError):
         return ExitCode.USAGE
     return ExitCode.FAILED if isinstance(error, WatchTimeoutError) else ExitCode.REFUSED

@@ -18,8 +18,11 @@ _CLI_COMMANDS: Final = (
     "list",
     "get",
     "watch",
+    "serve",
     "history",
     "submit",
+    "import",
+    "export",
     "fleet",
     "sandbox",
     "completion",
@@ -39,8 +42,8 @@ def run(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="ccactivity",
         description=DESCRIPTION,
-        epilog=f"list, get, watch, history, submit, fleet, sandbox and completion need more packages: {_INSTALL};"
-        f" login, logout and whoami need {INSTALL_OAUTH}",
+        epilog="list, get, watch, serve, history, submit, import, export, fleet, sandbox and completion need more"
+        f" packages: {_INSTALL}; login, logout and whoami need {INSTALL_OAUTH}",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -48,6 +51,7 @@ def run(arguments: Sequence[str]) -> int:
         "demo", help="watch simulated imports", description="Watch simulated imports; needs no account."
     )
     demo.add_argument("--imports", type=int, default=30, metavar="N", help="how many (default: 30)")
+    demo.add_argument("--web", action="store_true", help="serve a live page of them to this machine, too")
     options = parser.parse_args(arguments)
     if not 1 <= options.imports <= 500:
         demo.error("--imports takes a number from 1 to 500")
@@ -56,4 +60,4 @@ def run(arguments: Sequence[str]) -> int:
 
     from .demo import demo as command  # noqa: PLC0415 -- as said above
 
-    return asyncio.run(command(options.imports))
+    return asyncio.run(command(options.imports, web=options.web))

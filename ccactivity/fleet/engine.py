@@ -159,8 +159,11 @@ class Engine(Protocol):
 
     # --- what is watched, and what was seen -------------------------------------------------------------------------
 
-    async def watch(self, wanted: Mapping[str, str]) -> tuple[Place, dict[str, str]]:
-        """Register ids. Returns where the news ended before, and the snapshots that there are by id."""
+    async def begin(self) -> tuple[Place, list[str]]:
+        """Return where the news ends, and the ids that the engine knows this process to watch."""
+
+    async def watch(self, wanted: Mapping[str, str]) -> dict[str, str]:
+        """Register ids. Returns the snapshots that there are by id."""
 
     async def drop(self, ids: Sequence[str], *, ended: bool) -> None:
         """Watch ids no more. `ended`: the poller knows that already."""

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import attrs
 
+from .._emitter import Emitter
 from .._tasks import finish, spawn
 from ..errors import QuotaExceededError
 from ..ratelimit.limiter import (
@@ -58,8 +59,11 @@ class FleetLimiter(Limiter):
     waits in the background is then left to whoever stops polling.
     """
 
-    def __init__(self, engine: Engine, link: Link, on_fenced: Callable[[], None]) -> None:
+    def __init__(
+        self, engine: Engine, link: Link, on_fenced: Callable[[], None], emitter: Emitter | None = None
+    ) -> None:
         self.token: int = 0
+        self._emitter = emitter or Emitter()
         self._engine = engine
         self._link = link
         self._on_fenced = on_fenced
@@ -134,6 +138,8 @@ class FleetLimiter(Limiter):
                 return
             else:
                 self._reopens_at = self._engine.ledger.time_in(reply.wait)
+                if self._emitter.hooks:
+                    self._emitter.pause("quota_exceeded", loop.time(), loop.time() + reply.wait)
                 if not background:
                     self._fail(queue, self.quota_exceeded_error)
                     return
@@ -148,10 +154,12 @@ class FleetLimiter(Limiter):
         """Give a permit to whoever has waited longest; refund it, if it is too old or nobody is left."""
         settle = partial(self._settle, request, reply.granted_at)
         permit = Permit(settle, asked + PERMIT_MAX_AGE_S, waited=True)
-        while queue and asyncio.get_running_loop().time() <= permit.expires_at:
+        while queue and (now := asyncio.get_running_loop().time()) <= permit.expires_at:
             waiter = queue.popleft()
             if not waiter.permit.done():
-                permit.waited = waiter.waited
+                permit.waited, permit.queued = waiter.waited, now - waiter.since
+                if self._emitter.cause:
+                    self._emitter.resume(now, background=request.background)
                 waiter.permit.set_result(permit)
                 return True
         permit.close()
@@ -191,7 +199,11 @@ class FleetLimiter(Limiter):
         if result is PermitResult.QUOTA_EXCEEDED:
             seconds = -1.0 if server_time is None else until_midnight(server_time)
             ours = until_midnight(self._engine.ledger.time_in(0.0))
-            self._reopens_at = self._engine.ledger.time_in(ours if seconds < 0 else seconds)
+            closed_for = ours if seconds < 0 else seconds
+            self._reopens_at = self._engine.ledger.time_in(closed_for)
+            if self._emitter.hooks:
+                now = asyncio.get_running_loop().time()
+                self._emitter.pause("quota_exceeded", now, now + closed_for)
         self._verdicts.append(partial(self._engine.settle, request, granted_at, result, seconds, reset_jitter()))
         if self._teller is None or self._teller.done():
             self._teller = spawn(self._tell())

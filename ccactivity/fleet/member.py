@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from .._emitter import Emitter
 from .._tasks import finish, spawn, wait_until_set
 from ..api.decoding import Decoder
 from ..membership import FleetStats, Membership
@@ -49,6 +50,8 @@ class Member(Membership):
         lease: Lease,
         decoder: Decoder,
         make_poller: Callable[[Hub], Poller],
+        *,
+        emitter: Emitter,
     ) -> None:
         self._engine = engine
         self._link = link
@@ -56,7 +59,7 @@ class Member(Membership):
         self._decoder = decoder
         self._make_poller = make_poller
         self._registry = Registry(engine, decoder)
-        self._limiter = FleetLimiter(engine, link, self._fenced)
+        self._limiter = FleetLimiter(engine, link, self._fenced, emitter)
         self.hub: Hub = self._registry.hub
         self.limiter: Limiter = self._limiter
         self._publisher: Publisher | None = None
@@ -311,8 +314,8 @@ class Member(Membership):
             await self._link.up.wait()
             try:
                 if self._place is None:
-                    self._place, _ = await self._engine.watch({})
-                    self._registry.begin_again()
+                    self._place, held = await self._engine.begin()
+                    self._registry.begin_again(held)
                     self._begin_polling_again()
                 place = self._place
                 items = await self._engine.news(place)

@@ -1,6 +1,9 @@
 """The publisher: polls for the whole fleet, while this process has the lease, and tells everyone what was seen.
 
 To the poller it is the hub; its subscribers are the processes, each with what it watches.
+
+A take-over begins with a walk of the list, as if nothing had been seen: its pages show where each id is. Without that,
+each would be asked for by itself, six requests more a take-over. What others have seen serves to tell what is new.
 """
 
 from __future__ import annotations
@@ -9,13 +12,13 @@ import asyncio
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from ..api.decoding import Decoder
-from ..errors import CCActivityError, DecodeError
+from ..errors import ActivityExpiredError, CCActivityError, DecodeError, NotFoundError
 from ..models import Activity
-from ..polling.hub import ActivitySource, Hub, ResumePoint
+from ..polling.hub import Hub, ResumePoint
 from ..polling.poller import Poller
 from .engine import MAX_IDS_A_CALL, Engine, Look, NewsItem, Taken
 from .ledger import MICROSECONDS
@@ -55,7 +58,13 @@ class Publisher(Hub):
         self._early: list[NewsItem] | None = []  # that came before all was taken
         self._stopped = False
         self._memo_at = -math.inf
+        self._lists_enabled = True
+        self._told: dict[str, Activity] = {}  # of what has not been seen here yet: the last that the fleet was told
         self.poller: Poller = make_poller(self)
+
+    def count(self, ids: Iterable[str]) -> int:
+        """How many processes watch these, once for each id."""
+        return sum(len(self._wishes.get(activity_id, ())) for activity_id in ids)
 
     # --- beginning and end ------------------------------------------------------------------------------------------
 
@@ -73,7 +82,6 @@ class Publisher(Hub):
                 return True
             for activity_id in some:
                 self._begin(activity_id, taken, known.get(activity_id, ""))
-            await asyncio.sleep(0)
         if self._stopped:
             return True
         early, self._early = self._early or [], None
@@ -92,7 +100,10 @@ class Publisher(Hub):
             except (DecodeError, ValueError):
                 _log.debug("a snapshot of %s cannot be read, it is looked at again", activity_id)  # of a later version
             else:
-                resume_from = ResumePoint(activity, self._loop_time(seen_at))
+                if self._lists_enabled:
+                    self._told[activity_id] = activity  # a page shows where all are, for less than a look at each
+                else:
+                    resume_from = ResumePoint(activity, self._loop_time(seen_at))
         for member, watches in taken.watches.items():
             if activity_id in watches:
                 self._want(member, activity_id, Wish.from_text(watches[activity_id]), resume_from)
@@ -107,14 +118,11 @@ class Publisher(Hub):
         for activity_id in tuple(self._wishes):
             self.poller.remove(activity_id)
         self._wishes.clear()
-        self._early = None
 
     # --- what the processes want ------------------------------------------------------------------------------------
 
     def on_news(self, item: NewsItem) -> None:
         """A process watches something, or no longer."""
-        if self._stopped:
-            return
         if self._early is not None:
             self._early.append(item)
         elif item.kind == "watch":
@@ -139,17 +147,20 @@ class Publisher(Hub):
         wishes = self._wishes.get(activity_id, {})
         if wishes.pop(member, None) is not None and not wishes:
             self._wishes.pop(activity_id, None)
+            self._told.pop(activity_id, None)
             self.poller.remove(activity_id)
             self._tell(Look("r", activity_id))
 
     # --- for the poller ---------------------------------------------------------------------------------------------
 
-    def connect(self, source: ActivitySource) -> None:
-        """It is the poller that is kept anyway."""
-
     def publish(self, activity: Activity, *, changed: bool, final: bool) -> None:
         activity_id = activity.activity_id
         each_look = any(wish.every_poll for wish in self._wishes[activity_id].values())
+        told = self._told.pop(activity_id, None)
+        if told is not None and activity.older_than(told) and not final:
+            self._told[activity_id] = told
+            return
+        changed = changed if told is None else activity.changed_from(told)
         if final:
             self._wishes.pop(activity_id, None)
         if changed or final or each_look:
@@ -157,6 +168,9 @@ class Publisher(Hub):
 
     def fail(self, activity_id: str, error: CCActivityError) -> None:
         self._wishes.pop(activity_id, None)
+        told = self._told.pop(activity_id, None)
+        if told is not None and isinstance(error, NotFoundError):
+            error = ActivityExpiredError(told)
         self._tell(Look("l", activity_id, error_to_text(error)))
 
     def abort(self, error: Exception) -> None:
@@ -165,6 +179,7 @@ class Publisher(Hub):
 
     def tell_again(self) -> None:
         """The engine has lost the snapshots: tell the last one of each activity."""
+        self._told.clear()
         for activity_id in self._wishes:
             known = self.poller.resume_point(activity_id)
             if known.activity is not None:
@@ -191,7 +206,9 @@ class Publisher(Hub):
         """Go on from what the last poller had learned; not from what another version of this library wrote."""
         if text:
             try:
-                self.poller.resume(json.loads(text))
+                memo = json.loads(text)
+                self.poller.resume(memo)
+                self._lists_enabled = memo["lists_enabled"]
             except (ValueError, TypeError, KeyError):
                 _log.debug("a memo that cannot be read")
 

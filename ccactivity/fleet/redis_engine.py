@@ -150,11 +150,14 @@ class RedisEngine(Engine):
 
     # --- what is watched, and what was seen -------------------------------------------------------------------------
 
-    async def watch(self, wanted: Mapping[str, str]) -> tuple[Place, dict[str, str]]:
+    async def begin(self) -> tuple[Place, list[str]]:
+        number, mark, ids = await self._call_news("begin", self.names.watches_of(self.member), [])
+        return Place(number, _text(mark)), [_text(each) for each in ids]
+
+    async def watch(self, wanted: Mapping[str, str]) -> dict[str, str]:
         keys = [*self.names.watches_of(self.member), *self.names.of_account("snap", "ends")]
         pairs = [text for pair in wanted.items() for text in pair]
-        number, mark, texts = await self._call_news("watch", keys, [self.member, len(wanted), *pairs])
-        return Place(number, _text(mark)), _by_id(wanted, texts)
+        return _by_id(wanted, await self._call_news("watch", keys, [self.member, len(wanted), *pairs]))
 
     async def drop(self, ids: Sequence[str], *, ended: bool) -> None:
         await self._call_news("drop", self.names.watches_of(self.member), [self.member, int(ended), len(ids), *ids])

@@ -11,6 +11,7 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry as RedisRetry
 from redis.backoff import NoBackoff
 
+from .._emitter import Emitter
 from .._secret import Secret, hide
 from .._tasks import spawn
 from .._validation import check_number
@@ -99,12 +100,14 @@ class RedisFleet(Fleet):
         link.error = problem
         raise link.unavailable_error()
 
-    def join(self, quota: Quota, decoder: Decoder, make_poller: Callable[[Hub], Poller]) -> Membership:
+    def join(
+        self, quota: Quota, decoder: Decoder, make_poller: Callable[[Hub], Poller], emitter: Emitter
+    ) -> Membership:
         ledger = Ledger(Limits.of(quota), spent=quota.spent)
         quota.follow(lambda: ledger.spent)
         engine = self._make_engine(ledger)
         lease = Lease("", self._lease_s, willing=self._candidate)
-        return Member(engine, Link(self._where, self._patience), lease, decoder, make_poller)
+        return Member(engine, Link(self._where, self._patience), lease, decoder, make_poller, emitter=emitter)
 
     def _connect(self) -> Redis:
         return Redis(connection_pool=_make_pool(self._url)) if self._client is None else self._client

@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import math
+from collections.abc import Iterable
 from typing import Final
 
 import attrs
@@ -121,9 +122,12 @@ class Registry(ActivitySource):
 
     # --- for the engine ---------------------------------------------------------------------------------------------
 
-    def begin_again(self) -> None:
-        """The engine may have forgotten, or news may have been missed: register everything, and read what there is."""
-        self._registered = dict.fromkeys(self._registered)
+    def begin_again(self, held: Iterable[str] = ()) -> None:
+        """The engine may have forgotten, or news may have been missed: register everything, and read what there is.
+
+        `held`: ids that the engine believes to be watched here, perhaps by old data; those that are not are dropped.
+        """
+        self._registered = dict.fromkeys((*self._registered, *held))
         self._unsettled = dict.fromkeys((*self._watched, *self._registered))
         self.changed.set()
 
@@ -151,7 +155,7 @@ class Registry(ActivitySource):
         if not wishes:
             return
         self._registered.update(dict.fromkeys(wishes))  # an engine that does not answer may have done it
-        _, snapshots = await self._engine.watch({each: wish.to_text() for each, wish in wishes.items()})
+        snapshots = await self._engine.watch({each: wish.to_text() for each, wish in wishes.items()})
         self._registered.update(wishes)
         for activity_id, text in snapshots.items():
             self.on_snapshot(activity_id, text[1:])

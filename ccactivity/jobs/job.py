@@ -52,6 +52,11 @@ class Job(Counted, ABC):
         """The name by which the list of activities shows that it was queued; None if nothing shows it."""
         return None
 
+    @property
+    def rows(self) -> int:
+        """How many contacts it brings; of a job that brings none, the length of its longest list of ids."""
+        return max((count for _, count, _ in _sizes(self)), default=0)
+
     @abstractmethod
     def body(self) -> dict[str, Any]:
         """Return what is sent, by the vendor's names."""

@@ -29,6 +29,7 @@ from ..api.messages import Request
 from ..api.operations import MAX_PAGE_SIZE, create_activity, list_activities
 from ..api.outcome import Outcome, is_ambiguous
 from ..errors import QueueFullError, SubmissionUnknownError
+from ..events import Paused, Resumed, Submitted
 from ..listing import ActivityList
 from ..models import Activity
 from .job import Job
@@ -120,6 +121,23 @@ class Submitter:
         if not isinstance(job, Job):
             raise TypeError(f"job must be one of ccactivity.jobs, not {type(job).__name__}")
         case = _Case(job, create_activity(self._endpoint, job.kind, job.encode()), queue)
+        try:
+            submission = await self._submit(case)
+        except SubmissionUnknownError:
+            self._tell(case, None, "unknown")
+            raise
+        self._tell(case, submission.activity.activity_id, submission.outcome)
+        return submission
+
+    def _tell(self, case: _Case, activity_id: str | None, outcome: str) -> None:
+        if self._client.emitter.hooks:
+            now, kind, rows, size = asyncio.get_running_loop().time(), case.job.kind, case.job.rows, case.request.size
+            self._client.emitter.emit(
+                Submitted(at=now, kind=kind, activity_id=activity_id, rows=rows, bytes=size, outcome=outcome)
+            )
+
+    async def _submit(self, case: _Case) -> Submission:
+        job = case.job
         outcomes: tuple[SubmissionOutcome, ...] = ("answered", "repeated")
         for outcome in outcomes:
             try:
@@ -161,21 +179,25 @@ class Submitter:
                     raise
                 if not self._queue_full:
                     _log.warning("submissions wait: %s", error)
-                    self._queue_full, delay = True, _FIRST_QUEUE_WAIT_S
+                    delay = _FIRST_QUEUE_WAIT_S
+                self._note_full(delay)
         await self._client.until_closed(self._queue_probe.acquire())
         try:
             while True:
                 await self._client.until_closed(asyncio.sleep(delay))
                 try:
-                    activity = await self._ask(case)
+                    return await self._ask(case)
                 except QueueFullError:
-                    self._queue_full = True
                     delay = min(max(_FIRST_QUEUE_WAIT_S, 2 * delay), _MAX_QUEUE_WAIT_S)
-                else:
-                    self._queue_full = False
-                    return activity
+                    self._note_full(delay)
         finally:
             self._queue_probe.release()
+
+    def _note_full(self, delay: float) -> None:
+        if not self._queue_full and self._client.emitter.hooks:
+            now = asyncio.get_running_loop().time()
+            self._client.emitter.emit(Paused(at=now, cause="queue_full", until=now + delay))
+        self._queue_full = True
 
     async def _ask(self, case: _Case) -> Activity:
         def decode(outcome: Outcome) -> Activity:
@@ -185,7 +207,11 @@ class Submitter:
 
         if case.lost is None:
             case.sent_at, case.sent_on = asyncio.get_running_loop().time(), self._now()
-        return await self._client.ask(case.request, decode)
+        activity = await self._client.ask(case.request, decode)
+        if self._queue_full:
+            self._queue_full = False
+            self._client.emitter.emit(Resumed(at=asyncio.get_running_loop().time(), cause="queue_full"))
+        return activity
 
     def _note_time(self, outcome: Outcome) -> None:
         if outcome.server_time is not None:

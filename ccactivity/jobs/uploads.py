@@ -78,6 +78,11 @@ class ImportFile(Job):
     def key(self) -> str:
         return self.file_name
 
+    @property
+    def rows(self) -> int:
+        """The lines below the header."""
+        return len(self.content.splitlines()) - 1
+
     def body(self) -> dict[str, Any]:
         """Return what is sent beside the file, by the vendor's names."""
         permission = self.sms_permission_to_send
@@ -126,6 +131,10 @@ class ImportContacts(Job):
     @property
     def repeatable(self) -> bool:
         return True
+
+    @property
+    def rows(self) -> int:
+        return len(self.import_data)
 
     def body(self) -> dict[str, Any]:
         permission = self.sms_permission_to_send

@@ -16,18 +16,18 @@ import asyncio
 import contextlib
 import os
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
+from .._tasks import run_in_thread
 from ..errors import TokenStoreError
 from ._extras import import_extra
 from .models import StoredTokens
 
 __all__ = ["FileStore"]
 
-T = TypeVar("T")
 _MAX_TOKEN_FILE_BYTES: Final = 256 * 1024
 _FIRST_LOCK_POLL_S: Final = 0.02
 _MAX_LOCK_POLL_S: Final = 0.25
@@ -59,20 +59,20 @@ class FileStore:
 
     async def load(self) -> StoredTokens | None:
         """Return what is stored, None for nothing."""
-        return await _run_in_thread(self._load)
+        return await run_in_thread(self._load)
 
     async def save(self, record: StoredTokens, *, replaces: int) -> bool:
         """Store a record if the stored version is `replaces`, 0 for nothing; needs the lock."""
-        return await _run_in_thread(lambda: self._save(record, replaces))
+        return await run_in_thread(lambda: self._save(record, replaces))
 
     async def delete(self) -> None:
         """Remove what is stored; needs the lock."""
-        await _run_in_thread(self._delete)
+        await run_in_thread(self._delete)
 
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[None]:
         """Hold the lock; TimeoutError if another process holds it for longer than `lock_timeout`."""
-        await _run_in_thread(self._make_folder)
+        await run_in_thread(self._make_folder)
         # Not bound to the thread that acquires it: each call may run in another one.
         lock = self._filelock.FileLock(self.path.with_name(f"{self.path.name}.lock"), mode=0o600, thread_local=False)
         loop = asyncio.get_running_loop()
@@ -80,7 +80,7 @@ class FileStore:
         try:
             while True:
                 with contextlib.suppress(self._filelock.Timeout):
-                    await _run_in_thread(lambda: lock.acquire(blocking=False))
+                    await run_in_thread(lambda: lock.acquire(blocking=False))
                     break
                 if loop.time() >= deadline:
                     raise TimeoutError(f"another process has held the lock of {self.path} for {self._lock_timeout:g} s")
@@ -89,7 +89,7 @@ class FileStore:
             yield
         finally:
             # Also after a cancellation, which may arrive just when a thread has acquired the lock.
-            await _run_in_thread(lambda: lock.release(force=True))
+            await run_in_thread(lambda: lock.release(force=True))
 
     def _load(self) -> StoredTokens | None:
         self._check_folder()
@@ -187,14 +187,3 @@ def _check_owner(path: Path, status: os.stat_result, mode: str) -> None:
             # It may be a home directory or /tmp, which must not be closed to others for the sake of one file.
             advice = f"keep the tokens in a folder of their own, or if it is one, {advice}"
         raise TokenStoreError(f"{path} is open to other users (mode {stat.S_IMODE(status.st_mode):o}): {advice}")
-
-
-async def _run_in_thread(work: Callable[[], T]) -> T:
-    """Run `work` in a thread, and wait until it ends even if cancelled: a thread cannot be stopped half-way."""
-    job = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(job)
-    finally:
-        while not job.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([job])

@@ -30,7 +30,7 @@ from ..models import Activity, ActivityState
 from .statistics import AccountStatistics
 from .tuning import Tuning
 
-__all__ = ["QUEUED", "SQRT2", "UNKNOWN", "UNSEEN", "WORKING", "Forecast"]
+__all__ = ["QUEUED", "SQRT2", "UNKNOWN", "UNSEEN", "WORKING", "Forecast", "lag_bounds"]
 
 # Where an activity stands, for all that was seen of it. Strings, for they are dictionary keys in hot code.
 UNSEEN, QUEUED, WORKING, UNKNOWN = "unseen", "queued", "working", "unknown state"
@@ -196,3 +196,17 @@ class Forecast:
 
 def _seconds(later: datetime, earlier: datetime) -> float:
     return (later - earlier).total_seconds()
+
+
+def lag_bounds(activity: Activity, server_time: datetime | None, unseen: float) -> tuple[float, float]:
+    """Seconds by which a change was seen later than it happened, at least and at most.
+
+    `unseen`: seconds since the look before, which had not shown it. The vendor's stamp and clock narrow that down, as
+    far as they do not contradict it.
+    """
+    stamp = activity.completed_at or activity.updated_at
+    if stamp is None or server_time is None:
+        return 0.0, unseen
+    late, error = (server_time - stamp).total_seconds(), _DATE_RESOLUTION_S / 2
+    least, most = max(0.0, late - error), min(unseen, late + error)
+    return (least, most) if least <= most else (0.0, unseen)

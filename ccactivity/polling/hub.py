@@ -17,8 +17,10 @@ from typing import Protocol
 import attrs
 from attrs.validators import optional
 
+from .._emitter import Emitter
 from .._validation import not_negative, positive
 from ..errors import CCActivityError, WatchTimeoutError
+from ..events import WatchEnded, WatchStarted
 from ..models import Activity
 
 __all__ = ["ActivitySource", "Hub", "ResumePoint", "SnapshotQueue"]
@@ -63,6 +65,15 @@ class ActivitySource(Protocol):
         """Wait until what was stopped has ended."""
 
 
+@attrs.define(eq=False)
+class _Told:
+    """A watch of an activity that hooks were told of. `looks`: how often it was seen since."""
+
+    watch: int
+    started_at: float
+    looks: int = 0
+
+
 @attrs.define(eq=False, kw_only=True)
 class SnapshotQueue:
     """What is waiting for one consumer, at most one snapshot of each activity, and the subscription that it comes by.
@@ -72,10 +83,11 @@ class SnapshotQueue:
     that have neither ended nor failed, with the last snapshot handed over of each; `open`: more may be added, by the
     task `reader`. `changed`: set when there is something new. `hub`, `loop`: those that it is attached to.
     `resume_points`: what was known of the unfinished ids when it was detached. `submitted_at`: gives the loop time at
-    which an activity was created by a submission, None for others.
+    which an activity was created by a submission, None for others. `told`: those of the `emitter`.
     """
 
     enter: Callable[[], Hub]
+    emitter: Emitter = attrs.field(factory=Emitter)
     timeout: float | None = attrs.field(default=None, validator=optional(not_negative))
     grace: float = attrs.field(validator=not_negative)
     max_staleness: float | None = attrs.field(default=None, validator=optional(positive))
@@ -90,6 +102,7 @@ class SnapshotQueue:
     loop: asyncio.AbstractEventLoop = attrs.field(init=False)
     reader: asyncio.Task[Exception | None] | None = None
     resume_points: dict[str, ResumePoint] = attrs.field(factory=dict)
+    told: dict[str, _Told] = attrs.field(factory=dict)
     submitted_at: Callable[[str], float | None] = lambda _: None
     _deadlines: dict[str, float] = attrs.field(factory=dict)  # the earliest first
     _timer: asyncio.TimerHandle | None = None
@@ -119,6 +132,9 @@ class SnapshotQueue:
         """Subscribe to one activity, while attached."""
         assert self.hub is not None
         self.hub.subscribe(self, activity_id)
+        if self.emitter.hooks:
+            told = self.told[activity_id] = _Told(next(self.emitter.numbers), self.loop.time())
+            self.emitter.emit(WatchStarted(at=told.started_at, activity_id=activity_id, watch=told.watch))
         if self.timeout is not None:
             deadline = self._deadlines.setdefault(activity_id, self.loop.time() + self.timeout)
             self._timer = self._timer or self.loop.call_at(deadline, self._time_out)
@@ -135,6 +151,8 @@ class SnapshotQueue:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self.told:
+            self._tell_end("left", *self.told)
 
     def take(self) -> Activity:
         """Take out the snapshot that has waited longest."""
@@ -165,15 +183,17 @@ class SnapshotQueue:
 
     def fail(self, activity_id: str, error: CCActivityError) -> None:
         """Say that one activity cannot be followed any more."""
-        self.settle(activity_id)
+        self.settle(activity_id, type(error).__name__)
         self.failures[activity_id] = error
         self.changed.set()
 
-    def settle(self, activity_id: str) -> None:
-        """Say that one activity is accounted for."""
+    def settle(self, activity_id: str, outcome: str | None) -> None:
+        """Say that one activity is accounted for: by its terminal state, or the name of an error's class."""
         del self.unfinished[activity_id]
         self._deadlines.pop(activity_id, None)
         self.resume_points.pop(activity_id, None)
+        if self.told:
+            self._tell_end(outcome, activity_id)
 
     def abort(self, error: Exception) -> None:
         """Say that nothing can be followed any more."""
@@ -181,6 +201,23 @@ class SnapshotQueue:
         self._deadlines.clear()
         self.aborted = error
         self.changed.set()
+        if self.told:
+            self._tell_end(type(error).__name__, *self.told)
+
+    def _tell_end(self, outcome: str | None, *ids: str) -> None:
+        now = self.loop.time()
+        for told, activity_id in [(self.told.pop(each, None), each) for each in ids]:
+            if told is not None:
+                self.emitter.emit(
+                    WatchEnded(
+                        at=now,
+                        activity_id=activity_id,
+                        watch=told.watch,
+                        outcome=str(outcome),
+                        seconds=now - told.started_at,
+                        looks=told.looks,
+                    )
+                )
 
 
 class Hub:
@@ -200,6 +237,11 @@ class Hub:
     def watching(self) -> int:
         """How many activities are watched, each counted once."""
         return len(self._subscribers)
+
+    def count(self, ids: Iterable[str]) -> int:
+        """How many subscribe to these, once for each id."""
+        found = filter(None, map(self._subscribers.get, ids))
+        return sum(len(each) if isinstance(each, dict) else 1 for each in found)
 
     # --- for subscribers --------------------------------------------------------------------------------------------
 
@@ -242,8 +284,10 @@ class Hub:
         """An activity was seen: bring it to whoever subscribes, if it has changed. `final`: it has ended."""
         activity_id = activity.activity_id
         for queue in _each(self._subscribers.pop(activity_id) if final else self._subscribers[activity_id]):
+            if activity_id in queue.told:
+                queue.told[activity_id].looks += 1
             if final:
-                queue.settle(activity_id)
+                queue.settle(activity_id, activity.state)
             if changed or queue.every_poll:
                 queue.put(activity)
 

@@ -19,16 +19,18 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 import attrs
 
+from .._emitter import Emitter
 from .._tasks import spawn, wait_until_set
 from ..api.client import ApiClient
 from ..api.decoding import Decoder, canonical_id
 from ..api.endpoint import Endpoint
 from ..api.messages import Request
-from ..api.operations import get_activity, list_activities
+from ..api.operations import GET_ROUTE, LIST_ROUTE, get_activity, list_activities
 from ..api.outcome import Outcome, is_rejection, is_transient
 from ..errors import (
     ActivityExpiredError,
@@ -39,10 +41,12 @@ from ..errors import (
     QuotaExceededError,
     UnsafeLinkError,
 )
+from ..events import ActivityChanged
 from ..models import Activity, ActivityState
 from ..ratelimit.limiter import Limiter, Permit
 from ..ratelimit.quota import Budget
 from .absence import Absence
+from .forecast import lag_bounds
 from .hub import Hub, ResumePoint
 from .pages import ShownPage
 from .planner import Action, FetchOne, FetchPage, Planner, SleepUntil
@@ -52,6 +56,7 @@ __all__ = ["Poller"]
 _log: Final = logging.getLogger("ccactivity")
 _loop_log: Final = logging.getLogger("ccactivity.loop")
 _MAX_IN_FLIGHT: Final = 8
+_MAX_IDS_TOLD: Final = 128  # of a request for a list: those that it was for are known when it is answered
 # So many different activities denied, before anything was answered, means that the token may not read any.
 _MAX_DENIED: Final = 3
 # A watch that learns nothing for so long says so, once.
@@ -99,6 +104,7 @@ class Poller:
     _limiter: Limiter
     _endpoint: Endpoint
     _decoder: Decoder
+    _emitter: Emitter = attrs.field(factory=Emitter)
     finished: int = 0
     _polled: dict[str, _PolledId] = attrs.field(factory=dict)
     # Ids that are not written as they are compared, by how they are compared.
@@ -273,10 +279,14 @@ class Poller:
             permit.close()
             return
         now = asyncio.get_running_loop().time()
+        told: dict[str, Any] = {}
+        if self._emitter.hooks:
+            told = {"why": self._planner.describe(action, now), "served": partial(self._served, self._ids_of(action))}
         if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("%s: %s, price %.2f s", action, self._planner.describe(action, now), self.price)
+            why = self._planner.describe(action, now)
+            _log.debug("%s: %s, price %.2f s", action, why, self.price, extra=_extra(action))
         self._planner.started(action, now)
-        task = spawn(self._perform(action, permit))
+        task = spawn(self._perform(action, permit, told))
         # Not in the task itself: one that is cancelled before its first step runs nothing of it.
         task.add_done_callback(partial(self._conclude, action, permit))
         self._in_flight[action] = task
@@ -285,14 +295,22 @@ class Poller:
 
     # --- one action -------------------------------------------------------------------------------------------------
 
-    async def _perform(self, action: Action, permit: Permit) -> None:
+    async def _perform(self, action: Action, permit: Permit, told: Mapping[str, Any]) -> None:
         outcome: _Seen | Exception
         try:
             request, decode = self._question_of(action)
-            outcome = await self._client.ask(request, decode, background=True, permit=permit)
+            outcome = await self._client.ask(request, decode, background=True, permit=permit, **told)
         except Exception as error:  # noqa: BLE001 -- a user's token source may raise anything; each consumer gets it
             outcome = error
         self._finish(action, outcome, asyncio.current_task())
+
+    def _ids_of(self, action: Action) -> tuple[str, ...]:
+        return (action.activity_id,) if isinstance(action, FetchOne) else tuple(islice(self._polled, _MAX_IDS_TOLD))
+
+    def _served(self, wanted: tuple[str, ...], seen: _Seen | None) -> tuple[tuple[str, ...], int]:
+        """The ids that a request brought news of, or was sent for; and how many watches that tells something."""
+        found = tuple(each.activity_id for each in seen.activities if each.activity_id in self._polled) if seen else ()
+        return found or wanted, self._hub.count(found)
 
     def _question_of(self, action: Action) -> tuple[Request, Callable[[Outcome], _Seen]]:
         if isinstance(action, FetchOne):
@@ -354,7 +372,7 @@ class Poller:
         elif isinstance(error, UnsafeLinkError | BodyTooLargeError) or is_rejection(error):
             self._give_up_list(action, error)
         elif is_transient(error):
-            _log.debug("a page of the list could not be read, watching goes on: %s", error)
+            _log.debug("a page of the list could not be read, watching goes on: %s", error, extra=_extra(action))
         else:
             self._hub.abort(error)
         self._planner.on_page(action, shown, now, failed=error is not None)
@@ -362,10 +380,12 @@ class Poller:
     def _give_up_list(self, action: FetchPage, error: Exception) -> None:
         self._refused_links += action.start is not None
         if self._refused_links >= _MAX_REFUSED_LINKS or (action.start is None and action.state is None):
-            _log.warning("the list of activities cannot be used, asking for each activity instead: %s", error)
+            problem = "the list of activities cannot be used, asking for each activity instead: %s"
+            _log.warning(problem, error, extra=_extra(action))
             self._planner.disable_lists()
         else:
-            _log.debug("a page of the list, or the list of one state, is no longer used: %s", error)
+            problem = "a page of the list, or the list of one state, is no longer used: %s"
+            _log.debug(problem, error, extra=_extra(action))
             self._planner.disable_lists(action)
 
     def _on_activities(self, seen: _Seen, now: float) -> None:
@@ -375,7 +395,8 @@ class Poller:
             if polled is None:
                 continue
             polled.absence.count = 0
-            polled.looked_at, polled.failing_since, polled.unconfirmed = now, math.inf, False
+            unseen, polled.looked_at, polled.failing_since = now - polled.looked_at, now, math.inf
+            polled.unconfirmed = False
             if ended := activity.done:
                 # First, because the planner learns the rate of ends from what it still knows of this one.
                 self._planner.on_terminal(activity, now)
@@ -385,22 +406,28 @@ class Poller:
                 server_time = server_time or seen.outcome.server_time
                 as_before = listed and activity is polled.last and activity.state == ActivityState.INITIALIZED
                 if not (as_before or self._planner.on_activity(activity, now, server_time, listed=listed)):
-                    _log.debug("ignored a snapshot of %s that is older than the last one", polled.activity_id)
+                    problem, extra = "ignored a snapshot of %s that is older than the last one", _extra(polled)
+                    _log.debug(problem, polled.activity_id, extra=extra)
                     continue
-            changed = polled.last is None or (activity is not polled.last and activity.changed_from(polled.last))
+            last = polled.last
+            changed = last is None or (activity is not last and activity.changed_from(last))
             polled.last = activity
+            if changed and self._emitter.hooks:
+                lag = None if last is None else lag_bounds(activity, seen.outcome.server_time, unseen)
+                self._emitter.emit(ActivityChanged(at=now, activity=activity, previous=last, lag=lag))
             self._hub.publish(activity, changed=changed, final=ended)
 
     def _on_error(self, polled: _PolledId, action: FetchOne, error: Exception, now: float) -> None:
         """A look was not answered: the id is looked at again or given up, or nothing can be asked any more."""
         if is_transient(error):
-            _log.debug("a look at %s failed, the watch goes on: %s", polled.activity_id, error)
+            extra = _extra(polled)
+            _log.debug("a look at %s failed, the watch goes on: %s", polled.activity_id, error, extra=extra)
             polled.failing_since = min(polled.failing_since, now)
             if now - polled.failing_since >= _WARN_AFTER_S and not polled.warned:
                 polled.warned = True
                 minutes = (now - polled.failing_since) / 60
                 problem = "no usable answer about %s for %.0f minutes, still trying: %s"
-                _log.warning(problem, polled.activity_id, minutes, error)
+                _log.warning(problem, polled.activity_id, minutes, error, extra=extra)
             self._planner.on_failure(action, now)
         elif isinstance(error, NotFoundError):
             self._on_not_found(polled, error, now)
@@ -437,3 +464,9 @@ class Poller:
         """One activity cannot be followed any more."""
         self.remove(polled.activity_id)
         self._hub.fail(polled.activity_id, error)
+
+
+def _extra(about: Action | _PolledId) -> dict[str, str | None]:
+    """For handlers of log records that show fields."""
+    activity_id = None if isinstance(about, FetchPage) else about.activity_id
+    return {"activity_id": activity_id, "route": LIST_ROUTE if activity_id is None else GET_ROUTE}

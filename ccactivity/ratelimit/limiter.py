@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 import attrs
 
+from .._emitter import Emitter
 from .._tasks import wait_until_set
 from ..errors import QuotaExceededError
 from .quota import Budget, Grant, Quota, Ticket
@@ -66,13 +67,15 @@ class Permit:
     """Permission for one request. Settle it once; closing it unsettled refunds it, or charges it if it was sent.
 
     `expires_at`: loop time after which it is of no use, since others like it would be sent at the same moment.
-    `waited`: whether it came later than it was asked for, so that what was decided before may be out of date. `sent`:
-    to be set when the request leaves. `settle_with` is the limiter's: told once what became of the request.
+    `waited`: whether it came later than it was asked for, so that what was decided before may be out of date. `queued`:
+    seconds by which it did. `sent`: to be set when the request leaves. `settle_with` is the limiter's: told once what
+    became of the request.
     """
 
     settle_with: Callable[[PermitResult, float, datetime | None], None]
     expires_at: float
     waited: bool
+    queued: float = 0.0
     sent: bool = False
     settled: bool = False
 
@@ -95,16 +98,18 @@ class Permit:
 class QuotaLimiter(Limiter):
     """The limiter of one process. `now` gives the aware UTC time, for the day; delays use the loop's clock."""
 
-    def __init__(self, quota: Quota, now: Callable[[], datetime]) -> None:
+    def __init__(self, quota: Quota, now: Callable[[], datetime], emitter: Emitter | None = None) -> None:
         self._quota = quota
         self._now = now
+        self._emitter = emitter or Emitter()
         quota.attach(now)
 
     async def acquire(self, *, background: bool) -> Permit:
         loop, quota = asyncio.get_running_loop(), self._quota
         woken = asyncio.Event()
         ticket = Ticket(woken.set, background)
-        quota.enter(ticket, loop.time())
+        entered = loop.time()
+        quota.enter(ticket, entered)
         waited = False
         try:
             while True:
@@ -112,9 +117,15 @@ class QuotaLimiter(Limiter):
                 delay = quota.delay(ticket, now, wall)
                 if delay <= 0:
                     settle = partial(self._settle, quota.grant(ticket, now, wall))
-                    return Permit(settle, now + PERMIT_MAX_AGE_S, waited)
-                if not background and quota.seconds_until_open(now, wall, background=False):
-                    raise self.quota_exceeded_error()
+                    if self._emitter.cause:
+                        self._emitter.resume(now, background=background)
+                    return Permit(settle, now + PERMIT_MAX_AGE_S, waited, now - entered)
+                if not background or self._emitter.hooks:
+                    closed_for = quota.seconds_until_open(now, wall, background=background)
+                    if closed_for and self._emitter.hooks:
+                        self._emitter.pause("quota_exceeded", now, now + closed_for)
+                    if closed_for and not background:
+                        raise self.quota_exceeded_error()
                 waited = True
                 woken.clear()
                 await wait_until_set(woken, min(delay, _CLOCK_RECHECK_S))
@@ -142,6 +153,9 @@ class QuotaLimiter(Limiter):
             quota.throttled(grant, now, wall, pause)
         else:
             quota.exceeded(grant, now, wall, server=server_time, jitter=reset_jitter())
+            if self._emitter.hooks:
+                closed_for = quota.seconds_until_open(now, wall, background=False)
+                self._emitter.pause("quota_exceeded", now, now + closed_for)
 
 
 def quota_exceeded_error(resets_at: datetime) -> QuotaExceededError:

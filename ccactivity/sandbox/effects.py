@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from attrs import evolve, frozen
 
@@ -24,6 +24,7 @@ __all__ = [
     "Edit",
     "Effect",
     "Endless",
+    "Framing",
     "Hang",
     "Patch",
     "Raw",
@@ -274,6 +275,19 @@ class Drip(TransportFault):
     pause: float = 1.0
     size: int = 1
     head: bool = False
+
+
+@frozen
+class Framing(TransportFault):
+    """Tell the end of the body in another way: by its "length", by the last chunk ("chunked"), or by "close" alone.
+
+    `gzip`: compressed. `cut`: close the connection, in order, after so many bytes of what would be sent; None sends
+    all.
+    """
+
+    by: Literal["length", "chunked", "close"] = "length"
+    gzip: bool = False
+    cut: int | None = None
 
 
 @frozen

@@ -22,15 +22,18 @@ from .effects import Answer, Disconnect, Effect
 
 __all__ = ["Fault", "Faults"]
 
-Where = Literal["activate", "any", "authorize", "device", "export", "get", "history", "list", "other", "post", "token"]
+Where = Literal[
+    "activate", "any", "authorize", "device", "export", "file", "get", "history", "list", "other", "post", "token"
+]
 
 
 @define(eq=False)
 class Fault:
     """One scripted fault.
 
-    - `where`: "list", "get", "history", "post", "export", "other" (a path that the API does not have), "token",
-      "device" or "authorize" (the endpoints of the authorization server), "activate" (its page for people), or "any".
+    - `where`: "list", "get", "history", "post", "export", "file" (of an export, on another host), "other" (a path that
+      the API does not have), "token", "device" or "authorize" (the endpoints of the authorization server), "activate"
+      (its page for people), or "any".
     - `activity_id`: only requests for this id (in "history", of a campaign activity; in "post", the kind of job in its
       path), and list pages that show it.
       An `Answer` with an id never acts on a list: it is given before there is a page. None is any.

@@ -37,6 +37,7 @@ class Violations:
     - `missing_headers`: a GET without an Accept that names the documented type, without Cache-Control, or without a
       User-Agent of its own.
     - `token_in_url`: a request target that contains a token.
+    - `credentials_elsewhere`: a token, a cookie or a Referer sent to the host that only keeps the files of exports.
     - `oauth_over_per_second`: requests to the token and device endpoints beyond one a second; each was refused.
     """
 
@@ -50,6 +51,7 @@ class Violations:
     missing_headers: int = 0
     token_in_url: int = 0
     oauth_over_per_second: int = 0
+    credentials_elsewhere: int = 0
 
     @property
     def total(self) -> int:

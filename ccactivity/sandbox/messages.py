@@ -7,7 +7,7 @@ The error bodies come in the shapes that the vendor documents: an array of objec
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import urlsplit
 
 from attrs import evolve, field, frozen
@@ -63,7 +63,8 @@ class Reply:
     """One answer of the vendor.
 
     `wire`: what goes wrong with it on its way, in the order in which it was scripted; whoever calls
-    `Vendor.handle` without a network may ignore it.
+    `Vendor.handle` without a network may ignore it. `blocks`: makes a body that is too long to be kept, of `length`
+    bytes, piece by piece; `body` is empty then, and `whole` has it.
     """
 
     status: int
@@ -71,6 +72,12 @@ class Reply:
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(factory=dict)
     wire: tuple[TransportFault, ...] = ()
+    blocks: Callable[[], Iterator[bytes]] | None = field(default=None, repr=False)
+    length: int = 0
+
+    def whole(self) -> Reply:
+        """Return the reply with all of its body in `body`."""
+        return self if self.blocks is None else evolve(self, body=b"".join(self.blocks()), blocks=None, length=0)
 
     def with_headers(self, headers: Mapping[str, str]) -> Reply:
         """Return the reply with further headers; those it has already stay."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from aiohttp import web
 
-from .effects import Bomb, Delay, Disconnect, Drip, Endless, Hang, Raw, Reset
+from .effects import Bomb, Delay, Disconnect, Drip, Endless, Framing, Hang, Raw, Reset
 from .messages import Reply, TransportFault
 
 __all__ = ["send"]
@@ -25,7 +25,7 @@ async def send(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
     The response returned was sent already, or cannot be sent any more, or is sound and ready to be sent.
     """
     sound = web.Response(status=reply.status, body=reply.body, headers=_headers(reply))
-    last: TransportFault | None = None
+    last: TransportFault | None = Framing() if reply.blocks else None
     for fault in reply.wire:
         if isinstance(fault, Delay):
             await asyncio.sleep(fault.seconds)
@@ -60,6 +60,8 @@ async def _send_faulty(
         case Drip(pause=pause, size=size):
             pieces = _pieces(reply.body, size)
             response = await _stream(request, _response(reply, length=len(reply.body)), pieces, pause=pause)
+        case Framing():
+            response = await _send_framed(request, reply, fault)
         case Bomb(size=size):
             packed = _response(reply, length=None)
             packed.headers["Content-Encoding"] = "gzip"
@@ -78,10 +80,34 @@ async def _send_share(
     return response
 
 
+async def _send_framed(request: web.BaseRequest, reply: Reply, framing: Framing) -> web.StreamResponse | None:
+    headers = _headers(reply) | ({"Content-Encoding": "gzip"} if framing.gzip else {})
+
+    def pieces() -> Iterator[bytes]:
+        blocks = reply.blocks() if reply.blocks else iter([reply.body])
+        return _compressed(blocks) if framing.gzip else blocks
+
+    response = None
+    sent = pieces() if framing.cut is None else _first(pieces(), framing.cut)
+    if framing.by == "close":
+        await request.writer.write(_head(reply.status, headers | {"Connection": "close"}))
+        for piece in sent:
+            await request.writer.write(piece)
+    else:
+        response = web.StreamResponse(status=reply.status, headers=headers)
+        if framing.by == "chunked":
+            response.enable_chunked_encoding()
+        else:
+            response.content_length = sum(map(len, pieces())) if framing.gzip else reply.length or len(reply.body)
+        await _stream(request, response, sent)
+    if framing.cut is not None or response is None:
+        _close(request, hard=False)
+    return response
+
+
 async def _drip_all(request: web.BaseRequest, reply: Reply, drip: Drip) -> None:
     headers = {**_headers(reply), "Content-Length": str(len(reply.body))}
-    lines = [f"HTTP/1.1 {reply.status} -", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
-    for piece in _pieces("\r\n".join(lines).encode() + reply.body, drip.size):
+    for piece in _pieces(_head(reply.status, headers) + reply.body, drip.size):
         await asyncio.sleep(drip.pause)
         _transport(request).write(piece)
     _close(request, hard=False)
@@ -99,6 +125,26 @@ async def _stream(
 
 def _pieces(data: bytes, size: int) -> Iterator[bytes]:
     return (data[begin : begin + size] for begin in range(0, len(data), size))
+
+
+def _head(status: int, headers: dict[str, str]) -> bytes:
+    lines = [f"HTTP/1.1 {status} -", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    return "\r\n".join(lines).encode()
+
+
+def _first(pieces: Iterable[bytes], count: int) -> Iterator[bytes]:
+    """Yield the first `count` bytes."""
+    for piece in pieces:
+        yield piece[:count]
+        count -= len(piece)
+        if count <= 0:
+            break
+
+
+def _compressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    compressor = zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    yield from filter(None, map(compressor.compress, pieces))
+    yield compressor.flush()
 
 
 def _gzip_of(size: int) -> Iterator[bytes]:

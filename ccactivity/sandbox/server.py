@@ -78,6 +78,7 @@ class Sandbox:
         spent_today: int = 0,
         token_life: float | None = None,
         oauth: OAuthRules | None = None,
+        export_redirect: bool = False,
         on_request: Callable[[Logged], object] | None = None,
     ) -> None:
         self.vendor: Vendor = Vendor(
@@ -96,6 +97,7 @@ class Sandbox:
             spent_today=spent_today,
             token_life=token_life,
             oauth=oauth,
+            export_redirect=export_redirect,
         )
         self._on_request = on_request
         self._latency = latency
@@ -151,8 +153,8 @@ class Sandbox:
 
     @property
     def requests(self) -> Counter[str]:
-        """How many requests of each kind arrived: "list", "get", "history", "post", "export", "other", "token",
-        "device", "authorize", "activate".
+        """How many requests of each kind arrived: "list", "get", "history", "post", "export", "file", "other",
+        "token", "device", "authorize", "activate".
         """
         return self.vendor.requests
 
@@ -277,6 +279,11 @@ class Sandbox:
             site = web.TCPSite(runner, self._host, self._port, backlog=_MAX_PENDING_CONNECTIONS)
             await site.start()
             stack.push_async_callback(site.stop)
+            if self.vendor.exports.redirect:
+                elsewhere = web.TCPSite(runner, self._host, 0)
+                await elsewhere.start()
+                stack.push_async_callback(elsewhere.stop)
+                self.vendor.exports.host = f"http://{self._host}:{runner.addresses[1][1]}"
             stack.push_async_callback(_accept_pending)
             self.oauth.site = f"http://{self._host}:{runner.addresses[0][1]}"
             self._base_url = f"{self.oauth.site}/v3"

@@ -26,7 +26,8 @@ from urllib.parse import unquote
 from attrs import frozen
 
 from .bodies import InvalidBodyError, read_bulk_request
-from .effects import Answer, forbidden, not_found
+from .effects import Answer, Framing, forbidden, not_found
+from .exports import Exports
 from .faults import Fault, Faults
 from .jobs import JOB_KINDS, RETENTION_S, Job, Jobs
 from .lifecycle import Life, Workload
@@ -79,6 +80,7 @@ class Vendor:
     - `spent_today`: requests that the first day has already seen.
     - `token_life`: seconds that a token lives; None is for ever.
     - `oauth`: how the authorization server behaves; None is `OAuthRules()`.
+    - `export_redirect`: whether the files of exports are on another host, to which the API redirects.
 
     A request that needs what is not in `scopes` or `privileges` gets a 403; so does one whose login was not granted the
     scope. Both are sets: discard from them at any time. `unsubscribed` is another one, of addresses in lower case:
@@ -103,6 +105,7 @@ class Vendor:
         spent_today: int = 0,
         token_life: float | None = None,
         oauth: OAuthRules | None = None,
+        export_redirect: bool = False,
     ) -> None:
         if start.utcoffset() is None:
             raise ValueError("start must be an aware datetime")
@@ -135,6 +138,7 @@ class Vendor:
             history=history,
             order=order,
         )
+        self.exports: Exports = Exports(self.jobs, self.violations, redirect=export_redirect)
         self._start_ms = round(self.start.timestamp() * 1000)
         self._pages = ListPages(
             self.jobs, start_ms=self._start_ms, stale_s=stale_rows, seed=seed, violations=self.violations
@@ -223,6 +227,8 @@ class Vendor:
         path = request.path
         if kind := OAuth.route(request):
             return kind, ()
+        if export_id := Exports.route(request):
+            return "file", (export_id,)
         if request.method == "POST":
             kind = path.removeprefix("/v3/activities/")
             return ("post", (kind,)) if kind in JOB_KINDS and kind != path else ("other", ())
@@ -235,13 +241,15 @@ class Vendor:
     def _count_violations(self, request: Request, kind: str) -> None:
         self.violations.unknown_path += kind == "other"
         self.violations.token_in_url += self.tokens.found_in(request.target)
-        if request.method == "GET" and kind not in ("authorize", "activate"):  # which are for browsers
+        if request.method == "GET" and kind not in ("authorize", "activate", "file"):  # which are for browsers too
             accepted = ("text/csv", "application/json") if kind == "export" else ("application/json",)
             self.violations.missing_headers += missing_headers(request, accepted)
 
     def _refusal(self, request: Request, kind: str, now: float, known: float) -> Reply | None:
         if kind in ("token", "device", "authorize", "activate"):
             return self.oauth.refusal(kind, now)
+        if kind == "file":
+            return None
         if not request.path.startswith("/v3/"):
             return gateway_message(403, "Forbidden")
         refusal, authorization = self.limits.refusal(now), request.headers.get("authorization", "")
@@ -268,7 +276,8 @@ class Vendor:
         for fault in self.faults:
             effect = fault.effect
             if not isinstance(effect, Answer) and self._strikes(fault, kind, ids, request, now):
-                reply = effect.apply(reply, fault.activity_id)
+                framed = isinstance(effect, Framing)
+                reply = effect.apply(reply if framed else reply.whole(), fault.activity_id)
         return reply
 
     def _ids_shown(self, page: Reply) -> Sequence[str]:
@@ -294,7 +303,9 @@ class Vendor:
             case "history":
                 return self._send_history(ids[0])
             case "export":
-                return self._export(ids[0], now)
+                return self.exports.answer(ids[0], now)
+            case "file":
+                return self.exports.signed(ids[0], request, now)
             case "post":
                 return self._post(request, ids[0], now)
             case "token" | "device" | "authorize" | "activate":
@@ -315,14 +326,6 @@ class Vendor:
         if campaign_activity_id in self._send_histories:
             return json_reply(200, self._send_histories[campaign_activity_id])
         return json_reply(200, []) if _UUID_PATTERN.fullmatch(campaign_activity_id) else not_found().reply
-
-    def _export(self, export_id: str, now: float) -> Reply:
-        job = self.jobs.find_export(export_id)
-        if job is None or job.created < now - RETENTION_S or job.state(now) != "completed":
-            return not_found().reply
-        lines = ["Email address,First name,Last name"]
-        lines += [f"person{number}@example.com,Person,{number}" for number in range(1, min(job.rows, 10) + 1)]
-        return Reply(status=200, body="\r\n".join([*lines, ""]).encode(), content_type="text/csv")
 
     def _post(self, request: Request, kind: str, now: float) -> Reply:
         try:

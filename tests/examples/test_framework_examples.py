@@ -72,6 +72,23 @@ def test_fastapi_app() -> None:
         viewer.leave()
 
 
+def test_live_page_fastapi() -> None:
+    """A viewer sees the page, and each activity of the account."""
+    port = free_port()
+    with started("live_page_fastapi.py", "--sandbox", "--port", str(port)) as example:
+        page = example.read_until("http://.*/imports/")[0]
+        wait_until_served(port)
+        viewer = Viewer(f"{page}events")
+        rows: set[str] = set()
+        while len(rows) < 20:
+            rows.update(row["key"] for row in (viewer.next() or {}).get("rows", ()))
+        viewer.leave()
+
+        assert "Tonight&#x27;s imports" in get(page)[1]
+        example.stop()
+        assert_quiet(example)
+
+
 def test_viewers_of_fastapi_who_leave(vendor: Sandbox) -> None:
     """A viewer who leaves causes no traceback, at the next change or later."""
     job = vendor.submit(Life(duration=3600, update_every=0.2))

@@ -25,10 +25,15 @@ from aiohttp import web
 from support.examples import EXAMPLES, Viewer, free_port, get, started
 
 from ccactivity import ActivitySession
-from ccactivity.sandbox import Fault, Life, OAuthRules, Sandbox, forbidden, throttled
+from ccactivity.sandbox import Fault, Life, OAuthRules, Sandbox, Workload, forbidden, throttled
 
-HERE = {"batch_monitor", "device_login", "submit_imports", "test_my_import", "web_app", "web_login"}
-IN_FRAMEWORKS = {"django_celery", "fastapi_app", "fleet_app", "fleet_worker", "taskiq_worker", "worker"}
+HERE = {
+    *("batch_monitor", "device_login", "live_page", "nightly_import", "submit_imports", "test_my_import", "web_app"),
+    "web_login",
+}
+IN_FRAMEWORKS = {
+    *("django_celery", "fastapi_app", "fleet_app", "fleet_worker", "live_page_fastapi", "taskiq_worker", "worker"),
+}
 
 
 def test_each_example_is_run() -> None:
@@ -111,6 +116,40 @@ def test_an_interrupted_program(vendor: Sandbox, number: signal.Signals, code: i
 
         assert (code, "") == (example.stop(number), example.stderr)
     assert unfinished in (tmp_path / "failures.csv").read_text(encoding="utf-8")
+
+
+# --- imports ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_nightly_import() -> None:
+    """A made-up file is imported, and its one bad row is written to be corrected."""
+    with started("nightly_import.py", "--sandbox") as example:
+        code = example.end()
+
+    assert 1 == code
+    assert "90,000 rows, 1 refused, 0 in parts that failed" == example.lines[-2]
+    assert "1 rows to look at, in contacts.rejects.csv" == example.lines[-1]
+    assert example.stderr.startswith("1 addresses do not look like one, the first in line 43")
+
+
+@pytest.mark.slow
+def test_a_nightly_import_that_is_stopped(tmp_path: Path) -> None:
+    """The same command goes on: each part is sent once, and the journal is gone at the end."""
+    file, list_id = tmp_path / "contacts.csv", "5b8f3a2c-0d0e-4c1a-9f43-2f0a7d1e6b11"
+    file.write_text("email\na@a.io\n")
+    with Sandbox(
+        workload=Workload(median=5, sigma=0.1, failed_share=0, cancelled_share=0, timed_out_share=0)
+    ) as vendor:
+        with started("nightly_import.py", str(file), list_id, env=vendor.env) as example:
+            example.read_until("1 of 1 rows sent")
+            assert 143 == example.stop()
+        assert f"the same call with the journal '{tmp_path / 'contacts.journal'}' goes on" in example.stderr
+        with started("nightly_import.py", str(file), list_id, env=vendor.env) as example:
+            assert (0, "") == (example.end(), example.stderr)
+
+        assert (1, 0) == (vendor.requests["post"], vendor.violations.total)
+    assert ["contacts.csv"] == [path.name for path in tmp_path.iterdir()]
 
 
 # --- requests of a program's own --------------------------------------------------------------------------------------
@@ -261,7 +300,12 @@ def browser_with_cookies() -> urllib.request.OpenerDirector:
 
 
 @pytest.mark.parametrize(
-    ("name", "variable"), [("web_app.py", "CCACTIVITY_ACCESS_TOKEN"), ("web_login.py", "CCACTIVITY_CLIENT_ID")]
+    ("name", "variable"),
+    [
+        ("live_page.py", "CCACTIVITY_ACCESS_TOKEN"),
+        ("web_app.py", "CCACTIVITY_ACCESS_TOKEN"),
+        ("web_login.py", "CCACTIVITY_CLIENT_ID"),
+    ],
 )
 def test_a_server_that_lacks_a_variable(name: str, variable: str, tmp_path: Path) -> None:
     """What has to be set is said in one line."""
@@ -292,6 +336,22 @@ def test_web_app() -> None:
         assert (0, "") == (example.stop(), example.stderr)
         while viewer.next() is not None:
             pass
+        viewer.leave()
+
+
+def test_live_page() -> None:
+    """A viewer sees the page, and each activity of the account; the server stops although somebody looks."""
+    port = free_port()
+    with started("live_page.py", "--sandbox", "--port", str(port)) as example:
+        page = example.read_until("http://.*/imports/")[0]
+        example.read_until("Running on")
+        viewer = Viewer(f"{page}events")
+        rows: set[str] = set()
+        while len(rows) < 20:
+            rows.update(row["key"] for row in (viewer.next() or {}).get("rows", ()))
+
+        assert "Tonight&#x27;s imports" in get(page)[1]
+        assert (0, "") == (example.stop(), example.stderr)
         viewer.leave()
 
 

@@ -27,8 +27,10 @@ from ccactivity import (
     Quota,
     QuotaExceededError,
 )
+from ccactivity.events import ActivityChanged, RequestEnded, WatchEnded
 from ccactivity.polling.tuning import Tuning
 from ccactivity.sandbox import Life, Sandbox, Violations, Workload, not_found
+from ccactivity.testing import record
 
 
 @attrs.define
@@ -511,3 +513,22 @@ async def test_snapshots_that_the_engine_has_lost_are_there_for_who_comes_later(
         await watch.aclose()
         told.cancel()
         await asyncio.wait([told])
+
+
+async def test_requests_are_told_where_they_are_sent_and_watches_where_they_are(engine: RedisServer) -> None:
+    """Summed over the processes, each request and each change is told once, and each process tells of its watches."""
+    async with fleet_of(engine, 3) as fleet:
+        events = [record(session) for session in fleet.sessions]
+        activity_id = fleet.sandbox.submit(Life(duration=60.0))
+        await asyncio.gather(*[session.wait(activity_id) for session in fleet.sessions])
+        (poller,) = [place for place, session in enumerate(fleet.sessions) if session.stats.requests]
+        requests = [event for told in events for event in told if isinstance(event, RequestEnded)]
+        changes = [event for told in events for event in told if isinstance(event, ActivityChanged)]
+
+        assert len(fleet.sandbox.log) == len(requests) == sum(type(event) is RequestEnded for event in events[poller])
+        assert {(activity_id,)} == {event.activity_ids for event in requests}
+        assert 3 == requests[-1].serves
+        assert ["completed"] == [event.activity.state for event in changes if event.activity.done]
+        assert 3 * [["completed"]] == [
+            [event.outcome for event in told if isinstance(event, WatchEnded)] for told in events
+        ]

@@ -34,7 +34,7 @@ CONTACT = "ada@canary.example"
 CREATED = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
 LOSSES = [
     *[sb.Reset(), sb.Reset(after=0.5), sb.Hang(), sb.Raw(b"\x16\x03")],
-    *[sb.Raw(CREATED), sb.Cut(), sb.Edit(lambda _: {}), sb.Endless()],
+    *[sb.Raw(CREATED), sb.Cut(), sb.Patch({"activity_id": None}), sb.Endless()],
 ]
 ECHO = sb.Edit(lambda _: {"import_data": [{"email": CONTACT}]})  # of what was sent, as an answer
 

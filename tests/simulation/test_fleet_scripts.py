@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from support.redis_server import RedisServer, find_server, run_server
 
 from .fleet_world import FAULTS, BrokenRuleError, FleetWorld
+from .test_fleet_watching import run_watch_world
 
 STEPS = 2_000  # of a world: a day has been spent by then in some, and has turned in others
 
@@ -90,15 +91,23 @@ def test_a_planted_bug_is_caught(engine: RedisServer, name: str) -> None:
 
 
 def main() -> None:
-    """Go on for 200,000 steps, or as many as the command line says, and report what happened in them."""
+    """Go on for 200,000 steps, or as many as the command line says, and report what happened in them.
+
+    Three quarters are of the quota, one of watching: each of its steps takes ten times as long.
+    """
     steps = int(sys.argv[1]) if len(sys.argv) > 1 else 200_000
     program = find_server()
     assert program is not None, "no server for the fleet was found"
     counts: Counter[str] = Counter()
     with run_server(program) as server:
-        for seed in range(steps // STEPS):
+        for seed in range(steps * 3 // 4 // STEPS):
             counts += asyncio.run(run_world(server, 1_000 + seed))
-    print(f"{steps} steps, no rule broken: {dict(counts.most_common())}")
+        print(f"{steps * 3 // 4} steps of the quota, no rule broken: {dict(counts.most_common())}")
+        watching, counts = 0, Counter()
+        while watching < steps // 4:
+            world = run_watch_world(server, 1_000 + watching)
+            watching, counts = watching + world.steps, counts + world.counts
+        print(f"{watching} steps of watching, no rule broken: {dict(counts.most_common())}")
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ class VirtualServer:
     """What the engines of one virtual loop share.
 
     `away`: it gives no answer. `latency`: seconds to one. `run`: to be changed as by a restart. `commands`: how many it
-    has answered.
+    has answered. `turn`: one answer at a time, or their order would be the kernel's.
     """
 
     url: str
@@ -88,6 +88,7 @@ class VirtualServer:
     latency: float = 0.0
     commands: int = 0
     written: asyncio.Event = attrs.field(factory=asyncio.Event)
+    turn: asyncio.Lock = attrs.field(factory=asyncio.Lock)
 
 
 class VirtualEngine(RedisEngine):
@@ -107,21 +108,28 @@ class VirtualEngine(RedisEngine):
     async def _ask(self, question: Callable[[], Awaitable[Any]]) -> Any:
         await self._reach()
         await asyncio.sleep(self._world.latency)
-        with virtual_loop().hold():
-            answer = await super()._ask(question)
+        async with self._world.turn:
+            with virtual_loop().hold():
+                answer = await super()._ask(question)
+            self._answered()
         self._world.commands += 1
         self._world.written.set()
         self._world.written = asyncio.Event()
         return answer
+
+    def _answered(self) -> None:
+        """The server has answered, and the next call has not begun."""
 
     async def _read_news(self, mark: str) -> Any:
         written = self._world.written
         await self._reach()
         (key,) = self.names.of_account("news")
         for _ in range(2):
-            with virtual_loop().hold():
-                if reply := await self._server.xread({key: mark}, count=500):
-                    return reply
+            async with self._world.turn:
+                with virtual_loop().hold():
+                    reply = await self._server.xread({key: mark}, count=500)
+            if reply:
+                return reply
             await wait_until_set(written, 1.0)
             await self._reach()
         return []

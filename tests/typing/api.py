@@ -8,17 +8,21 @@ makes the comment needless, which is an error too.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from typing import Any, assert_type
+from typing import Any, BinaryIO, assert_type
 
 import aiohttp
+import aiohttp.web
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
+from prometheus_client.registry import Collector
 
 import ccactivity as cc
-from ccactivity import fleet, jobs, oauth, testing
+from ccactivity import events, fleet, jobs, oauth, observe, testing, web
 from ccactivity import sandbox as sb
 
 # --- ccactivity: a session and its settings -------------------------------------------------------------------------
@@ -132,6 +136,34 @@ async def single_calls() -> None:
         await session.get_activity(7)  # type: ignore[arg-type]
         session.list_activities("failed")  # type: ignore[call-arg]
     await session.aclose()
+
+
+async def exports(session: cc.ActivitySession, activity: cc.Activity) -> None:
+    file = await session.save_export(activity, "contacts.csv")
+    assert_type(file, cc.ExportFile)
+    assert_type(file.path, Path)
+    assert_type(file.bytes, int)
+    assert_type(file.records, int)
+    assert_type(file.expected, int | None)
+    seen: list[tuple[int, int]] = []
+    await session.save_export(
+        activity,
+        Path("a"),
+        overwrite=True,
+        most=9,
+        grace=0,
+        on_progress=lambda size, records: seen.append((size, records)),
+    )
+    async with session.open_export(activity, most=None, grace=1.5) as chunks:
+        assert_type(chunks, AsyncIterator[bytes])
+
+    assert_type(await session.export_contacts(jobs.ExportContacts(), "contacts.csv"), cc.ExportFile)
+    await session.export_contacts(
+        jobs.ExportContacts(), Path("a"), overwrite=True, most=9, timeout=60, on_progress=print
+    )
+
+    await session.save_export("id", "contacts.csv")  # type: ignore[arg-type]
+    await session.save_export(activity, "contacts.csv", True)  # type: ignore[call-arg]
 
 
 async def own_requests(session: cc.ActivitySession, http: aiohttp.ClientSession) -> None:
@@ -311,7 +343,7 @@ def answers() -> list[type[cc.ResponseError]]:
 
 
 def others() -> list[type[cc.CCActivityError]]:
-    return [cc.FleetUnavailableError, cc.PagingError, cc.SessionClosedError, cc.TokenError]
+    return [cc.FleetUnavailableError, cc.JournalError, cc.PagingError, cc.SessionClosedError, cc.TokenError]
 
 
 def unanswered() -> list[type[cc.TransportError]]:
@@ -536,6 +568,7 @@ async def sandboxes() -> None:
         spent_today=1,
         token_life=3600,
         oauth=sb.OAuthRules(rotating=False, approve_after=3),
+        export_redirect=True,
     ) as threaded:
         assert_type(threaded, sb.Sandbox)
     assert_type(sandbox.base_url, str)
@@ -676,6 +709,7 @@ def effects() -> list[sb.Answer | sb.Effect]:
         sb.Drip(pause=0.1, size=10, head=True),
         sb.Edit(lambda body: body),
         sb.Endless(declared=None),
+        sb.Framing("close", gzip=True, cut=9),
         sb.Hang(after=0.5),
         sb.Patch({"state": "failed"}),
         sb.Patch(lambda row: {**row, "state": "failed"}),
@@ -683,6 +717,60 @@ def effects() -> list[sb.Answer | sb.Effect]:
         sb.Reset(after=0.5, hard=False, chunked=True),
     ]
     return [*answers, *effects]
+
+
+# --- ccactivity: imports of files -----------------------------------------------------------------------------------
+
+
+def plan_of_a_file(file: BinaryIO) -> None:
+    plan = cc.plan_import("contacts.csv", list_ids=["id"])
+    assert_type(plan, cc.ImportPlan)
+    assert_type(cc.plan_import(b"email", list_ids=("id",), encoding="cp1252", duplicates="keep-last"), cc.ImportPlan)
+    assert_type(cc.plan_import(Path("contacts.csv"), list_ids=["id"], sms_permission_to_send="explicit"), cc.ImportPlan)
+    assert_type(cc.plan_import(file, list_ids=["id"], progress=print), cc.ImportPlan)
+    assert_type(plan.parts, tuple[cc.PlannedPart, ...])
+    assert_type(plan.problems, tuple[cc.ImportProblem, ...])
+    assert_type(plan.duplicates, tuple[tuple[int, int], ...])
+    assert_type(plan.warnings, tuple[str, ...])
+    assert_type(plan.requests, int)
+    part = plan.read_part(1)
+    assert_type(part, cc.ImportPart)
+    assert_type(part.content, bytes)
+    assert_type(part.line_map, cc.LineMap)
+    errors = part.line_map.locate(["Line 2: Invalid email"], 1, "id")
+    assert_type(errors, tuple[cc.RowError, ...])
+    assert_type(errors[0].line, int | None)
+    assert_type(cc.ImportRefusedError("no").problems, tuple[cc.ImportProblem, ...])
+
+    cc.plan_import("contacts.csv")  # type: ignore[call-arg]
+    cc.plan_import("contacts.csv", list_ids=["id"], duplicates="drop")  # type: ignore[arg-type]
+
+
+async def importing(session: cc.ActivitySession, file: BinaryIO, rows: AsyncIterator[dict[str, str]]) -> None:
+    begun = session.import_file("contacts.csv", list_ids=["id"], journal=Path("journal"), parts_at_once=2, timeout=None)
+    assert_type(begun, cc.Import)
+    async for step in begun:
+        assert_type(step, cc.ImportProgress)
+        assert_type(step.percent, float)
+        assert_type(step.activities, tuple[cc.Activity, ...])
+    result = await begun
+    assert_type(result, cc.ImportResult)
+    assert_type(result.errors, tuple[cc.RowError, ...])
+    assert_type(result.plan, cc.ImportPlan | None)
+    assert_type(result.write_rejects("rejects.csv"), int)
+    assert_type(await session.import_file(file, list_ids=("id",), problems="send", encoding="cp1252"), cc.ImportResult)
+    assert_type(session.import_contacts(rows, list_ids=["id"]), cc.Import)
+    assert_type(session.import_contacts([{"email": "a"}], list_ids=["id"], duplicates="keep-last"), cc.Import)
+    async with begun:
+        await begun.aclose()
+
+    session.import_file("contacts.csv")  # type: ignore[call-arg]
+    session.import_file("contacts.csv", list_ids=["id"], problems="ignore")  # type: ignore[arg-type]
+
+
+def a_failed_import(error: cc.ImportFailedError) -> None:
+    assert_type(error.result, cc.ImportResult)
+    assert_type(error.errors, Mapping[str, cc.CCActivityError])
 
 
 # --- ccactivity.fleet -----------------------------------------------------------------------------------------------
@@ -700,6 +788,73 @@ async def one_key_for_many_processes() -> None:
     fleet.RedisFleet(["redis://cache"])  # type: ignore[arg-type]
 
 
+# --- ccactivity.events and ccactivity.observe -----------------------------------------------------------------------
+
+
+def what_an_operator_sees(tracer_provider: TracerProvider, meter_provider: MeterProvider) -> None:
+    tracing = observe.OpenTelemetry(tracer_provider, meter_provider, requests=False)
+    assert_type(tracing, observe.OpenTelemetry)
+    cc.ActivitySession("token", on_event=print)
+    session = cc.ActivitySession("token", on_event=[observe.OpenTelemetry(), show])
+    assert_type(session.add_event_hook(show), None)
+    assert_type(observe.prometheus_collector(session), Collector)
+
+    cc.ActivitySession("token", on_event="print")  # type: ignore[arg-type]
+
+
+def show(event: events.Event) -> str:
+    assert_type(event.at, float)
+    if isinstance(event, events.RequestEnded):
+        assert_type(event.status, int | None)
+        assert_type(event.error, str | None)
+        assert_type(event.activity_ids, tuple[str, ...])
+    elif isinstance(event, events.WatchEnded):
+        assert_type((event.watch, event.activity_id, event.outcome), tuple[int, str, str])
+    elif isinstance(event, events.ActivityChanged):
+        assert_type(event.activity, cc.Activity)
+        assert_type(event.previous, cc.Activity | None)
+        assert_type(event.lag, tuple[float, float] | None)
+    elif isinstance(event, events.Submitted):
+        assert_type(event.activity_id, str | None)
+    elif isinstance(event, events.Paused | events.Resumed):
+        assert_type(event.cause, str)
+    elif isinstance(event, events.Retrying):
+        assert_type(event.delay, float)
+    elif isinstance(event, events.TokenRefreshed | events.WatchStarted):
+        return type(event).__name__
+    return ""
+
+
+# --- ccactivity.web -------------------------------------------------------------------------------------------------
+
+
+async def live_page(session: cc.ActivitySession, snapshot: cc.Activity) -> None:
+    async def allow_request(request: aiohttp.web.Request) -> bool:
+        return request.secure
+
+    async def allow_scope(scope: MutableMapping[str, Any]) -> bool:
+        return "user" in scope
+
+    board = web.Board(session, title="Tonight's imports")
+    board.follow("id")
+    board.follow(snapshot)
+    board.follow(["id", snapshot])
+    board.follow_all()
+    assert_type(board.as_dict(), dict[str, Any])
+    async for event in board.events(last_event_id=None):
+        assert_type(event, web.PageEvent)
+        assert_type(event.encoded, bytes)
+    assert_type(web.aiohttp_app(board, allow=allow_request), aiohttp.web.Application)
+    assert_type(web.aiohttp_app(board, allow=None), aiohttp.web.Application)
+    app = web.asgi_app(board, allow=allow_scope)
+    await app({}, None, None)  # type: ignore[arg-type]
+    await board.aclose()
+
+    web.aiohttp_app(board)  # type: ignore[call-arg]
+    web.aiohttp_app(board, allow=lambda request: True)  # type: ignore[arg-type, return-value]
+    board.follow(1)  # type: ignore[arg-type]
+
+
 # --- ccactivity.testing ---------------------------------------------------------------------------------------------
 
 
@@ -711,6 +866,7 @@ def virtual_time() -> None:
     assert_type(testing.run(main()), int)
     assert_type(testing.run(main(), debug=True, utc_start=now()), int)
     assert_type(testing.utc_now(), datetime)
+    assert_type(testing.record(cc.ActivitySession("token")), list[events.Event])
     loop = testing.VirtualTimeLoop(utc_start=now())
     assert_type(loop.time(), float)
     assert_type(loop.utc_now(), datetime)

@@ -24,6 +24,7 @@ from ccactivity.errors import (
     CCActivityError,
     DecodeError,
     FleetUnavailableError,
+    JournalError,
     LoginFailedError,
     NotFoundError,
     NotSentError,
@@ -133,6 +134,7 @@ EXAMPLES: list[CCActivityError] = [
     TokenStoreError("garbage"),
     SessionClosedError("closed"),
     FleetUnavailableError("the engine is away", reason="reset"),
+    JournalError("the journal is used by another import now", path="import.journal"),
 ]
 
 COPIES: list[Any] = [
@@ -254,7 +256,7 @@ def test_copied_batch(duplicate: Callable[[BatchError], BatchError]) -> None:
             DecodeError("no JSON", excerpt="'<html>'", method="GET", path="/x"),
             "GET /x: no JSON; it begins '<html>'",
         ),
-        (UnsafeLinkError("it leads away", link="//evil"), "unsafe next link, not followed: it leads away (//evil)"),
+        (UnsafeLinkError("it leads away", link="//evil"), "unsafe link, not followed: it leads away (//evil)"),
         (
             ActivityFailedError(FAILED),
             "activity '04fe9a' ended as 'failed': 'Line 2: Invalid birthday; Line 9: No email'",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
+import threading
 from collections.abc import Callable, Coroutine
 
 import pytest
 from support.eager_tasks import start_tasks_eagerly
 
 from ccactivity import testing
-from ccactivity._tasks import LoopBound, SingleFlight, spawn, wait_until_set
+from ccactivity._tasks import LoopBound, SingleFlight, run_in_thread, spawn, wait_until_set
 
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="none")
 
@@ -50,6 +51,28 @@ async def test_a_spawned_task_begins_when_its_caller_has_got_hold_of_it() -> Non
     await task
 
     assert ["spawning", "spawned", "working"] == steps
+
+
+async def test_work_in_a_thread_ends_before_whoever_was_cancelled_goes_on() -> None:
+    """However often they are: a thread cannot be stopped half-way, and what it uses must not be closed meanwhile."""
+    begun, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        go_on.wait(10)
+        ended.set()
+
+    task = asyncio.create_task(run_in_thread(work))
+    assert await asyncio.to_thread(begun.wait, 10)
+    for _ in range(2):
+        task.cancel()
+        await asyncio.sleep(0)
+    assert not task.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert ended.is_set()
 
 
 async def test_a_spawned_task_may_be_in_the_context_of_its_caller() -> None:

@@ -6,14 +6,13 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Final
+from typing import Final, Protocol, Self
 
 import attrs
 
 from ccactivity import (
     Activity,
     BatchError,
-    BatchWatch,
     CCActivityError,
     NotFoundError,
     PermissionDeniedError,
@@ -27,12 +26,28 @@ from .plain import LineFormatter
 from .render import Line, Viewport, render_frame, summary
 from .state import BatchState
 
-__all__ = ["BatchOutcome", "UnseenCheck", "follow"]
+__all__ = ["BatchOutcome", "Followed", "UnseenCheck", "follow"]
 
 Label = Callable[[str], str]
 Errors = Mapping[str, CCActivityError]
 _ERRORS_INTERVAL_S: Final = 1.0  # between two looks for errors, which no snapshot tells of
 _SILENCE_NOTICE_S: Final = 12.0  # longer than it takes to find out that an id does not exist
+
+
+class Followed(Protocol):
+    """What can be followed: a `BatchWatch`, or whatever else gives snapshots and the errors of those that failed."""
+
+    @property
+    def errors(self) -> Errors:
+        """Why single ids cannot be followed, by id."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    def __aiter__(self) -> Self: ...
+
+    async def __anext__(self) -> Activity: ...
 
 
 @attrs.frozen
@@ -63,7 +78,7 @@ class UnseenCheck:
     look: Callable[[str], Awaitable[Activity]]
     delay: float
 
-    async def run(self, batch: BatchState, watch: BatchWatch, missing: dict[str, CCActivityError]) -> None:
+    async def run(self, batch: BatchState, watch: Followed, missing: dict[str, CCActivityError]) -> None:
         """Put into `missing` the errors of the ids that do not exist, as far as the watch does not know."""
         await asyncio.sleep(self.delay)
         with suppress(CCActivityError):  # whatever else is wrong is told by the watch
@@ -76,7 +91,7 @@ class UnseenCheck:
 
 
 async def follow(
-    watch: BatchWatch,
+    watch: Followed,
     quota: Quota,
     *,
     expected: int,
@@ -112,7 +127,7 @@ async def follow(
     return BatchOutcome(batch, errors())
 
 
-async def _next(watch: BatchWatch, meanwhile: Callable[[], None]) -> Activity | None:
+async def _next(watch: Followed, meanwhile: Callable[[], None]) -> Activity | None:
     """Return the next snapshot, None after the last one; call `meanwhile` each second until it comes."""
     step = asyncio.ensure_future(anext(watch, None))
     try:

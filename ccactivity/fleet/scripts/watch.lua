@@ -1,8 +1,6 @@
 -- Register ids. KEYS 3 what this member watches, 4 snapshots, 5 ends. ARGV 1 member, 2 how many ids, then each id with
--- what is wanted of it. Returns the number and the id of the last news before, and for each id its snapshot or "".
--- What has ended is not registered: its snapshot says all.
+-- what is wanted of it. Returns for each id its snapshot or "". What has ended is not registered: its snapshot says all.
 local WATCHES_KEPT_MS = 3600 * 1000
-local n, last = end_of_news()
 local snapshots, added = {}, {}
 for i = 3, 2 + 2 * tonumber(ARGV[2]), 2 do
   local snapshot = redis.call('HGET', KEYS[4], ARGV[i]) or ''
@@ -15,4 +13,4 @@ for i = 3, 2 + 2 * tonumber(ARGV[2]), 2 do
 end
 redis.call('PEXPIRE', KEYS[3], WATCHES_KEPT_MS)
 if next(added) then post('watch', ARGV[1], cjson.encode(added)) end
-return {n, last, snapshots}
+return snapshots

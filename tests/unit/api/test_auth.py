@@ -6,9 +6,11 @@ import asyncio
 
 import pytest
 
+from ccactivity._emitter import Emitter
 from ccactivity._secret import Secret
 from ccactivity.api.auth import Authenticator
 from ccactivity.errors import TokenError
+from ccactivity.events import Event, TokenRefreshed
 
 OLD, NEW = "canary-secret-old", "canary-secret-new"
 
@@ -160,3 +162,23 @@ async def test_closing_without_a_refresh() -> None:
     await Authenticator(SlowSource()).aclose()
 
     assert 0.0 == clock()
+
+
+@pytest.mark.parametrize(
+    ("source", "outcome"),
+    [
+        (SlowSource(), "refreshed"),
+        (SlowSource(new=OLD), "unchanged"),
+        (SlowSource(error=TokenError("the identity provider is down")), "TokenError"),
+    ],
+    ids=["refreshed", "unchanged", "failed"],
+)
+async def test_a_refresh_is_told_once(source: SlowSource, outcome: str) -> None:
+    """However many requests wanted it: with the seconds that it took, and what came of it."""
+    events: list[Event] = []
+    auth = Authenticator(source, Emitter(events.append))
+    await auth.token()
+    await asyncio.gather(*(auth.replace(OLD) for _ in range(3)), return_exceptions=True)
+    await auth.token()
+
+    assert [TokenRefreshed(at=5.0, seconds=5.0, outcome=outcome)] == events

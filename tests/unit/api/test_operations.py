@@ -6,7 +6,7 @@ import pytest
 
 from ccactivity.api.endpoint import Endpoint
 from ccactivity.api.messages import Request
-from ccactivity.api.operations import get_activity, get_send_history, list_activities
+from ccactivity.api.operations import get_activity, get_export, get_send_history, list_activities
 
 API = Endpoint.parse("https://api.cc.email/v3")
 
@@ -20,10 +20,12 @@ API = Endpoint.parse("https://api.cc.email/v3")
         (get_activity(API, "04fe9a"), "/v3/activities/04fe9a"),
         (get_send_history(API, "04fe9a"), "/v3/emails/activities/04fe9a/send_history"),
         (get_activity(Endpoint.parse("http://localhost:8080"), "04fe9a"), "/activities/04fe9a"),
+        (get_export(API, "/v3/contact_exports/1?a=b"), "/v3/contact_exports/1?a=b"),
+        (get_export(Endpoint.parse("http://localhost:8080"), "http://localhost:8080/x"), "/x"),
     ],
 )
 def test_request(request_: Request, target: str) -> None:
-    """The three questions are GETs below the base URL, and may be repeated."""
+    """The questions are GETs below the base URL, and may be repeated."""
     assert ("GET", target) == (request_.method, request_.target)
     assert request_.idempotent
 
@@ -34,6 +36,7 @@ def test_request(request_: Request, target: str) -> None:
         (list_activities(API, limit=500), "list", "contact_data"),
         (get_activity(API, "04fe9a"), "get", "contact_data"),
         (get_send_history(API, "04fe9a"), "history", "campaign_data"),
+        (get_export(API, "/v3/contact_exports/1"), "export", "contact_data"),
     ],
 )
 def test_kind_and_scope(request_: Request, kind: str, scope: str) -> None:

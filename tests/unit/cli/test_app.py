@@ -76,9 +76,9 @@ def test_help(capsys: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     names = [name for name in app if not name.startswith("-")]
 
-    asking = {"list", "get", "watch", "history", "submit"}
+    asking = {"list", "get", "watch", "history", "import", "submit", "export"}
 
-    assert asking | {"login", "logout", "whoami", "fleet", "sandbox", "demo", "completion"} == set(names)
+    assert asking | {"login", "logout", "whoami", "fleet", "sandbox", "demo", "serve", "completion"} == set(names)
     assert 0 == main(["--help"])
 
     out = capsys.readouterr().out

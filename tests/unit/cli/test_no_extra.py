@@ -20,7 +20,8 @@ sys.exit(main())
 @pytest.mark.parametrize(
     ("command", "extras"),
     [
-        *((name, "cli") for name in ("list", "get", "watch", "history", "submit", "sandbox", "completion")),
+        *((name, "cli") for name in ("list", "get", "watch", "serve", "history", "submit", "import", "export")),
+        *((name, "cli") for name in ("sandbox", "completion")),
         ("--install-completion", "cli"),
         ("login", "cli,oauth"),
     ],

@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 import attrs
 import pytest
 
+from ccactivity._emitter import Emitter
 from ccactivity.errors import FleetUnavailableError, QuotaExceededError
+from ccactivity.events import Event, Paused, Resumed
 from ccactivity.fleet.engine import AcquireReply, AcquireStatus, EngineError, PermitRequest
 from ccactivity.fleet.ledger import KeyState, Ledger, Limits
 from ccactivity.fleet.limiter import FleetLimiter
@@ -63,15 +65,17 @@ class Made:
     link: Link
     engine: FakeEngine
     fenced: list[bool]
+    events: list[Event]
 
 
 def make(engine: FakeEngine, *, up: bool = True) -> Made:
-    link, fenced = Link("redis://cache", 10.0), list[bool]()
+    link, fenced, events = Link("redis://cache", 10.0), list[bool](), list[Event]()
     link.start()
     if up:
         link.found()
-    limiter = FleetLimiter(engine, link, lambda: fenced.append(True))  # type: ignore[arg-type]
-    return Made(limiter, link, engine, fenced)
+    emitter = Emitter(events.append)
+    limiter = FleetLimiter(engine, link, lambda: fenced.append(True), emitter)  # type: ignore[arg-type]
+    return Made(limiter, link, engine, fenced, events)
 
 
 async def settled(made: Made, *results: PermitResult) -> None:
@@ -245,3 +249,16 @@ async def test_the_budget_flows_in_between_two_answers() -> None:
     budget = made.limiter.budget()
 
     assert (410.0, 0.1) == (budget.available, budget.refill_rate)
+
+
+async def test_a_pause_is_told_with_its_end() -> None:
+    """That the day is spent, by the engine's word or the vendor's, and the first permit after it."""
+    made = make(FakeEngine(GRANT, AcquireReply(AcquireStatus.SPENT, 100.0, NOON)))
+    permit = await made.limiter.acquire(background=True)
+    permit.settle(PermitResult.QUOTA_EXCEEDED, server_time=datetime(2026, 1, 1, 23, 59, 0, tzinfo=UTC))
+    waited = await made.limiter.acquire(background=True)
+
+    assert (100.0, True) == (waited.queued, waited.waited)
+    paused, resumed = made.events
+    assert Paused(at=0.0, cause="quota_exceeded", until=60.0) == paused
+    assert Resumed(at=100.0, cause="quota_exceeded") == resumed

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ccactivity.api.decoding import Decoder
 from ccactivity.errors import NotFoundError
-from ccactivity.fleet.engine import EngineError, Place
+from ccactivity.fleet.engine import EngineError
 from ccactivity.fleet.registry import Registry
 from ccactivity.fleet.wire import Wish, error_to_text
 from ccactivity.polling.hub import Hub, SnapshotQueue
@@ -34,11 +34,11 @@ class FakeEngine:
             self.lost = False
             raise EngineError("reset")
 
-    async def watch(self, wanted: Mapping[str, str]) -> tuple[Place, dict[str, str]]:
+    async def watch(self, wanted: Mapping[str, str]) -> dict[str, str]:
         known = {each: self.known[each] for each in wanted if each in self.known}
         self.watched |= {each: Wish.from_text(text) for each, text in wanted.items() if known.get(each, "")[:1] != "t"}
         self._answer("watch")
-        return Place(0, "0-0"), known
+        return known
 
     async def drop(self, ids: Sequence[str], *, ended: bool) -> None:
         for each in ids:
@@ -173,6 +173,18 @@ async def test_all_is_told_again_and_nothing_that_was_left_stays() -> None:
     registry.begin_again()
     await registry.tell()
     assert {"c": Wish(10.0, None)} == engine.watched
+
+
+async def test_what_an_engine_with_old_data_holds_is_dropped() -> None:
+    registry, engine = made()
+    Consumer(registry, "a")
+    await registry.tell()
+    engine.watched |= {"a": Wish(60.0, None), "left": Wish(10.0, None)}
+    registry.begin_again(engine.watched)
+    await registry.tell()
+
+    assert {"a": Wish(10.0, None)} == engine.watched
+    assert 1 == registry.registered
 
 
 async def test_an_end_that_is_known_is_told_at_once_and_once() -> None:

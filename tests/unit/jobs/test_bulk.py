@@ -277,3 +277,17 @@ def test_kinds() -> None:
     """The eleven of the vendor, each by its own name."""
     assert 11 == len(KINDS)
     assert all(kind == job.kind for kind, job in KINDS.items())
+
+
+@pytest.mark.parametrize(
+    ("job", "rows"),
+    [
+        (DeleteContacts(contact_ids=many(300)), 300),
+        (AddTags(source=Source(contact_ids=many(40)), tag_ids=[A, B]), 40),
+        (ExportContacts(status="active"), 0),
+    ],
+    ids=["contacts", "of a source", "nothing"],
+)
+def test_how_many_ids_a_job_holds(job: Job, rows: int) -> None:
+    """Its longest list of ids."""
+    assert rows == job.rows

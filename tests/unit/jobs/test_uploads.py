@@ -185,3 +185,9 @@ def test_names(arguments: dict[str, Any], pattern: str) -> None:
 def test_names_differ() -> None:
     """They are the only key that there is."""
     assert 1000 == len({make_file_name() for _ in range(1000)})
+
+
+def test_how_many_contacts_an_import_holds() -> None:
+    """Lines below the header, or rows; never the lists that they join."""
+    assert 2 == file(b"email\r\na@example.com\r\nb@example.com", list_ids=[LIST, "a", "b"]).rows
+    assert 3 == rows(ADA, ADA, ADA).rows

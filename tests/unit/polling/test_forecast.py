@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.planner_world import at, queued, snapshot
 
 from ccactivity.models import Activity
-from ccactivity.polling.forecast import QUEUED, UNKNOWN, UNSEEN, WORKING, Forecast
+from ccactivity.polling.forecast import QUEUED, UNKNOWN, UNSEEN, WORKING, Forecast, lag_bounds
 from ccactivity.polling.statistics import AccountStatistics
 from ccactivity.polling.tuning import Tuning
 
@@ -242,3 +242,34 @@ def test_unseen_ends_say_nothing() -> None:
 
     assert UNSEEN == forecast().phase
     assert TUNING.first_unseen_share == statistics.unseen_share
+
+
+# --- how late an end was seen ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stamp", "server", "bounds"),
+    [
+        (100.0, 104.0, (3.0, 5.0)),
+        (100.0, 100.0, (0.0, 1.0)),
+        (92.0, 104.0, (0.0, 10.0)),
+        (110.0, 104.0, (0.0, 10.0)),
+        (95.0, 104.0, (8.0, 10.0)),
+        (None, 104.0, (0.0, 10.0)),
+        (100.0, None, (0.0, 10.0)),
+    ],
+    ids=["by the stamp", "just now", "before the last look", "in the future", "soon after the last look", "-", "--"],
+)
+def test_the_lag_of_a_change_is_bounded(stamp: float | None, server: float | None, bounds: tuple[float, float]) -> None:
+    """It lies between the last look and now; by the vendor's stamp and clock a second more or less, if that agrees."""
+    stamped = None if stamp is None else at(stamp)
+    activity = attrs.evolve(snapshot("a", "completed"), completed_at=None, updated_at=stamped)
+
+    assert bounds == lag_bounds(activity, None if server is None else at(server), 10.0)
+
+
+def test_the_lag_of_an_end_is_by_its_own_stamp() -> None:
+    """What changed afterwards is no later end."""
+    ended = attrs.evolve(snapshot("a", "completed", updated=107.0), completed_at=at(100.0))
+
+    assert (6.0, 8.0) == lag_bounds(ended, at(107.0), 60.0)

@@ -7,11 +7,14 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from ccactivity._emitter import Emitter
 from ccactivity.errors import QuotaExceededError
+from ccactivity.events import Event, Paused, Resumed
 from ccactivity.ratelimit.limiter import Permit, PermitResult, QuotaLimiter
 from ccactivity.ratelimit.quota import Quota
 from ccactivity.testing import VirtualTimeLoop, utc_now
 
+HALF_A_DAY = 43_200.0  # the virtual loop starts at noon UTC
 Settled = tuple[PermitResult, float, datetime | None]
 
 
@@ -271,3 +274,36 @@ async def test_giving_a_permit_back_needs_no_clock() -> None:
     works = True
 
     assert 0 == quota.spent
+
+
+async def test_a_pause_of_the_background_is_not_ended_by_single_calls() -> None:
+    """Where only the reserve is left, polls wait for the next day, and it is they whose pause is told."""
+    events: list[Event] = []
+    limiter = QuotaLimiter(Quota(4, 10, 1), utc_now, Emitter(events.append))
+    await acquire(limiter, 9, background=True)
+    spent_at = clock()
+    poll = asyncio.create_task(acquire(limiter, 1, background=True))
+    await asyncio.sleep(1.0)
+    await acquire(limiter, 1)
+    before = list(events)
+    await poll
+
+    assert [Paused(at=spent_at, cause="quota_exceeded", until=HALF_A_DAY)] == before
+    assert [*before, Resumed(at=HALF_A_DAY, cause="quota_exceeded")] == events
+
+
+async def test_a_pause_that_becomes_longer_is_told_again() -> None:
+    """By the jitter of a reset it does not: that is the same pause."""
+    events: list[Event] = []
+    emitter = Emitter(events.append)
+    for cause, until in (("throttled", 1.0), ("throttled", 1.5), ("throttled", 4.0), ("quota_exceeded", 900.0)):
+        emitter.pause(cause, 0.0, until)
+    emitter.pause("quota_exceeded", 0.0, 930.0)
+    emitter.resume(899.0, background=False)
+    emitter.resume(900.0, background=False)
+
+    assert [("throttled", 1.0), ("throttled", 4.0), ("quota_exceeded", 900.0)] == [
+        (event.cause, event.until) for event in events if isinstance(event, Paused)
+    ]
+    assert Resumed(at=900.0, cause="quota_exceeded") == events[-1]
+    assert 4 == len(events)

@@ -259,7 +259,7 @@ def test_the_results_of_an_export_come_when_it_is_complete() -> None:
 
     assert activity_id not in href
     assert 404 == early.status
-    assert (200, "text/csv", 3) == (ready.status, ready.content_type, len(ready.body.splitlines()))
+    assert (200, "text/csv", 3) == (ready.status, ready.content_type, len(ready.whole().body.splitlines()))
     assert 0 == vendor.violations.total
 
 

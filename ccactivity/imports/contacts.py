@@ -1,0 +1,201 @@
+"""Rows of a program as parts of an import: a CSV file of mode 0600, or JSON where a row holds what no file can.
+
+The rows are read once, into a temporary file, as not before the last one is it known which columns there are.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from array import array
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor
+from contextlib import AsyncExitStack
+from datetime import date, datetime
+from functools import partial
+from itertools import islice
+from tempfile import SpooledTemporaryFile
+from typing import Any, BinaryIO, Final, cast
+
+import attrs
+
+from .._tasks import run_in_thread
+from .._text import escape
+from ..errors import ImportRefusedError
+from ..jobs import ImportContacts, Job
+from ..jobs.rows import find_problem
+from .columns import FILE_COLUMNS, ImportProblem
+from .duplicates import AddressIndex
+from .linemap import LineMap
+from .parts import ImportOptions, Parts, file_parts
+
+__all__ = ["Rows", "contact_parts"]
+
+_MAX_PART_BYTES: Final = 3_990_000  # of the rows, in a body of 4 MB
+_MAX_PART_ROWS: Final = 40_000
+_MAX_PROBLEMS_KEPT: Final = 1_000
+_MEMORY_BYTES: Final = 1 << 20  # what is longer goes to the disk
+_BATCH_ROWS: Final = 1_000
+
+Rows = Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
+
+
+async def contact_parts(rows: Rows, options: ImportOptions, stack: AsyncExitStack, thread: Executor) -> Parts:
+    """Read rows, and plan their import. TypeError, ValueError and ImportRefusedError name a row by its number, from 1.
+
+    The temporary files are closed by `stack`.
+    """
+    spool = _RowSpool(stack, thread)
+    await spool.read(rows)
+    if not spool.fit_file:
+        return await run_in_thread(partial(_json_parts, spool, options), thread)
+    parts = await run_in_thread(lambda: file_parts(spool.write_csv(), options), thread)
+    return attrs.evolve(parts, plan=None)  # of a file that will be gone
+
+
+class _RowSpool:
+    """Rows in a temporary file that has no name, one JSON object a line. `columns`: the keys of all rows, in order."""
+
+    def __init__(self, stack: AsyncExitStack, thread: Executor) -> None:
+        self.columns: dict[str, None] = {}
+        self._stack = stack
+        self._thread = thread
+        self._file = self._make_file()
+        self._count = 0
+
+    async def read(self, rows: Rows) -> None:
+        """Take all rows of a source. TypeError or ValueError for what is no row."""
+        batch: list[bytes] = []
+
+        async def add(row: Mapping[str, Any]) -> None:
+            batch.append(self._encode(row))
+            if len(batch) == _BATCH_ROWS:
+                await run_in_thread(partial(self._file.write, b"".join(batch)), self._thread)
+                batch.clear()
+
+        if isinstance(rows, AsyncIterable):
+            async with AsyncExitStack() as stack:
+                source = aiter(rows)
+                if (close := getattr(source, "aclose", None)) is not None:  # not every iterator has it
+                    stack.push_async_callback(close)
+                async for row in source:
+                    await add(row)
+        else:
+            for row in rows:
+                await add(row)
+        if not self._count:
+            raise ValueError("there are no rows to import")
+        self._file.write(b"".join(batch))
+
+    @property
+    def fit_file(self) -> bool:
+        """Whether a CSV file can hold what the rows hold."""
+        return all(name in FILE_COLUMNS or name.startswith("cf:") for name in self.columns)
+
+    def lines(self, offset: int = 0) -> Iterator[bytes]:
+        """Read the rows again, each as the line that it is, from an offset on."""
+        self._file.seek(offset)
+        while line := self._file.readline():
+            yield line
+
+    def write_csv(self) -> BinaryIO:
+        """Return the rows as a CSV file; a key that a row lacks is an empty cell. It blocks."""
+        file = self._make_file()
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
+        writer.writeheader()
+        for line in self.lines():
+            writer.writerow(json.loads(line))
+            if text.tell() > _MEMORY_BYTES:
+                file.write(text.getvalue().encode())
+                text.seek(0)
+                text.truncate()
+        file.write(text.getvalue().encode())
+        file.seek(0)
+        return file
+
+    def _make_file(self) -> BinaryIO:
+        file = SpooledTemporaryFile(max_size=_MEMORY_BYTES)  # noqa: SIM115 -- closed by the stack
+        self._stack.callback(file.close)
+        return cast("BinaryIO", file)
+
+    def _encode(self, row: Mapping[str, Any]) -> bytes:
+        self._count += 1
+        if not isinstance(row, Mapping):
+            raise TypeError(f"row {self._count} is no mapping, but {type(row).__name__}")
+        plain = {key: self._plain(key, value) for key, value in row.items()}
+        self.columns.update(dict.fromkeys(plain))
+        return json.dumps(plain, separators=(",", ":")).encode() + b"\n"
+
+    def _plain(self, key: str, value: Any) -> str | int | None:
+        if not isinstance(key, str):
+            raise TypeError(f"row {self._count} has a key that is no str, but {type(key).__name__}")
+        if isinstance(value, date) and not isinstance(value, datetime):
+            return value.isoformat()
+        if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
+            if isinstance(value, str) and not value.isascii():
+                self._check_text(key, value)
+            return value
+        kinds = "a str, an int, a date or None"
+        raise TypeError(f"row {self._count}: {escape(key, 60)} must be {kinds}, not {type(value).__name__}")
+
+    def _check_text(self, key: str, value: str) -> None:
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            bad = True
+        else:
+            bad = False
+        if bad:  # raised out here: the error of the codec holds the value
+            raise ValueError(f"row {self._count}: {escape(key, 60)} holds a lone surrogate, which is no text")
+
+
+@attrs.define
+class _JsonPart:
+    """A part of rows as JSON. `offset`: of its first row in the spool. `numbers`: of its rows, from 1."""
+
+    offset: int
+    numbers: array[int] = attrs.field(factory=lambda: array("q"))
+    size: int = 0
+
+
+def _json_parts(spool: _RowSpool, options: ImportOptions) -> Parts:
+    explicit = options.sms_permission_to_send == "explicit"
+    problems: list[ImportProblem] = []
+    addresses = AddressIndex()
+    try:
+        for number, line in enumerate(spool.lines(), 1):
+            row = json.loads(line)
+            if problem := find_problem(row, explicit=explicit):
+                problems.append(ImportProblem(number, None, problem))
+            addresses.add([str(row.get("email") or row.get("sms_number")).casefold().encode()], [number])
+        duplicates = sorted(addresses.find())
+    finally:
+        addresses.close()
+    if options.duplicates == "refuse":
+        problems += [ImportProblem(first, None, f"row {last} has the same address") for first, last in duplicates]
+    if problems:
+        raise ImportRefusedError.of(problems)
+    dropped = {first for first, _ in duplicates} if options.duplicates == "keep-last" else set()
+    parts: list[_JsonPart] = []
+    offset = 0
+    for number, line in enumerate(spool.lines(), 1):
+        part = parts[-1] if parts else None
+        if number not in dropped:
+            if part is None or len(part.numbers) == _MAX_PART_ROWS or part.size + len(line) > _MAX_PART_BYTES:
+                parts.append(part := _JsonPart(offset))
+            part.numbers.append(number)
+            part.size += len(line)
+        offset += len(line)
+
+    def read(number: int, _: str) -> tuple[Job, LineMap]:
+        part = parts[number - 1]
+        wanted = set(part.numbers)
+        lines = islice(spool.lines(part.offset), part.numbers[-1] - part.numbers[0] + 1)
+        rows = [json.loads(line) for place, line in enumerate(lines, part.numbers[0]) if place in wanted]
+        permission = options.sms_permission_to_send
+        job = ImportContacts(import_data=rows, list_ids=options.list_ids, sms_permission_to_send=permission)
+        return job, LineMap(1, ((number, number, 1) for number in part.numbers), ())
+
+    return Parts(rows=[len(part.numbers) for part in parts], read=read, duplicates=tuple(duplicates), exact=False)
