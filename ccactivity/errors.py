@@ -374,8 +374,8 @@ class ImportRefusedError(CCActivityError, ValueError):
 
     def __init__(self, message: str, *, problems: Sequence[ImportProblem] = (), count: int | None = None) -> None:
         super().__init__(message)
-        self.problems = tuple(problems)
-        self.count = len(self.problems) if count is None else count
+        self.problems: tuple[ImportProblem, ...] = tuple(problems)
+        self.count: int = len(self.problems) if count is None else count
 
     @classmethod
     def of(cls, problems: Sequence[ImportProblem], count: int | None = None) -> ImportRefusedError:
