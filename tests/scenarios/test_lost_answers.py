@@ -446,7 +446,11 @@ async def test_a_cancelled_submission_says_that_it_may_have_been_sent(
 # --- what is shown --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", [sb.Reset(), sb.server_error(400), sb.lost_request(), sb.Cut(), ECHO], ids=repr)
+@pytest.mark.parametrize(
+    "fault",
+    [sb.Reset(), sb.server_error(400), sb.lost_request(), sb.Cut(), ECHO],
+    ids=["reset", "error", "lost", "cut", "echo"],
+)
 async def test_no_contact_is_shown(vendor: VendorFactory, caplog: pytest.LogCaptureFixture, fault: Any) -> None:
     """Neither in a log nor in an error, nor in a variable of ours that an error tracker would record."""
     SECRETS.add(CONTACT)
