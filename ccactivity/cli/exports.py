@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import Final
 
 from ccactivity import Activity, ActivityFailedError, ActivitySession, ExportFile
 from ccactivity._text import escape
+from ccactivity.exports.part_file import check_target
 from ccactivity.jobs import ExportContacts
 
 from .exit_codes import ExitCode, UsageError, print_error, usage_errors
@@ -31,6 +33,7 @@ _WRONG_TARGETS: Final = frozenset(
     {
         errno.EACCES,
         errno.EEXIST,
+        errno.EINVAL,
         errno.EISDIR,
         errno.ENAMETOOLONG,
         errno.ENOENT,
@@ -59,8 +62,8 @@ async def export(
         raise UsageError("--json and -o - are mutually exclusive")
     path = None if output == _STDOUT else Path(output)
     try:
-        if path is not None and path.exists() and not overwrite:
-            raise FileExistsError(errno.EEXIST, "is there already; --overwrite replaces it")
+        if path is not None:
+            _check_output(path, overwrite=overwrite)
         async with opening as (session, _):
             activity_id = activity_id or await _submit(session, lists)
             with _progress() as show, _advice_if_interrupted(activity_id):
@@ -77,6 +80,13 @@ async def export(
         _report(activity, file, as_json=as_json)
         return ExitCode.OK
     raise UsageError(f"cannot write {output!r}: {problem}")
+
+
+def _check_output(path: Path, *, overwrite: bool) -> None:
+    """Raise what would go wrong at the end, before the vendor is put to work."""
+    if os.path.lexists(path) and not overwrite:
+        raise FileExistsError(errno.EEXIST, "is there already; --overwrite replaces it")
+    check_target(path, overwrite=True)
 
 
 async def _submit(session: ActivitySession, lists: Sequence[str]) -> str:
