@@ -17,7 +17,6 @@ from typing import Final
 
 from ccactivity import Activity, ActivityFailedError, ActivitySession, ExportFile
 from ccactivity._text import escape
-from ccactivity.exports.part_file import check_target
 from ccactivity.jobs import ExportContacts
 
 from .exit_codes import ExitCode, UsageError, print_error, usage_errors
@@ -86,7 +85,12 @@ def _check_output(path: Path, *, overwrite: bool) -> None:
     """Raise what would go wrong at the end, before the vendor is put to work."""
     if os.path.lexists(path) and not overwrite:
         raise FileExistsError(errno.EEXIST, "is there already; --overwrite replaces it")
-    check_target(path, overwrite=True)
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "is no file that could be replaced, but a device, a pipe or a folder")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "is in what is no folder")
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(errno.EACCES, "is in a folder that cannot be written to")
 
 
 async def _submit(session: ActivitySession, lists: Sequence[str]) -> str:

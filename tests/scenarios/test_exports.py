@@ -391,8 +391,10 @@ async def test_what_fails_here_shows_no_contact(vendor: VendorFactory, tmp_path:
     def fail(*_: object) -> None:
         raise KeyError
 
-    closing: list[asyncio.Task[None]] = []
+    def close(*_: object) -> None:
+        closing.append(asyncio.create_task(session.aclose()))
 
+    closing: list[asyncio.Task[None]] = []
     async with vendor() as (sandbox, session):
         activity = await completed(sandbox, session, 40_000)
         with largest_file(1_000_000), pytest.raises(OSError, match="too large") as full:
@@ -400,9 +402,7 @@ async def test_what_fails_here_shows_no_contact(vendor: VendorFactory, tmp_path:
         with pytest.raises(KeyError) as failed:
             await session.save_export(activity, tmp_path / "a", on_progress=fail)
         with pytest.raises(cc.SessionClosedError) as closed:
-            await session.save_export(
-                activity, tmp_path / "a", on_progress=lambda *_: closing.append(asyncio.create_task(session.aclose()))
-            )
+            await session.save_export(activity, tmp_path / "a", on_progress=close)
         await asyncio.gather(*closing)
 
     assert fail.__name__ == failed.traceback[-1].name

@@ -116,7 +116,7 @@ def test_wrong_usage(vendor: Sandbox, tmp_path: Path, capsys: Printed, arguments
 @pytest.mark.parametrize(
     ("target", "says"),
     [
-        ("none/a", "is no folder"),
+        ("none/a", "is in what is no folder"),
         (".", "is there already"),
         ("x" * 256, "File name too long"),
     ],
@@ -131,7 +131,7 @@ def test_where_no_file_can_be(vendor: Sandbox, tmp_path: Path, capsys: Printed, 
 def test_a_device_is_not_replaced(vendor: Sandbox, capsys: Printed) -> None:
     """Not even by root; to stdout there is a way."""
     assert 2 == main(["export", "--all", "-o", "/dev/null", "--overwrite"])
-    assert "a device or a pipe" in complaint(capsys)
+    assert "a device, a pipe" in complaint(capsys)
     assert 0 == vendor.requests.total()
     assert Path("/dev/null").is_char_device()
 
