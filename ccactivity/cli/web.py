@@ -84,8 +84,9 @@ async def _serving(board: Board, host: str, port: int, allow: _Allow | None) -> 
         site = web.TCPSite(runner, host, port)
         try:
             await site.start()
-        except OSError as error:
-            raise UsageError(f"cannot listen on {host}, port {port}: {error.strerror}") from None
+        except (OSError, UnicodeError) as error:
+            problem = error.strerror if isinstance(error, OSError) else "no name that a machine can have"
+            raise UsageError(f"cannot listen on {host}, port {port}: {problem}") from None
         shown = f"[{host}]" if ":" in host else host
         yield f"http://{shown}:{runner.addresses[0][1]}{prefix}"
     finally:
