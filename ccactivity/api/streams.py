@@ -110,13 +110,14 @@ class StreamedReply(Reply):
 
 
 class Inflater:
-    """Decompresses. `eof`: whether the data ends here; gzip members may come one after the other (RFC 1952)."""
+    """Decompresses, in small pieces. Gzip members may come one after the other (RFC 1952)."""
 
     def __init__(self) -> None:
         self._member: Any = zlib.decompressobj(_GZIP_OR_ZLIB)
 
     @property
     def eof(self) -> bool:
+        """Whether the data may end here."""
         return bool(self._member.eof)
 
     def pieces(self, chunk: bytes) -> Iterator[bytes]:
