@@ -91,10 +91,10 @@ class Board:
         """Show one activity or many from now on, by their ids or their snapshots; what ends stays on the page.
 
         Anything else that has an `activity_id` does as well. An id that does not exist gets a row that says so; when it
-        does, follow it again. Raises ValueError naming malformed ids.
+        does, follow it again. Raises ValueError naming malformed ids, TypeError for what has none.
         """
         many = activities if isinstance(activities, Iterable) and not isinstance(activities, str) else [activities]
-        given = {one if isinstance(one, str) else one.activity_id: one for one in many}
+        given = {_id_of(one): one for one in many}
         self._session.watch_many(given)  # says what is wrong with an id; nothing is watched before it is iterated
         again = False
         for activity_id, one in given.items():
@@ -322,6 +322,13 @@ class Viewer:
 
     position: Position | None
     publications: int = -1
+
+
+def _id_of(one: str | Activity) -> str:
+    activity_id = one if isinstance(one, str) else getattr(one, "activity_id", None)
+    if not isinstance(activity_id, str):
+        raise TypeError(f"follow an id, an Activity or many of them, not {type(one).__name__}")
+    return activity_id
 
 
 def _explain(error: CCActivityError) -> str:

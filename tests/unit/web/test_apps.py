@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -345,6 +345,25 @@ async def test_a_viewer_of_an_asgi_server_who_does_not_read_is_dropped(vendor: V
     assert 30 == loop.time() - began
     assert all(message["more_body"] for message in sent[1:])
     assert max(len(message["body"]) for message in sent[1:]) <= 32_768
+
+
+async def test_what_a_server_raises_is_not_hidden(vendor: VendorFactory) -> None:
+    """Only that a viewer has left is no error; anything else is the server's to log."""
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async with vendor() as (_, session):
+        app = asgi_app(Board(session), allow=None)
+        for error in (KeyError, ConnectionResetError):
+
+            async def send(message: Any, error: type[Exception] = error) -> None:
+                if message["type"] == "http.response.body":
+                    raise error
+
+            scope = {"type": "http", "method": "GET", "path": "/events", "client": ("127.0.0.1", 1)}
+            with pytest.raises(KeyError) if error is KeyError else nullcontext():
+                await app({**scope, "headers": [(b"host", b"localhost")]}, receive, send)
 
 
 # --- what else ASGI servers say -----------------------------------------------------------------------------------

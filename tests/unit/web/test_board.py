@@ -268,6 +268,9 @@ async def test_wrong_arguments(vendor: VendorFactory) -> None:
         assert [] == board.as_dict()["rows"]
         with pytest.raises(TypeError, match="session must be an ActivitySession, not str"):
             Board("token")  # type: ignore[arg-type]
+        for wrong, named in ((5, "int"), ([None], "NoneType"), (b"id", "int")):
+            with pytest.raises(TypeError, match=f"follow an id, an Activity or many of them, not {named}"):
+                board.follow(wrong)  # type: ignore[arg-type]
 
 
 async def test_follow_all_follows_the_account(vendor: VendorFactory) -> None:
