@@ -161,15 +161,19 @@ class Feed:
 
     def _remove(self, key: str) -> None:
         for activity_id in self._members.pop(key):
-            if (match := _PART.fullmatch(name := self._name_of(activity_id))) and match.groups() in self._files:
-                self._files[match.groups()].pop(name, None)
-                if not self._files[match.groups()]:
-                    del self._files[match.groups()]
+            self._forget_name(self._name_of(activity_id))
             del self._keys[activity_id], self._activities[activity_id]
             self._troubles.pop(activity_id, None)
         del self.rows[key]
         self._over.pop(key, None)
         self._note(key)
+
+    def _forget_name(self, name: str) -> None:
+        if match := _PART.fullmatch(name):
+            files = self._files.get(match.groups(), {})
+            files.pop(name, None)
+            if not files:
+                self._files.pop(match.groups(), None)
 
     def _note(self, key: str) -> None:
         self._ring.append(key)

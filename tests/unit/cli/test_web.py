@@ -144,7 +144,12 @@ async def test_a_host_that_cannot_be(offline: Sandbox, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [(None, "No such file"), (b"\xff", "not UTF-8 text"), (b"CANARY-short", "at least 16 characters")],
+    [
+        (None, "No such file"),
+        (b"\xff", "not UTF-8 text"),
+        (b"CANARY-short", "at least 16 characters"),
+        (b"a" * 4_097, "at most 4096"),
+    ],
 )
 async def test_a_password_that_cannot_be_used(tmp_path: Path, content: bytes | None, problem: str) -> None:
     """The error names the file and not the password."""

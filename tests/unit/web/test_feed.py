@@ -206,12 +206,17 @@ def test_ten_thousand_files_of_one_name_are_rows_at_once() -> None:
 
 
 def test_files_whose_rows_are_dropped_are_forgotten() -> None:
-    """Whatever comes later under their name is a row of its own."""
+    """Whatever comes later under their name is a row of its own, also if it was sent twice."""
     feed = Feed("boot", max_rows=2)
+    feed.put(part(1, 1, "00000001", state="completed", activity_id="sent twice"))
     for suffix in ("00000001", "00000002", "00000003", "00000001"):
         feed.put(part(1, 1, suffix, state="completed"))
-
     assert [["part-1-00000003"], ["part-1-00000001"]] == [row["ids"] for row in feed.rows.values()]
+
+    for each in ("one", "two"):
+        feed.put(Activity(activity_id=each, state="completed"))
+    feed.put(part(1, 1, "00000002", state="completed"))
+    assert ["two", "customers/1/1"] == list(feed.rows)
 
 
 @pytest.mark.parametrize("name", ["customers.csv", "a-1of2-0123.csv", "a-1of2-0123abcd.txt", "-1of2-0123abcd.csv"])
