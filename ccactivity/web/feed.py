@@ -112,7 +112,8 @@ class Feed:
         self._place(activity.activity_id, self._key_of(activity), activity)
 
     def fail(self, activity_id: str, reason: str) -> None:
-        """Show why an activity that is shown cannot be followed."""
+        """Show why an activity cannot be followed."""
+        self.expect(activity_id)  # its row may have been dropped, if it had ended and is followed again
         self._troubles[activity_id] = reason
         self._show(self._keys[activity_id])
 

@@ -327,6 +327,16 @@ def test_who_is_too_far_behind_gets_everything() -> None:
     assert "change" == feed.since(Position(1, 0))[0].event
 
 
+def test_a_row_that_was_dropped_may_come_back() -> None:
+    """As one that had ended, and cannot be followed again."""
+    feed = Feed("boot", max_rows=1)
+    for each in ("one", "two"):
+        feed.put(Activity(activity_id=each, state="completed"))
+    feed.fail("one", "It is gone.")
+
+    assert ["It is gone."] == only_row(feed)["errors"]
+
+
 def test_who_is_too_far_behind_costs_no_memory() -> None:
     """However far: the snapshot is encoded once, and of other positions some are kept."""
     feed = Feed("boot")
