@@ -42,7 +42,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from ._base_error import CCActivityError
 from ._base_error import rebuild as _rebuild  # noqa: F401 -- errors pickled by earlier versions name it here
@@ -88,6 +88,7 @@ __all__ = [
 ]
 
 
+_IMPORTS: Final = ("contacts_file_import", "contacts_json_import")  # kinds of jobs that hold contacts
 _MAX_SHOWN_PROBLEMS = 3  # in the message of an ImportRefusedError
 
 
@@ -226,11 +227,12 @@ class BodyTooLargeError(DecodeError):
 class SubmissionUnknownError(CCActivityError):
     """The answer to a submission was lost, and nothing shows whether the vendor has queued the job.
 
-    It is raised where sending the job once more could have another effect than sending it once, or where that was lost
-    too. `job`: what was submitted. `since`: aware UTC time, by the vendor's clock where that is known, from which on it
-    may have been queued. `candidates`: activities created since then that no submission of this session has accounted
-    for: one of them may be it. `listed`: whether the list of activities could be read; if not, there may be more.
-    `reason`: what happened to the answer.
+    It is raised where sending the job once more could have another effect than sending it once, or where that was
+    lost too. `job`: what was submitted; None in a pickle or copy about an import, which has no contacts. `since`:
+    aware UTC time, by the vendor's clock where that is known, from which on it may have been queued. `candidates`:
+    activities created since then that no submission of this session has accounted for: one of them may be it.
+    `listed`: whether the list of activities could be read; if not, there may be more. `reason`: what happened to the
+    answer.
     """
 
     def __init__(
@@ -247,11 +249,17 @@ class SubmissionUnknownError(CCActivityError):
         if not listed:
             found = "the list of activities could not be read"
         super().__init__(f"it is unknown whether {job!r} was queued: {reason}; {found}")
-        self.job = job
+        self.job: jobs.Job | None = job
         self.since = since
         self.candidates: tuple[Activity, ...] = tuple(candidates)
         self.listed = listed
         self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        rebuild, (cls, args, state) = super().__reduce__()
+        if self.job is not None and self.job.kind in _IMPORTS:
+            state["job"] = None  # task queues store the errors of tasks
+        return rebuild, (cls, args, state)
 
 
 class UnsafeLinkError(CCActivityError):
@@ -366,8 +374,8 @@ class ImportRefusedError(CCActivityError, ValueError):
 
     def __init__(self, message: str, *, problems: Sequence[ImportProblem] = (), count: int | None = None) -> None:
         super().__init__(message)
-        self.problems = tuple(problems)
-        self.count = len(self.problems) if count is None else count
+        self.problems: tuple[ImportProblem, ...] = tuple(problems)
+        self.count: int = len(self.problems) if count is None else count
 
     @classmethod
     def of(cls, problems: Sequence[ImportProblem], count: int | None = None) -> ImportRefusedError:

@@ -62,6 +62,8 @@ __all__ = ["ActivitySession", "RequestPermit", "Stats"]
 T = TypeVar("T")
 
 _log: Final = logging.getLogger("ccactivity")
+# Seconds of lag that a request is worth while an import of many parts is watched: then at most 25 watch all of it.
+_THRIFTY_PRICE_S: Final = 18.0
 # The vendor's filter knows these (its Swagger file); `initialized` is a state that it cannot be asked for.
 _FILTERS: Final = ("processing", "completed", "cancelled", "failed", "timed_out")
 
@@ -164,6 +166,7 @@ class ActivitySession:
         self._endpoint = Endpoint.parse(base_url)
         self._now = now
         self._pacing = pacing or Pacing()
+        self._thrifty: tuple[Hub, Poller] | None = None
         self._quota = Quota() if quota is None else quota
         self._noticed: set[tuple[str, str]] = set()
         self._decoder = Decoder(self._notice)
@@ -224,10 +227,13 @@ class ActivitySession:
     @property
     def stats(self) -> Stats:
         """What the session is doing, or had done when it was closed. For use while its event loop runs."""
-        sent, finished = dict(self._client.sent), self._poller.finished
+        sent, finished, watching = dict(self._client.sent), self._poller.finished, self._hub.watching
+        if self._thrifty is not None:
+            hub, poller = self._thrifty
+            finished, watching = finished + poller.finished, watching + hub.watching
         asked = sent.get("list", 0) + sent.get("get", 0)
         return Stats(
-            watching=self._hub.watching,
+            watching=watching,
             finished=finished,
             requests=sent,
             requests_per_finished=asked / finished if finished else None,
@@ -259,7 +265,7 @@ class ActivitySession:
 
     async def aclose(self) -> None:
         """Close the session. What is under way ends with `SessionClosedError`. Closing twice is no error."""
-        hubs = [self._hub, *(self._importer.hubs if "_importer" in self.__dict__ else ())]
+        hubs = [self._hub, *([self._thrifty[0]] if self._thrifty else ())]
         for hub in hubs:
             hub.abort(SessionClosedError("the session was closed"))
         try:
@@ -424,7 +430,7 @@ class ActivitySession:
     def _importer(self) -> Importer:
         from .imports.importer import Importer  # noqa: PLC0415 -- as above
 
-        return Importer(self._enter, self._submitter, self._pacing, self._make_poller, self._make_queue)
+        return Importer(self._enter, self._enter_thriftily, self._submitter, self._make_queue)
 
     # --- requests of the caller's own -------------------------------------------------------------------------------
 
@@ -655,6 +661,17 @@ class ActivitySession:
                 if on_change is not None:
                     on_change(snapshot)
         return BatchResult(completed=completed, failed=failed, errors=errors)
+
+    def _enter_thriftily(self) -> Hub:
+        """As `_enter`, for watches of many minutes; in a fleet there is one poller, and it has one price for all."""
+        hub = self._enter()
+        if self._membership is not None:
+            return hub
+        if self._thrifty is None:
+            pacing = attrs.evolve(self._pacing, price=max(self._pacing.price, _THRIFTY_PRICE_S))
+            hub = Hub()
+            self._thrifty = hub, self._make_poller(hub, pacing)
+        return self._thrifty[0]
 
     def _make_poller(self, hub: Hub, pacing: Pacing | None = None) -> Poller:
         planner = Planner(pacing or self._pacing, Tuning())

@@ -221,8 +221,6 @@ class ApiClient:
         `permit`: one that was acquired before, for the first attempt. Whoever acquired it closes it. `why`, `served`:
         for `RequestEnded`: the reason, and what gives its `activity_ids` and `serves` for an answer, or for none.
         """
-        if self.closed:
-            raise SessionClosedError("the session is closed")
         operation = _Operation(self, request, decode, background, permit, why=why, served=served)
         error: CCActivityError
         try:
@@ -293,7 +291,10 @@ class ApiClient:
             permit.settle(PermitResult.ANSWERED)
 
     async def until_closed(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await something, unless the client is closed meanwhile: SessionClosedError."""
+        """Await something, unless the client is closed, before or meanwhile: SessionClosedError."""
+        if self.closed:
+            work.close()
+            raise SessionClosedError("the session is closed")
         scope = asyncio.timeout(None)
         self._scopes.add(scope)
         try:
@@ -427,7 +428,9 @@ class ApiClient:
 def _located(error: DecodeError, request: Request) -> DecodeError:
     """Say in an error of a decoder what was asked for."""
     where = {"method": request.method, "path": request.path}
-    return DecodeError(error.problem, status=error.status, excerpt=error.excerpt, **where)
+    # An answer to a submission may repeat it, with the contacts that it holds.
+    excerpt = error.excerpt if request.idempotent else ""
+    return DecodeError(error.problem, status=error.status, excerpt=excerpt, **where)
 
 
 def _stream_of(outcome: Outcome) -> BodyStream:

@@ -8,7 +8,6 @@ from concurrent.futures import Executor
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, BinaryIO, Final
-from weakref import WeakSet
 
 import attrs
 
@@ -17,7 +16,6 @@ from .._validation import check_number
 from ..jobs.submit import Submitter
 from ..models import Activity
 from ..polling.hub import Hub, SnapshotQueue
-from ..polling.pacing import Pacing
 from ..watch import BatchWatch
 from .contacts import Rows, contact_parts
 from .parts import ImportOptions, Parts, file_parts
@@ -25,27 +23,23 @@ from .run import Import, ImportRun, OpenParts
 
 __all__ = ["Importer"]
 
-# The more parts an import has, the longer it takes, and the less a second of lag matters: so that watching all of them
-# takes about 25 requests. In `Pacing.price`.
-_PRICE_PER_PART_S: Final = 2.5
-_MAX_PRICE_S: Final = 30.0
+_MANY_PARTS: Final = 4
+"""An import of more takes minutes, so that a few seconds of lag matter less than its requests."""
 _GRACE_S: Final = 10.0  # in which a 404 may still become an activity
 
 
 @attrs.define(eq=False)
 class Importer:
-    """Makes the imports of one session. `hubs`: of those under way.
+    """Makes the imports of one session.
 
-    `enter`: binds the session to its loop, or raises. `make_poller`: polls for a hub at a pacing. `make_queue`: gives a
-    queue that is attached to what the function it is given returns.
+    `enter`: binds the session to its loop, or raises, and gives the hub of its watches; `enter_thriftily`: that of
+    watches which may be late to save requests. `make_queue`: gives a queue for the hub of one of both.
     """
 
-    _enter: Callable[[], object]
+    _enter: Callable[[], Hub]
+    _enter_thriftily: Callable[[], Hub]
     _submitter: Submitter
-    _pacing: Pacing
-    _make_poller: Callable[[Hub, Pacing], object]
     _make_queue: Callable[..., SnapshotQueue]
-    hubs: WeakSet[Hub] = attrs.field(factory=WeakSet)
 
     def import_file(
         self, source: str | os.PathLike[str] | bytes | BinaryIO, *, options: ImportOptions, **run: Any
@@ -74,13 +68,5 @@ class Importer:
 
     def _make_watch(self, timeout: float | None, parts: int) -> Callable[[Iterable[str | Activity]], BatchWatch]:
         """Return what watches some of so many parts."""
-        price = min(_MAX_PRICE_S, _PRICE_PER_PART_S * (parts - 1))
-        hub = Hub()
-        self.hubs.add(hub)
-        self._make_poller(hub, attrs.evolve(self._pacing, price=max(self._pacing.price, price)))
-
-        def enter() -> Hub:
-            self._enter()
-            return hub
-
+        enter = self._enter_thriftily if parts > _MANY_PARTS else self._enter
         return lambda activities: BatchWatch(activities, self._make_queue(enter, timeout=timeout, grace=_GRACE_S))

@@ -54,7 +54,7 @@ class FileSource:
             "".encode(encoding)
         except LookupError:
             raise ValueError(f"encoding {encoding!r} is not known, or not one of text") from None
-        self.had_bom = False
+        self.had_bom: bool = False
         self._as_it_is = codec.name in {"utf-8", "utf-8-sig"}
         self._codec = "utf-8" if self._as_it_is else encoding
         self._lock = threading.Lock()  # one file object has one position

@@ -42,6 +42,7 @@ async def submit_many(
                 else:
                     yield result
         finally:
+            batch.left = True
             for worker in workers:
                 worker.cancel()
             await asyncio.wait(workers)
@@ -52,14 +53,16 @@ async def submit_many(
 class _Batch:
     """What the workers of one batch share. `results`: activities, and None from each worker that has ended.
 
-    `errors`: of single jobs, by their places. `stopped_by`: why no further job is taken.
+    `errors`: of single jobs, by their places. `stopped_by`: why no further job is taken. `left`: the consumer
+    has gone, and the workers are cancelled.
     """
 
     submitter: Submitter
     source: AsyncGenerator[tuple[int, Job], None]
     results: asyncio.Queue[Activity | None] = attrs.field(factory=lambda: asyncio.Queue(_MAX_RESULTS))
     errors: dict[str, CCActivityError] = attrs.field(factory=dict)
-    stopped_by: Exception | None = None
+    stopped_by: BaseException | None = None
+    left: bool = False
     _taking: asyncio.Lock = attrs.field(factory=asyncio.Lock)
 
     async def work(self) -> None:
@@ -67,7 +70,9 @@ class _Batch:
         try:
             while (taken := await self._take()) is not None:
                 await self._submit(*taken)
-        except Exception as error:  # noqa: BLE001 -- a user's source may raise anything; the consumer gets it
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 -- a user's source may raise it
+            if self.left:
+                return
             self.stopped_by = self.stopped_by or error
         await self.results.put(None)
 
@@ -107,8 +112,8 @@ def _is_of_one_job(error: CCActivityError) -> bool:
 
 
 async def _numbered(jobs: Iterable[Job] | AsyncIterable[Job]) -> AsyncGenerator[tuple[int, Job], None]:
-    number = 0
     if isinstance(jobs, AsyncIterable):
+        number = 0
         async with AsyncExitStack() as stack:
             if (close := getattr(jobs, "aclose", None)) is not None:  # not every iterator has it
                 stack.push_async_callback(close)
@@ -116,6 +121,5 @@ async def _numbered(jobs: Iterable[Job] | AsyncIterable[Job]) -> AsyncGenerator[
                 yield number, job
                 number += 1
         return
-    for job in jobs:
-        yield number, job
-        number += 1
+    for numbered in enumerate(jobs):
+        yield numbered

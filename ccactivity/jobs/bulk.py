@@ -5,11 +5,12 @@ The limits are those of the vendor's Swagger file, or of its prose where the fil
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any, ClassVar, Final, Self, cast
 
 import attrs
+from attrs.validators import optional
 
 from .._text import escape
 from .job import Counted, Ids, Job, as_tuple, check_fields, held_by
@@ -40,19 +41,13 @@ _STATUSES: Final = ("active", "unsubscribed", "removed")
 _NEED_ADDRESS: Final = ("email_optin_", "email_optout_")
 
 
-def _flag(_: object, field: attrs.Attribute[Any], value: object) -> None:
-    if not isinstance(value, bool):
-        raise TypeError(f"{field.name} must be a bool, not {type(value).__name__}")
+def _of_type(kind: type) -> Any:
+    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        if value is not None and type(value) is not kind:  # a bool is no int
+            article = "an" if kind is int else "a"
+            raise TypeError(f"{field.name} must be {article} {kind.__name__}, not {type(value).__name__}")
 
-
-def _segment(_: object, field: attrs.Attribute[Any], value: object) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise TypeError(f"{field.name} must be an int, not {type(value).__name__}")
-
-
-def _text(_: object, field: attrs.Attribute[Any], value: object) -> None:
-    if value is not None and not isinstance(value, str):
-        raise TypeError(f"{field.name} must be a str, not {type(value).__name__}")
+    return check
 
 
 def _names(_: object, field: attrs.Attribute[Any], value: object) -> None:
@@ -60,9 +55,21 @@ def _names(_: object, field: attrs.Attribute[Any], value: object) -> None:
         raise TypeError(f"{field.name} must be a list of names")
 
 
+def _as_filter(value: Iterable[str] | None) -> tuple[str, ...] | None:
+    return None if value is None else as_tuple(value)
+
+
+def _filter(most: int) -> Any:
+    """Validate the ids of a filter: one without any would export everybody."""
+    return optional(Ids(most, least=1))
+
+
 def _given(value: Any) -> dict[str, Any]:
     """What was given, as JSON has it."""
-    return {name: list(held) if isinstance(held, tuple) else held for name, held in held_by(value)}
+    given = dict(held_by(value))
+    for name, held in given.items():
+        given[name] = list(held) if isinstance(held, tuple) else _given(held) if isinstance(held, Source) else held
+    return given
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -77,10 +84,10 @@ class Source(Counted):
     contact_ids: tuple[str, ...] = attrs.field(default=(), converter=as_tuple, validator=Ids(500, splits=True))
     list_ids: tuple[str, ...] = attrs.field(default=(), converter=as_tuple, validator=Ids(50, splits=True))
     tag_ids: tuple[str, ...] = attrs.field(default=(), converter=as_tuple, validator=Ids(50, splits=True))
-    segment_id: int | None = attrs.field(default=None, validator=_segment)
-    engagement_level: str | None = attrs.field(default=None, validator=_text)
-    all_active_contacts: bool = attrs.field(default=False, validator=_flag)
-    new_subscriber: bool = attrs.field(default=False, validator=_flag)
+    segment_id: int | None = attrs.field(default=None, validator=_of_type(int))
+    engagement_level: str | None = attrs.field(default=None, validator=_of_type(str))
+    all_active_contacts: bool = attrs.field(default=False, validator=_of_type(bool))
+    new_subscriber: bool = attrs.field(default=False, validator=_of_type(bool))
     exclude: tuple[str, ...] = attrs.field(default=(), converter=as_tuple, validator=Ids(50))
 
     def __attrs_post_init__(self) -> None:
@@ -98,12 +105,31 @@ class Source(Counted):
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class _OfContacts(Job):
+class _OfIds(Job):
+    """A job whose body has the names of its fields; but contacts to be left out are an object beside them."""
+
+    @property
+    def repeatable(self) -> bool:
+        return True
+
+    def body(self) -> dict[str, Any]:
+        body = _given(self)
+        if exclude := body.get("source", body).pop("exclude", None):
+            body["exclude"] = {"contact_ids": exclude}
+        return body
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any]) -> Self:
+        rest, exclude = _take_exclude(body)
+        return cls(**check_fields({**rest, **exclude} if exclude else rest, cls))
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class _OfContacts(_OfIds):
     """A job about the contacts of a source, and what they get or lose."""
 
     sources: ClassVar[tuple[str, ...]]  # that it can go by
-    target: ClassVar[str]  # the field with what they get or lose
-    removes: ClassVar[bool]
+    loses: ClassVar[str] = ""  # the field with what they lose, if it is that
 
     source: Source
 
@@ -117,25 +143,21 @@ class _OfContacts(Job):
     def repeatable(self) -> bool:
         return self.source.by == "contact_ids"
 
-    def body(self) -> dict[str, Any]:
-        source = _given(self.source)
-        exclude = source.pop("exclude", None)
-        return _put_exclude({"source": source, self.target: list(getattr(self, self.target))}, exclude)
-
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Self:
         rest, exclude = _take_exclude(body)
-        known = check_fields(rest, cls)
-        if "source" in known:
-            known["source"] = Source(**exclude, **check_fields(known["source"], Source, but="exclude"))
-        return cls(**known)
+        fields = check_fields(rest, cls)
+        if "source" in fields:
+            fields["source"] = Source(**exclude, **check_fields(fields["source"], Source, but="exclude"))
+        return cls(**fields)
 
     def split(self) -> tuple[Self, ...]:
         parts = super().split()
-        targets = {getattr(part, self.target) for part in parts}
-        if self.removes and len(targets) > 1 and set(getattr(self.source, self.target, ())) & set().union(*targets):
+        if not self.loses or len({getattr(part, self.loses) for part in parts}) == 1:
+            return parts
+        if set(getattr(self.source, self.loses)) & set(getattr(self, self.loses)):
             # What the first part has removed, the source of the next one would not find any more.
-            raise ValueError(f"{self.target} cannot be split: the source goes by some of what is removed")
+            raise ValueError(f"{self.loses} cannot be split: the source goes by some of what is removed")
         return parts
 
 
@@ -149,8 +171,6 @@ class AddToLists(_OfContacts):
 
     kind = "add_list_memberships"
     sources: ClassVar[tuple[str, ...]] = (*_LIST_SOURCES, "segment_id")
-    target = "list_ids"
-    removes = False
 
     list_ids: tuple[str, ...] = attrs.field(converter=as_tuple, validator=Ids(50, splits=True, least=1))
 
@@ -161,8 +181,7 @@ class RemoveFromLists(_OfContacts):
 
     kind = "remove_list_memberships"
     sources: ClassVar[tuple[str, ...]] = _LIST_SOURCES
-    target = "list_ids"
-    removes = True
+    loses = "list_ids"
 
     list_ids: tuple[str, ...] = attrs.field(converter=as_tuple, validator=Ids(50, splits=True, least=1))
 
@@ -173,8 +192,6 @@ class AddTags(_OfContacts):
 
     kind = "contacts_taggings_add"
     sources: ClassVar[tuple[str, ...]] = _TAG_SOURCES
-    target = "tag_ids"
-    removes = False
 
     tag_ids: tuple[str, ...] = attrs.field(converter=as_tuple, validator=Ids(50, splits=True, least=1))
 
@@ -185,26 +202,9 @@ class RemoveTags(_OfContacts):
 
     kind = "contacts_taggings_remove"
     sources: ClassVar[tuple[str, ...]] = _TAG_SOURCES
-    target = "tag_ids"
-    removes = True
+    loses = "tag_ids"
 
     tag_ids: tuple[str, ...] = attrs.field(converter=as_tuple, validator=Ids(50, splits=True, least=1))
-
-
-@attrs.frozen(kw_only=True, repr=False)
-class _OfIds(Job):
-    """A job whose body is its fields as they are."""
-
-    @property
-    def repeatable(self) -> bool:
-        return True
-
-    def body(self) -> dict[str, Any]:
-        return _given(self)
-
-    @classmethod
-    def from_body(cls, body: Mapping[str, Any]) -> Self:
-        return cls(**check_fields(body, cls))
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -253,10 +253,10 @@ class DeleteCustomFields(_OfIds):
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class ExportContacts(Job):
+class ExportContacts(_OfIds):
     """Export contacts to a CSV file: all, or those of a filter. It cannot be split: each part would have its own file.
 
-    `contact_ids`: 500 at most. `list_ids`, `tag_ids`: 50 at most. `segment_id`: of one segment. `new_subscriber`: those
+    `contact_ids`: 1 to 500. `list_ids`, `tag_ids`: 1 to 50. `segment_id`: of one segment. `new_subscriber`: those
     of the last 30 days. `status`: "active", "unsubscribed" or "removed". `exclude`: ids of contacts to leave out, 50 at
     most. These may be combined: `status` with `contact_ids` or `list_ids`; `exclude` and `new_subscriber` with each
     other and with `list_ids`.
@@ -267,12 +267,12 @@ class ExportContacts(Job):
 
     kind = "contact_exports"
 
-    contact_ids: tuple[str, ...] = attrs.field(default=(), converter=as_tuple, validator=Ids(500))
-    list_ids: tuple[str, ...] = attrs.field(default=(), converter=as_tuple, validator=Ids(50))
-    tag_ids: tuple[str, ...] = attrs.field(default=(), converter=as_tuple, validator=Ids(50))
-    segment_id: int | None = attrs.field(default=None, validator=_segment)
-    new_subscriber: bool = attrs.field(default=False, validator=_flag)
-    status: str | None = attrs.field(default=None, validator=_text)
+    contact_ids: tuple[str, ...] | None = attrs.field(default=None, converter=_as_filter, validator=_filter(500))
+    list_ids: tuple[str, ...] | None = attrs.field(default=None, converter=_as_filter, validator=_filter(50))
+    tag_ids: tuple[str, ...] | None = attrs.field(default=None, converter=_as_filter, validator=_filter(50))
+    segment_id: int | None = attrs.field(default=None, validator=_of_type(int))
+    new_subscriber: bool = attrs.field(default=False, validator=_of_type(bool))
+    status: str | None = attrs.field(default=None, validator=_of_type(str))
     fields: tuple[str, ...] = attrs.field(default=(), converter=as_tuple, validator=_names)
     exclude: tuple[str, ...] = attrs.field(default=(), converter=as_tuple, validator=Ids(50))
 
@@ -292,22 +292,9 @@ class ExportContacts(Job):
     def repeatable(self) -> bool:
         return False
 
-    def body(self) -> dict[str, Any]:
-        body = _given(self)
-        return _put_exclude(body, body.pop("exclude", None))
 
-    @classmethod
-    def from_body(cls, body: Mapping[str, Any]) -> Self:
-        rest, exclude = _take_exclude(body)
-        return cls(**exclude, **check_fields(rest, cls))
-
-
-def _put_exclude(body: dict[str, Any], contact_ids: list[str] | None) -> dict[str, Any]:
-    return body if contact_ids is None else {**body, "exclude": {"contact_ids": contact_ids}}
-
-
-def _take_exclude(body: object) -> tuple[Any, dict[str, Any]]:
-    """Take apart a body: all but the contacts to be excluded, and these."""
+def _take_exclude(body: Any) -> tuple[Any, dict[str, Any]]:
+    """Take apart a body: all but the contacts to be left out, and these."""
     if not isinstance(body, Mapping) or "exclude" not in body:
         return body, {}
     excluded = body["exclude"]

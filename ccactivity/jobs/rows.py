@@ -22,6 +22,7 @@ _MAX_CHARACTERS: Final[Mapping[str, int]] = {
 _MAX_CUSTOM_CHARACTERS: Final = 255
 _MAX_CUSTOM_FIELDS: Final = 25
 _MAX_OF_EACH: Final = 3  # addresses, phones
+_DAY: Final = re.compile(r"[0-9]{1,4}")
 _BIRTHDAY: Final = {"birthday_month": 12, "birthday_day": 31}
 _DATE: Final = re.compile(
     r"(?P<m>\d\d?)/(?P<d>\d\d?)/\d{4}|\d{4}([/-])(?P<m2>\d\d?)\3(?P<d2>\d\d?)|(?P<m3>\d)-(?P<d3>\d\d?)-\d{4}"
@@ -55,8 +56,7 @@ def _problem_of(name: object, value: object) -> str | None:
     if not isinstance(name, str):
         return "has a key that is not a str"
     if name in _BIRTHDAY:
-        number = str(value)
-        good = not isinstance(value, bool) and number.isdecimal() and 1 <= int(number[:4]) <= _BIRTHDAY[name]
+        good = type(value) in (int, str) and _DAY.fullmatch(str(value)) and 1 <= int(str(value)) <= _BIRTHDAY[name]
         return None if good or value in (None, "") else f"has a {name} that is not from 1 to {_BIRTHDAY[name]}"
     most = _MAX_CUSTOM_CHARACTERS if name.startswith("cf:") else _MAX_CHARACTERS.get(name)
     if most is None:

@@ -28,11 +28,7 @@ from ..api.endpoint import Endpoint
 from ..api.messages import Request
 from ..api.operations import MAX_PAGE_SIZE, create_activity, list_activities
 from ..api.outcome import Outcome, is_ambiguous
-from ..errors import (
-    CCActivityError,
-    QueueFullError,
-    SubmissionUnknownError,
-)
+from ..errors import QueueFullError, SubmissionUnknownError
 from ..events import Paused, Resumed, Submitted
 from ..listing import ActivityList
 from ..models import Activity
@@ -50,6 +46,7 @@ _CANDIDATES_AFTER_S: Final = 15.0
 # For one whose repetition has the same effect: what was a moment's trouble is over.
 _REPEAT_AFTER_S: Final = 5.0
 _CLOCK_RECHECK_S: Final = 300.0  # wall clocks are set, laptops sleep
+_MIN_QUOTA_WAIT_S: Final = 60.0  # by a clock that is fast, the day has begun that the vendor waits for
 # A Date header has whole seconds, and travels.
 _CLOCK_MARGIN: Final = timedelta(seconds=5)
 _MIN_ORDERED_ROWS: Final = 100  # of a list, to be no accident
@@ -79,16 +76,23 @@ class Submission:
 class _Case:
     """A job that is being submitted.
 
-    `sent_at`: loop time from which on it may have been queued. `lost`: why nobody knows how often it was, once an
-    answer was lost. `at_most`: how often that may be.
+    `sent_at`, `sent_on`: loop and wall time from which on it may have been queued. `lost`: why nobody knows how often
+    it was, once an answer was lost. `losses`: how often that may be.
     """
 
     job: Job
     request: Request
     queue: bool
     sent_at: float = 0.0
-    lost: CCActivityError | None = None
-    at_most: int = 1
+    sent_on: datetime = _LATEST
+    lost: Exception | None = None
+    losses: int = 0
+
+    def is_lost_by(self, error: Exception) -> bool:
+        """Whether nobody knows after an error how often it was queued: not by that of a refresh before it, for one."""
+        if self.lost is not None and self.job.key is None:
+            return True  # what becomes of its repetition says nothing of the first
+        return is_ambiguous(error) and getattr(error, "path", None) in (None, self.request.path)
 
 
 class Submitter:
@@ -101,8 +105,8 @@ class Submitter:
         self._now = now
         self._vendor_epoch: datetime | None = None  # its wall time at the loop time 0, if it has ever told its own
         self._submitted: dict[str, float] = {}  # loop times of the answers, by activity
+        self._queue_full = False  # as far as anyone has seen
         self._queue_probe = asyncio.Lock()
-        self._queue_full = False  # as far as hooks were told
 
     def submitted_at(self, activity_id: str) -> float | None:
         """The loop time at which a submission of this session was answered with this activity; None if none was."""
@@ -134,27 +138,21 @@ class Submitter:
 
     async def _submit(self, case: _Case) -> Submission:
         job = case.job
-        try:
-            return self._remember(await self._send(case))
-        except CCActivityError as error:
-            if not is_ambiguous(error):
-                raise
-            case.lost = error
-        _log.debug("the answer to %r was lost: %s", job, case.lost)
-        if job.key is None:
-            return await self._repeat_unseen(case)
-        if found := await self._look_for(case):
-            return self._remember(*found, outcome="reconciled")
-        _log.warning("%r was not queued, so it is sent once more: %s", job, case.lost)
-        case.at_most = 2
-        try:
-            return self._remember(await self._send(case), outcome="repeated")
-        except CCActivityError as error:
-            if not is_ambiguous(error):
-                raise
-            case.lost = error
-        if found := await self._look_for(case):
-            return self._remember(*found, outcome="reconciled")
+        outcomes: tuple[SubmissionOutcome, ...] = ("answered", "repeated")
+        for outcome in outcomes:
+            try:
+                if case.losses:
+                    _log.warning("%r is sent once more: %s", job, case.lost)
+                    await self._client.until_closed(asyncio.sleep(_REPEAT_AFTER_S if job.key is None else 0.0))
+                return self._remember(await self._send(case), outcome=outcome)
+            except Exception as error:
+                if not case.is_lost_by(error):
+                    raise
+                case.lost, case.losses = error, case.losses + 1
+            if job.key is None and not job.repeatable:
+                break
+            if job.key is not None and (found := await self._look_for(case)):
+                return self._remember(*found, outcome="reconciled")
         raise await self._unknown(case)
 
     async def find(self, file_name: str) -> list[Activity]:
@@ -162,46 +160,53 @@ class Submitter:
         return [one async for one in self._list() if one.source_file_name == file_name]
 
     async def wait_until(self, instant: datetime) -> None:
-        """Wait until a time of the wall clock, which may be set meanwhile; SessionClosedError."""
-        while (seconds := (instant - self._now()).total_seconds()) > 0:
+        """Wait until a time of the wall clock, which may be set meanwhile, or be wrong; SessionClosedError."""
+        seconds = _MIN_QUOTA_WAIT_S
+        while seconds > 0:
             await self._client.until_closed(asyncio.sleep(min(seconds, _CLOCK_RECHECK_S)))
+            seconds = (instant - self._now()).total_seconds()
 
     # --- one request ------------------------------------------------------------------------------------------------
 
     async def _send(self, case: _Case) -> Activity:
         """Send a submission, and wait for its turn if the queue is full."""
-        probed = self._queue_probe.locked()  # by another one
-        if not (case.queue and probed):
+        delay = 0.0  # for whoever comes after another one who waits
+        if not (case.queue and self._queue_full):
             try:
                 return await self._ask(case)
             except QueueFullError as error:
                 if not case.queue:
                     raise
-                probed = self._queue_probe.locked()
-                if not probed:
+                if not self._queue_full:
                     _log.warning("submissions wait: %s", error)
-                if self._client.emitter.hooks and not self._queue_full:
-                    self._queue_full, now = True, asyncio.get_running_loop().time()
-                    self._client.emitter.emit(Paused(at=now, cause="queue_full", until=now + _FIRST_QUEUE_WAIT_S))
+                    delay = _FIRST_QUEUE_WAIT_S
+                self._note_full(delay)
         await self._client.until_closed(self._queue_probe.acquire())
         try:
-            delay = 0.0 if probed else _FIRST_QUEUE_WAIT_S
             while True:
                 await self._client.until_closed(asyncio.sleep(delay))
                 try:
                     return await self._ask(case)
                 except QueueFullError:
                     delay = min(max(_FIRST_QUEUE_WAIT_S, 2 * delay), _MAX_QUEUE_WAIT_S)
+                    self._note_full(delay)
         finally:
             self._queue_probe.release()
 
+    def _note_full(self, delay: float) -> None:
+        if not self._queue_full and self._client.emitter.hooks:
+            now = asyncio.get_running_loop().time()
+            self._client.emitter.emit(Paused(at=now, cause="queue_full", until=now + delay))
+        self._queue_full = True
+
     async def _ask(self, case: _Case) -> Activity:
         def decode(outcome: Outcome) -> Activity:
+            activity = self._decoder.decode_created(outcome.reply.body)
             self._note_time(outcome)
-            return self._decoder.decode_created(outcome.reply.body)
+            return activity
 
         if case.lost is None:
-            case.sent_at = asyncio.get_running_loop().time()
+            case.sent_at, case.sent_on = asyncio.get_running_loop().time(), self._now()
         activity = await self._client.ask(case.request, decode)
         if self._queue_full:
             self._queue_full = False
@@ -212,10 +217,14 @@ class Submitter:
         if outcome.server_time is not None:
             self._vendor_epoch = outcome.server_time - timedelta(seconds=asyncio.get_running_loop().time())
 
-    def _vendor_time(self, moment: float) -> datetime:
-        """The vendor's wall time at a loop time; by our own clock, if it has never told its own."""
-        epoch = self._vendor_epoch or self._now() - timedelta(seconds=asyncio.get_running_loop().time())
-        return epoch + timedelta(seconds=moment)
+    def _since(self, case: _Case) -> datetime:
+        """The vendor's wall time from which on a job may have been queued; by our own clock, if it never told its own.
+
+        Of our clocks, the one that has gone further: the loop's stands still while a laptop sleeps, the other is set.
+        """
+        loop_time, wall = asyncio.get_running_loop().time(), self._now()
+        passed = max(timedelta(seconds=loop_time - case.sent_at), wall - case.sent_on)
+        return (wall if self._vendor_epoch is None else self._vendor_epoch + timedelta(seconds=loop_time)) - passed
 
     def _remember(self, activity: Activity, *others: Activity, outcome: SubmissionOutcome = "answered") -> Submission:
         now = asyncio.get_running_loop().time()
@@ -229,17 +238,6 @@ class Submitter:
         return Submission(activity=activity, outcome=outcome, others=others)
 
     # --- after a lost answer ----------------------------------------------------------------------------------------
-
-    async def _repeat_unseen(self, case: _Case) -> Submission:
-        """Send a job once more of which the list would show nothing, if that has the same effect."""
-        if case.job.repeatable:
-            _log.warning("%r is sent once more, which has the same effect: %s", case.job, case.lost)
-            try:
-                await self._client.until_closed(asyncio.sleep(_REPEAT_AFTER_S))
-                return self._remember(await self._send(case), outcome="repeated")
-            except CCActivityError as error:
-                case.lost = error
-        raise await self._unknown(case)
 
     async def _look_for(self, case: _Case) -> list[Activity]:
         """Read the list until it shows a job by its name. Raises SubmissionUnknownError if it cannot be read."""
@@ -255,8 +253,8 @@ class Submitter:
                 unread = error
         if unread is None:
             return []
-        since, reason = self._vendor_time(case.sent_at), f"{case.lost}; then {unread}"
-        raise SubmissionUnknownError(case.job, since=since, reason=reason, listed=False) from unread
+        reason = f"{case.lost}; then {unread}"
+        raise SubmissionUnknownError(case.job, since=self._since(case), reason=reason, listed=False) from unread
 
     async def _find_named(self, case: _Case) -> list[Activity]:
         found: list[Activity] = []
@@ -264,7 +262,7 @@ class Submitter:
             async for activity in unaccounted:
                 if activity.source_file_name == case.job.key:
                     found.append(activity)
-                    if len(found) == case.at_most:
+                    if len(found) == case.losses:
                         break
         return found
 
@@ -273,38 +271,37 @@ class Submitter:
         candidates, listed = list[Activity](), True
         try:
             await self._client.until_closed(asyncio.sleep(_CANDIDATES_AFTER_S))
-            unaccounted = [one async for one in self._new(case)]
-            earliest = self._vendor_time(case.sent_at) - _CLOCK_MARGIN
-            candidates = [one for one in unaccounted if one.created_at is None or one.created_at >= earliest]
+            candidates = [one async for one in self._new(case)]
         except Exception as error:  # noqa: BLE001 -- as above
             _log.debug("the list of activities cannot be read: %s", error)
             listed = False
-        since, reason = self._vendor_time(case.sent_at), str(case.lost)
+        since, reason = self._since(case), str(case.lost)
         return SubmissionUnknownError(case.job, since=since, candidates=candidates, reason=reason, listed=listed)
 
     async def _new(self, case: _Case) -> AsyncGenerator[Activity, None]:
-        """The activities that no submission of this session has accounted for, and that may be a job.
+        """The activities created since a job was sent that no submission of this session has accounted for.
 
         The order of the list is undocumented, so all pages are read; but those after what is older than the job only if
         the rows until then were not in the order of their creation, the newest first.
         """
         ordered, rows, oldest = True, 0, _LATEST
         async for page in self._list().pages():
+            earliest = self._since(case) - _CLOCK_MARGIN
             for activity in page:
                 created = activity.created_at
                 ordered = ordered and created is not None and created - _RESOLUTION <= oldest
                 oldest = min(oldest, created or oldest)
-                if activity.activity_id not in self._submitted:
+                if activity.activity_id not in self._submitted and (created is None or created >= earliest):
                     yield activity
             rows += len(page)
-            earliest = self._vendor_time(case.sent_at) - _CLOCK_MARGIN
-            if ordered and rows >= _MIN_ORDERED_ROWS and oldest < earliest and self._vendor_epoch is not None:
+            if ordered and rows >= _MIN_ORDERED_ROWS and oldest < earliest:
                 return
 
     def _list(self) -> ActivityList:
         def decode(outcome: Outcome) -> ActivityPage:
+            page = self._decoder.decode_page(outcome.reply.body)
             self._note_time(outcome)
-            return self._decoder.decode_page(outcome.reply.body)
+            return page
 
         first = list_activities(self._endpoint, limit=MAX_PAGE_SIZE)
         return ActivityList(first, self._endpoint, lambda request: self._client.ask(request, decode))

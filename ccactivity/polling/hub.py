@@ -32,7 +32,8 @@ class ResumePoint:
 
     `activity`: the last snapshot, seen at the loop time `looked_at`. `gives_up_at`: the loop time at which an id that
     has never been seen has had its grace; minus infinity before a first 404. `failures`: looks in a row that failed,
-    the last of them at `failed_at`.
+    the last of them at `failed_at`. `unconfirmed`: the snapshot is the answer to a submission, and no look has shown
+    the activity yet.
     """
 
     activity: Activity | None = None
@@ -40,6 +41,7 @@ class ResumePoint:
     gives_up_at: float = -math.inf
     failures: int = 0
     failed_at: float = -math.inf
+    unconfirmed: bool = False
 
 
 class ActivitySource(Protocol):
@@ -116,7 +118,7 @@ class SnapshotQueue:
         if activity.done:
             self.put(activity)
         elif (seen_at := self.submitted_at(activity_id)) is not None:
-            self.resume_points[activity_id] = ResumePoint(activity, seen_at)
+            self.resume_points[activity_id] = ResumePoint(activity, seen_at, unconfirmed=True)
 
     def attach(self, *, first_look: bool) -> None:
         """Subscribe to what is unfinished; SessionClosedError, RuntimeError on another loop."""

@@ -81,6 +81,7 @@ class _PolledId:
     retry: asyncio.TimerHandle | None = None
     failing_since: float = math.inf
     warned: bool = False
+    unconfirmed: bool = False  # `last` is the answer to a submission, and no look has shown it yet
 
 
 @attrs.frozen
@@ -142,6 +143,7 @@ class Poller:
         self._planner.watch(activity_id, now, max_staleness=polled.max_staleness)
         if polled.last is None and (resume_from.activity is not None or resume_from.failures):
             polled.last, polled.looked_at = resume_from.activity, resume_from.looked_at
+            polled.unconfirmed = resume_from.unconfirmed
             self._planner.restore(
                 activity_id, polled.last, polled.looked_at, resume_from.failures, resume_from.failed_at
             )
@@ -177,7 +179,8 @@ class Poller:
         """Return what is known of an id that is polled."""
         polled = self._polled[activity_id]
         failures, failed_at = self._planner.failures_of(activity_id)
-        return ResumePoint(polled.last, polled.looked_at, polled.absence.gives_up_at, failures, failed_at)
+        gives_up_at = polled.absence.gives_up_at
+        return ResumePoint(polled.last, polled.looked_at, gives_up_at, failures, failed_at, polled.unconfirmed)
 
     def _cancel(self, task: asyncio.Task[None]) -> None:
         task.cancel()
@@ -393,6 +396,7 @@ class Poller:
                 continue
             polled.absence.count = 0
             unseen, polled.looked_at, polled.failing_since = now - polled.looked_at, now, math.inf
+            polled.unconfirmed = False
             if ended := activity.done:
                 # First, because the planner learns the rate of ends from what it still knows of this one.
                 self._planner.on_terminal(activity, now)
@@ -439,7 +443,8 @@ class Poller:
         return len(self._denied) >= _MAX_DENIED
 
     def _on_not_found(self, polled: _PolledId, error: NotFoundError, now: float) -> None:
-        delay = polled.absence.not_found(now, seen_before=polled.last is not None)
+        seen_before = polled.last is not None and not polled.unconfirmed
+        delay = polled.absence.not_found(now, seen_before=seen_before)
         if delay is not None:
             self._planner.forget(polled.activity_id)
             if polled.retry is not None:

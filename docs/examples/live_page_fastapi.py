@@ -18,7 +18,7 @@ from ccactivity.web import Board, asgi_app
 
 async def logged_in(scope: MutableMapping[str, Any]) -> bool:
     """Ask your own login here, for instance scope["session"] of Starlette's SessionMiddleware."""
-    return scope["client"][0] == "127.0.0.1"
+    return bool(scope["client"][0] == "127.0.0.1")
 
 
 @asynccontextmanager

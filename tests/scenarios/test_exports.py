@@ -161,7 +161,7 @@ async def test_export_contacts(vendor: VendorFactory, tmp_path: Path) -> None:
 # --- a file that does not --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("by", "packed"), FRAMINGS)
 async def test_a_file_cut_anywhere_is_never_there(vendor: VendorFactory, tmp_path: Path, by: By, packed: bool) -> None:
     """Cut at each of 200 offsets: three attempts, each paid for, an error that says so, and nothing left."""

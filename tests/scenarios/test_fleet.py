@@ -231,6 +231,7 @@ async def test_while_the_engine_is_away_nobody_sends_and_watches_go_on_later(
     assert 2 * [("WARNING", "the fleet's engine a")] + 2 * [("INFO", "the fleet's engine a")] == words
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loss", ["flush", "restart", "watches", "news"])
 async def test_what_the_engine_loses_is_told_it_again(engine: RedisServer, loss: str) -> None:
     """And nothing is lost: neither the count of the day, nor a watch, nor an end."""
@@ -472,6 +473,7 @@ async def test_without_limits_nobody_waits(engine: RedisServer) -> None:
             assert "completed" == (await states_of(session, job))[-1]
 
 
+@pytest.mark.long
 async def test_calls_that_are_cancelled_cost_what_was_sent(engine: RedisServer) -> None:
     """At any moment: while they wait, in the moment of the grant, or under way. No permit is lost or used twice."""
     async with fleet_of(engine, 3, latency=0.05) as fleet:

@@ -18,7 +18,7 @@ PER_DAY = 400
 SECONDS_LEFT = 300.0  # of the day: more than enough to spend all of it, at 3.3 requests a second
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_two_accounts_share_what_their_day_has_left_and_never_exceed_it(engine: RedisServer) -> None:
     """Both want a look at each of theirs each second: few or many, they take turns, and leave the reserve alone."""
     virtual_loop().set_utc(datetime(2026, 3, 3, 23, 55, tzinfo=UTC))

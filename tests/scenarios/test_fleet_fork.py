@@ -15,7 +15,7 @@ from ccactivity.sandbox import Life, Sandbox, Violations
 PROGRAM = Path(__file__).parent.parent / "support" / "fleet_fork.py"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.real_time
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 async def test_a_child_needs_a_session_of_its_own_and_does_the_parent_no_harm(engine: RedisServer) -> None:

@@ -110,7 +110,7 @@ async def test_a_death_whose_request_was_lost(tmp_path: Path, at: int) -> None:
     assert await die_and_go_on(tmp_path, at, lost=True)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("torn", [b"", b"{", b'{"part": 3, "sending": "contacts-3of3-', b"\0\0\0"])
 async def test_a_death_at_every_request(tmp_path: Path, torn: bytes) -> None:
     """At each of them, with whatever was written of the next line by then."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import pickle
 from datetime import datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import attrs
@@ -12,7 +14,7 @@ import pytest
 from support.canary import SECRETS, secrets_in
 from support.submissions import FILE, LATER, LIST, NAME, ONE_WORKER, fill_queue, jobs_of, posts_of, submitter_of
 from support.tokens import shown
-from support.vendor import VendorFactory
+from support.vendor import VendorFactory, connect
 
 import ccactivity as cc
 from ccactivity import sandbox as sb
@@ -28,11 +30,13 @@ from ccactivity.jobs import (
 )
 from ccactivity.testing import utc_now
 
+CONTACT = "ada@canary.example"
 CREATED = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
 LOSSES = [
     *[sb.Reset(), sb.Reset(after=0.5), sb.Hang(), sb.Raw(b"\x16\x03")],
     *[sb.Raw(CREATED), sb.Cut(), sb.Patch({"activity_id": None}), sb.Endless()],
 ]
+ECHO = sb.Edit(lambda _: {"import_data": [{"email": CONTACT}]})  # of what was sent, as an answer
 
 
 @pytest.fixture(params=LOSSES, ids=repr)
@@ -296,6 +300,100 @@ async def test_the_time_in_the_queue_is_not_searched(vendor: VendorFactory) -> N
         assert () == caught.value.candidates
 
 
+async def test_an_older_import_of_that_name_is_not_taken_for_it(vendor: VendorFactory) -> None:
+    """A nightly import that always has the same name: the one of yesterday is another program's, and another job."""
+    async with vendor(workload=LATER) as (sandbox, session):
+        async with connect(sandbox) as yesterday:
+            old = await yesterday.submit(FILE)
+        await asyncio.sleep(600)
+        sandbox.faults.add(sb.lost_request(), where="post", times=1)
+        submission = await submitter_of(session).submit(FILE)
+
+        assert "repeated" == submission.outcome
+        assert old.activity_id != submission.activity.activity_id
+        assert [NAME, NAME] == jobs_of(sandbox)
+
+
+@pytest.mark.parametrize("job", [FILE, ExportContacts(), DeleteLists(list_ids=[LIST])], ids=repr)
+async def test_a_refresh_that_fails_has_submitted_nothing(vendor: VendorFactory, job: Job) -> None:
+    """The token comes first, and a 401 is a refusal: an ordinary failure, without a look at the list."""
+    lost = cc.TransportError("reset", method="POST", path="/oauth2/default/v1/token")
+
+    class Failing:
+        async def access_token(self) -> str:
+            if not refused:
+                raise lost
+            return refused[0]
+
+        async def refused(self, token: str) -> None:
+            raise lost
+
+    refused: list[str] = []
+    async with vendor(token=Failing(), workload=LATER) as (sandbox, session):
+        with pytest.raises(cc.TransportError, match="token: reset"):
+            await session.submit(job)
+        assert 0 == sandbox.requests.total()
+        refused.append(sandbox.token)
+        sandbox.faults.add(sb.unauthorized(), where="post")
+        with pytest.raises(cc.TransportError, match="token: reset"):
+            await session.submit(job)
+
+        assert {"post": 1} == session.stats.requests
+        assert [] == jobs_of(sandbox)
+
+
+async def test_a_token_source_that_fails_does_not_hide_a_lost_answer(vendor: VendorFactory) -> None:
+    """Whatever it raises: the job may be there."""
+
+    class Unexpected:
+        async def access_token(self) -> str:
+            if posts_of(sandbox):
+                raise KeyError("no token")
+            return sandbox.token
+
+        async def refused(self, token: str) -> None: ...
+
+    async with vendor(token=Unexpected(), workload=LATER) as (sandbox, session):
+        sandbox.faults.add(sb.Reset(), where="post", times=1)
+        with pytest.raises(cc.SubmissionUnknownError) as caught:
+            await session.submit(DeleteLists(list_ids=[LIST]))
+
+        assert not caught.value.listed
+
+
+async def test_a_computer_that_slept_does_not_miss_it(vendor: VendorFactory) -> None:
+    """Meanwhile the clock of its loop stood still, and that on the wall went on."""
+
+    class Slept:
+        def apply(self, reply: sb.Reply, _: str | None, /) -> sb.Reply:
+            return attrs.evolve(reply, headers={**reply.headers, "Date": format_datetime(now(), usegmt=True)})
+
+    def now() -> datetime:
+        return utc_now() + timedelta(hours=2 if posts_of(sandbox) else 0)
+
+    async with vendor(workload=LATER, now=now) as (sandbox, session):
+        sandbox.faults.add(Slept(), where="list")
+        sandbox.faults.add(sb.Reset(), where="post")
+        began = utc_now()
+        with pytest.raises(cc.SubmissionUnknownError) as caught:
+            await session.submit(ExportContacts())
+
+        assert 1 == len(caught.value.candidates)
+        assert abs(caught.value.since - began) < timedelta(seconds=30)
+
+
+async def test_what_is_not_the_vendor_does_not_tell_the_time(vendor: VendorFactory) -> None:
+    """A page of a proxy's, whose clock was never set, is no answer."""
+    async with vendor(workload=LATER) as (sandbox, session):
+        page = attrs.evolve(sb.html().reply, headers={"Date": "Sat, 01 Jan 2000 00:00:00 GMT"})
+        sandbox.faults.add(sb.Answer(page))
+        began = utc_now()
+        with pytest.raises(cc.SubmissionUnknownError) as caught:
+            await session.submit(ExportContacts())
+
+        assert abs(caught.value.since - began) < timedelta(seconds=2)
+
+
 # --- whoever goes ---------------------------------------------------------------------------------------------------
 
 
@@ -306,11 +404,29 @@ async def test_a_session_that_is_closed_leaves_nobody_in_the_dark(vendor: Vendor
         waiting = asyncio.create_task(session.submit(ExportContacts()))
         await asyncio.sleep(1)
         await session.aclose()
+        closed = asyncio.get_running_loop().time()
         results = await asyncio.gather(sent, waiting, return_exceptions=True)
 
         assert [cc.SubmissionUnknownError, cc.SessionClosedError] == [type(result) for result in results]
+        assert asyncio.get_running_loop().time() - closed < 1
         with pytest.raises(cc.SessionClosedError):
             await session.submit(FILE)
+
+
+@pytest.mark.parametrize("job", [FILE, ExportContacts(), DeleteLists(list_ids=[LIST])], ids=repr)
+@pytest.mark.parametrize("seconds", [0.5, 1.5, 4.0, 9.0, 12.0])
+async def test_a_close_ends_the_search(vendor: VendorFactory, job: Job, seconds: float) -> None:
+    """At once, wherever it has got to."""
+    async with vendor(latency=1.0, workload=LATER) as (sandbox, session):
+        sandbox.faults.add(sb.lost_request(), where="post")
+        losing = asyncio.create_task(session.submit(job))
+        await asyncio.sleep(seconds)
+        await session.aclose()
+        closed = asyncio.get_running_loop().time()
+        with pytest.raises(cc.SubmissionUnknownError):
+            await losing
+
+        assert asyncio.get_running_loop().time() - closed < 0.1
 
 
 async def test_a_cancelled_submission_says_that_it_may_have_been_sent(
@@ -330,13 +446,16 @@ async def test_a_cancelled_submission_says_that_it_may_have_been_sent(
 # --- what is shown --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", [sb.Reset(), sb.server_error(400), sb.lost_request(), sb.Cut()], ids=repr)
+@pytest.mark.parametrize(
+    "fault",
+    [sb.Reset(), sb.server_error(400), sb.lost_request(), sb.Cut(), ECHO],
+    ids=["reset", "error", "lost", "cut", "echo"],
+)
 async def test_no_contact_is_shown(vendor: VendorFactory, caplog: pytest.LogCaptureFixture, fault: Any) -> None:
     """Neither in a log nor in an error, nor in a variable of ours that an error tracker would record."""
-    contact = "ada@canary.example"
-    SECRETS.add(contact)
-    form = ImportFile(f"email\n{contact}\n".encode(), file_name=NAME, list_ids=[LIST])
-    rows = ImportContacts(import_data=[{"email": contact}], list_ids=[LIST])
+    SECRETS.add(CONTACT)
+    form = ImportFile(f"email\n{CONTACT}\n".encode(), file_name=NAME, list_ids=[LIST])
+    rows = ImportContacts(import_data=[{"email": CONTACT}], list_ids=[LIST])
     async with vendor(workload=LATER) as (sandbox, session):
         sandbox.faults.add(fault, where="post")
         sandbox.faults.add(sb.drop_rows(), where="list")
@@ -344,4 +463,5 @@ async def test_no_contact_is_shown(vendor: VendorFactory, caplog: pytest.LogCapt
             with pytest.raises((cc.SubmissionUnknownError, cc.BadRequestError)) as caught:
                 await session.submit(job)
             assert [] == secrets_in(shown(caught.value))
+            assert CONTACT.encode() not in pickle.dumps(caught.value)
     assert [] == secrets_in(caplog.text)

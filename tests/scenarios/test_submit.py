@@ -48,6 +48,30 @@ async def test_watch_of_a_submission_answers_at_once(vendor: VendorFactory) -> N
         assert 1 == len(sandbox.log)
 
 
+@pytest.mark.parametrize("lag", [3.0, 8.0])
+async def test_what_was_submitted_may_take_a_moment_to_appear(vendor: VendorFactory, lag: float) -> None:
+    """The answer to a submission is no look: until the first one, 404 has the grace of a new id."""
+    async with vendor() as (sandbox, session):
+        activity = await session.submit(FILE)
+        sandbox.faults.add(sb.not_found(), where="get", until=sandbox.now + 20 + lag)
+        await asyncio.sleep(20)
+
+        assert (await session.wait(activity)).done
+
+
+async def test_what_was_submitted_and_never_appears_is_gone(vendor: VendorFactory) -> None:
+    """After its grace."""
+    async with vendor() as (sandbox, session):
+        activity = await session.submit(FILE)
+        sandbox.faults.add(sb.not_found(), where="get")
+        sandbox.faults.add(sb.drop_rows(), where="list")
+        with pytest.raises(cc.ActivityExpiredError):
+            await session.wait(activity, grace=5.0)
+
+        gets = [line.time for line in sandbox.log if line.kind == "get"]
+        assert 5 == pytest.approx(gets[-1] - gets[0], abs=0.5)
+
+
 async def test_an_activity_that_has_ended_is_not_asked_for(vendor: VendorFactory) -> None:
     """A terminal snapshot is the last that there is, wherever it came from; and it comes once."""
     async with vendor() as (sandbox, session):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from support.virtual_time import tasks_left
 import ccactivity as cc
 from ccactivity import sandbox as sb
 from ccactivity.jobs import DeleteContacts, DeleteLists, ExportContacts, ImportFile, Job
+from ccactivity.testing import utc_now
 
 LIST = "04fe9a00-a579-43c5-bb1a-58ed29bf0a6a"
 BUSY_ACCOUNT = sb.Workload(median=60, sigma=0.5, shortest=25, longest=180, lanes=50)
@@ -187,6 +189,53 @@ async def test_when_the_day_is_spent_it_goes_on_tomorrow(vendor: VendorFactory) 
         assert len(sandbox.log) == 20
 
 
+async def test_a_clock_that_is_fast_does_not_spin_at_the_end_of_the_day(vendor: VendorFactory) -> None:
+    """The day ends by the vendor's clock, which our own has passed long before."""
+
+    readings = itertools.count()
+
+    def fast() -> datetime:
+        assert next(readings) < 10_000, "it spins"
+        return utc_now() + timedelta(hours=3)
+
+    start = datetime(2026, 1, 1, 22, 0, tzinfo=UTC)
+    async with vendor(
+        start=start, per_day=10_000, spent_today=9_990, now=fast, allowed_violations=["over_per_day"]
+    ) as (sandbox, session):
+        activities = [activity async for activity in session.submit_many(imports(20))]
+
+        assert 20 == len(activities)
+        assert sandbox.now >= 2 * 3600
+
+
+async def test_a_queue_that_was_full_once_slows_nothing_down_for_long(vendor: VendorFactory) -> None:
+    """There is room again: as many as before are under way at the same time."""
+    async with vendor(latency=1.0, quota=cc.Quota(100), per_second=None) as (sandbox, session):
+        sandbox.faults.add(sb.message(429, "too many activities"), where="post", times=1)
+        assert 41 == len([activity async for activity in session.submit_many(imports(41))])
+        assert sandbox.now < 46
+
+
+async def test_a_source_that_was_cancelled_itself_ends_it(vendor: VendorFactory) -> None:
+    """It awaits a task that somebody else has cancelled: that is what its consumer gets, and nobody waits for ever."""
+    cancelled = asyncio.get_running_loop().create_future()
+    cancelled.cancel()
+
+    async def source() -> AsyncIterator[Job]:
+        for job in imports(2):
+            yield job
+        await cancelled
+
+    async with vendor() as (_, session):
+        activities = []
+        with pytest.raises(asyncio.CancelledError):
+            async with asyncio.timeout(600):
+                async for activity in session.submit_many(source()):
+                    activities.append(activity)
+
+        assert 2 == len(activities)
+
+
 async def test_a_source_that_fails_ends_it(vendor: VendorFactory) -> None:
     """With its own error, after what was under way; and an async source is closed."""
     closed = []
@@ -238,6 +287,7 @@ async def test_leaving_the_loop_closes_everything(vendor: VendorFactory) -> None
         ([DeleteLists(list_ids=[LIST] * 101)], {}, ValueError),
         ([], {"at_once": 0}, ValueError),
         ([], {"at_once": "4"}, TypeError),
+        ([], {"at_once": 2.5}, TypeError),
     ],
 )
 async def test_wrong_arguments(vendor: VendorFactory, jobs: Any, options: Any, error: Any) -> None:

@@ -58,7 +58,7 @@ def silence(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR, "ccactivity")
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 5))])
 def test_watches_get_what_they_should_whatever_happens(engine: RedisServer, seed: int) -> None:
     """In a thousand calls of the server; the faults that one world begins with are others than those of the next."""
     world = run_watch_world(engine, seed)

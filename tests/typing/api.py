@@ -409,7 +409,7 @@ async def submission_errors(session: cc.ActivitySession, job: jobs.Job) -> None:
     try:
         await session.submit(job)
     except cc.SubmissionUnknownError as error:
-        assert_type(error.job, jobs.Job)
+        assert_type(error.job, jobs.Job | None)
         assert_type(error.since, datetime)
         assert_type(error.candidates, tuple[cc.Activity, ...])
         assert_type(error.listed, bool)

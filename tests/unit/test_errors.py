@@ -24,6 +24,7 @@ from ccactivity.errors import (
     CCActivityError,
     DecodeError,
     FleetUnavailableError,
+    ImportRefusedError,
     JournalError,
     LoginFailedError,
     NotFoundError,
@@ -134,6 +135,7 @@ EXAMPLES: list[CCActivityError] = [
     TokenStoreError("garbage"),
     SessionClosedError("closed"),
     FleetUnavailableError("the engine is away", reason="reset"),
+    ImportRefusedError("line 3: no address", count=4),
     JournalError("the journal is used by another import now", path="import.journal"),
 ]
 

@@ -163,6 +163,7 @@ def test_what_may_be_repeated(job: Job, repeatable: bool) -> None:
             ValueError,
             "contact_ids holds 501 ids, and the vendor",
         ),
+        (lambda: ExportContacts(list_ids=[]), ValueError, "list_ids must hold at least one id"),
         (lambda: ExportContacts(status="Active"), ValueError, "status must be one of active, .* not 'Active'"),
         (lambda: ExportContacts(status=5), TypeError, "status must be a str"),  # type: ignore[arg-type]
         (lambda: ExportContacts(contact_ids=[A], list_ids=[A]), ValueError, "contact_ids and list_ids exclude each"),

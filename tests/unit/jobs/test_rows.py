@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -53,6 +54,9 @@ def test_good_rows(row: dict[str, Any]) -> None:
         (ADA | {"birthday_month": True, "birthday_day": 1}, "has a birthday_month that is not"),
         (ADA | {"birthday_month": "May", "birthday_day": 1}, "has a birthday_month that is not"),
         (ADA | {"birthday_month": "9" * 5000, "birthday_day": 1}, "has a birthday_month that is not"),
+        (ADA | {"birthday_month": "001234", "birthday_day": 1}, "has a birthday_month that is not"),
+        (ADA | {"birthday_month": Decimal(5), "birthday_day": 1}, "has a birthday_month that is not"),
+        (ADA | {"birthday_month": "\u0665", "birthday_day": 1}, "has a birthday_month that is not"),
         (ADA | {"anniversary": "31.7.2026"}, "has an anniversary in a form"),
         (ADA | {"anniversary": "07-31-2026"}, "has an anniversary in a form"),
         (ADA | {"anniversary": "2026/07-31"}, "has an anniversary in a form"),

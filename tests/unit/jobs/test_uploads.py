@@ -6,6 +6,7 @@ import json
 import pickle
 import re
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -107,6 +108,24 @@ def test_rows_as_they_travel() -> None:
     assert "ImportContacts(1 import_data, 1 list_ids, sms_permission_to_send)" == repr(job)
     assert (True, None) == (job.repeatable, job.key)
     assert (job,) == job.split()
+
+
+def test_a_job_of_rows_is_frozen() -> None:
+    """It holds what was checked, whatever becomes of the rows it was made of, and can be pickled whatever they are."""
+    given = dict(ADA)
+    job = rows(given, MappingProxyType(ADA))
+    given["email"] = 5  # type: ignore[assignment]
+
+    assert [ADA, ADA] == job.body()["import_data"]
+    assert job == pickle.loads(pickle.dumps(job))
+
+
+def test_rows_that_are_too_many_show_none() -> None:
+    """Neither in the error, nor in a variable that an error tracker would record."""
+    with pytest.raises(ValueError, match="import_data holds") as caught:
+        rows(*[ADA] * 40_001).encode()
+
+    assert "ada@" not in shown(caught.value)
 
 
 def test_too_many_rows_are_split() -> None:
