@@ -242,6 +242,11 @@ class ActivitySession:
             fleet=self._membership.stats if self._membership else None,
         )
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed: then nothing can be asked any more."""
+        return self._client.closed
+
     def add_event_hook(self, hook: Hook) -> None:
         """Call one more hook with each event from now on, as if it had been in `on_event`.
 

@@ -358,14 +358,14 @@ class ApiClient:
         failed: TransportError | DecodeError
         try:
             return await receive(stream)
-        except BodyTooLargeError as error:
+        except (BodyTooLargeError, SessionClosedError, OSError) as error:
+            # Without a traceback, here and below: the frames that it shows to error trackers hold pieces of the file.
             raise error.with_traceback(None) from None
         except TransportError as error:
             failed = error
         except DecodeError as error:
             failed = _located(error, operation.request)
         _log.debug("%s", failed)
-        # Without a traceback, as above: the frames that it shows to error trackers hold pieces of the file.
         raise RetryableError(OutcomeKind.UNREADABLE, failed.with_traceback(None), reading_s=loop.time() - began)
 
     async def _error_of(self, operation: _Operation[Any], outcome: Outcome) -> Exception:

@@ -21,11 +21,12 @@ from .._text import escape
 from ..errors import DecodeError, TransportError
 from .messages import Reply, Request
 
-__all__ = ["ENCODINGS", "GZIP_MAGIC", "GZIP_OR_ZLIB", "BodyStream", "StreamedReply"]
+__all__ = ["BodyStream", "Inflater", "StreamedReply", "inflater_for"]
 
-ENCODINGS: Final = ("gzip", "x-gzip", "deflate")
-GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS  # whichever header there is
-GZIP_MAGIC: Final = b"\x1f"  # the first byte of it: a chunk may end there
+_ENCODINGS: Final = ("gzip", "x-gzip", "deflate")
+_GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS  # whichever header there is
+_GZIP_MAGIC: Final = b"\x1f"  # the first byte of it: a chunk may end there
+_UNCOMPRESSED: Final = ("", "identity")
 _MAX_PIECE_BYTES: Final = 256 * 1024  # that come out of the decompressor at once
 
 
@@ -46,7 +47,7 @@ class BodyStream:
         translate: Callable[[Exception], Exception],
     ) -> None:
         self._encoding = response.headers.get("Content-Encoding", "").strip().lower()
-        self.compressed: bool = self._encoding not in ("", "identity")
+        self.compressed: bool = self._encoding not in _UNCOMPRESSED
         self.length: int | None = response.content_length
         self.content_type: str = response.content_type
         self.ends_by_close: bool = (
@@ -63,9 +64,7 @@ class BodyStream:
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Yield the body; TransportError if it breaks off, DecodeError for what is not compressed as it says."""
-        if self.compressed and self._encoding not in ENCODINGS:
-            raise DecodeError(f"an unknown content encoding {escape(self._encoding, 40)!r}")
-        inflater = _Inflater() if self.compressed else None
+        inflater = inflater_for(self._encoding)
         received, more, problem = 0, True, None
         while more:
             chunk, problem = await self._read()
@@ -110,23 +109,24 @@ class StreamedReply(Reply):
     stream: BodyStream = attrs.field(kw_only=True, repr=False)
 
 
-class _Inflater:
-    """Decompresses. `eof`: whether the data ends here; gzip members may come one after the other (RFC 1952)."""
+class Inflater:
+    """Decompresses, in small pieces. Gzip members may come one after the other (RFC 1952)."""
 
     def __init__(self) -> None:
-        self._member: Any = zlib.decompressobj(GZIP_OR_ZLIB)
+        self._member: Any = zlib.decompressobj(_GZIP_OR_ZLIB)
 
     @property
     def eof(self) -> bool:
+        """Whether the data may end here."""
         return bool(self._member.eof)
 
     def pieces(self, chunk: bytes) -> Iterator[bytes]:
         """Yield what comes out of a chunk; padding after the last member is ignored."""
         while chunk:
             if self._member.eof:
-                if not chunk.startswith(GZIP_MAGIC):
+                if not chunk.startswith(_GZIP_MAGIC):
                     return
-                self._member = zlib.decompressobj(GZIP_OR_ZLIB)
+                self._member = zlib.decompressobj(_GZIP_OR_ZLIB)
             try:
                 piece = self._member.decompress(chunk, _MAX_PIECE_BYTES)
             except zlib.error:
@@ -134,3 +134,13 @@ class _Inflater:
             if piece:
                 yield piece
             chunk = self._member.unconsumed_tail or self._member.unused_data
+
+
+def inflater_for(encoding: str) -> Inflater | None:
+    """What decompresses a body with this Content-Encoding; None if nothing has to. DecodeError if nothing can."""
+    encoding = encoding.strip().lower()
+    if encoding in _UNCOMPRESSED:
+        return None
+    if encoding not in _ENCODINGS:
+        raise DecodeError(f"an unknown content encoding {escape(encoding, 40)!r}")
+    return Inflater()

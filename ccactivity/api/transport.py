@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import zlib
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
@@ -43,7 +42,7 @@ from ..errors import (
 )
 from .endpoint import Endpoint
 from .messages import SUCCESSES, FileForm, Reply, Request
-from .streams import ENCODINGS, GZIP_MAGIC, GZIP_OR_ZLIB, BodyStream, StreamedReply
+from .streams import BodyStream, StreamedReply, inflater_for
 
 __all__ = ["MAX_BODY_BYTES", "Transport"]
 
@@ -204,8 +203,6 @@ class Transport:
 
     def _translate(self, problem: Exception, request: Request) -> Exception:
         """Our error for one of the HTTP library's."""
-        if isinstance(problem, zlib.error):
-            return DecodeError("a body that is not compressed as its Content-Encoding says")
         kind = TransportError
         if isinstance(problem, _UNTRUSTED):
             kind = UntrustedServerError
@@ -256,7 +253,7 @@ async def _read_reply(response: aiohttp.ClientResponse) -> Reply:
     except BaseException as error:
         # What is left of the body is not worth reading, so the connection is of no more use.
         response.close()
-        if not isinstance(error, DecodeError | zlib.error) or response.status in SUCCESSES:
+        if not isinstance(error, DecodeError) or response.status in SUCCESSES:
             raise
         body = b""  # what is no success says by its status what to do
     return Reply(response.status, response.headers, body)
@@ -281,39 +278,19 @@ def _data_of(request: Request) -> tuple[Any, dict[str, str]]:
 
 
 async def _read_capped(content: aiohttp.StreamReader, encoding: str) -> bytes:
-    encoding = encoding.strip().lower()
-    if encoding not in ("", "identity", *ENCODINGS):
-        raise DecodeError(f"an unknown content encoding {escape(encoding, 40)!r}")
-    stream: Any = None if encoding in ("", "identity") else zlib.decompressobj(GZIP_OR_ZLIB)
+    inflater = inflater_for(encoding)
     parts: list[bytes] = []
     received = size = 0
     while chunk := await content.readany():
         received += len(chunk)
-        part = chunk
-        if stream is not None:
-            part, stream = _inflate(stream, chunk, MAX_BODY_BYTES + 1 - size)
-        parts.append(part)
-        size += len(part)
+        for part in (chunk,) if inflater is None else inflater.pieces(chunk):
+            parts.append(part)
+            size += len(part)
+            if size > MAX_BODY_BYTES:
+                break
         # What arrives counts too: without an end, it may inflate to nothing.
         if max(received, size) > MAX_BODY_BYTES:
             raise BodyTooLargeError(f"a body of more than {MAX_BODY_BYTES // 2**20} MiB")
-    if stream is not None and received and not stream.eof:
+    if inflater is not None and received and not inflater.eof:
         raise DecodeError("a compressed body that ends too early")
     return b"".join(parts)
-
-
-def _inflate(stream: Any, chunk: bytes, most: int) -> tuple[bytes, Any]:
-    """Return what comes out of a chunk, `most` bytes of it at most, and the stream that goes on; zlib.error.
-
-    Gzip members may come one after the other (RFC 1952), each a stream of its own; padding behind them is ignored.
-    """
-    parts: list[bytes] = []
-    while chunk and most > 0:
-        if stream.eof:
-            if not chunk.startswith(GZIP_MAGIC):
-                break
-            stream = zlib.decompressobj(GZIP_OR_ZLIB)
-        parts.append(stream.decompress(chunk, most))
-        most -= len(parts[-1])
-        chunk = stream.unused_data
-    return b"".join(parts), stream

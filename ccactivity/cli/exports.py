@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ _WRONG_TARGETS: Final = frozenset(
     {
         errno.EACCES,
         errno.EEXIST,
+        errno.EINVAL,
         errno.EISDIR,
         errno.ENAMETOOLONG,
         errno.ENOENT,
@@ -59,8 +61,8 @@ async def export(
         raise UsageError("--json and -o - are mutually exclusive")
     path = None if output == _STDOUT else Path(output)
     try:
-        if path is not None and path.exists() and not overwrite:
-            raise FileExistsError(errno.EEXIST, "is there already; --overwrite replaces it")
+        if path is not None:
+            _check_output(path, overwrite=overwrite)
         async with opening as (session, _):
             activity_id = activity_id or await _submit(session, lists)
             with _progress() as show, _advice_if_interrupted(activity_id):
@@ -77,6 +79,18 @@ async def export(
         _report(activity, file, as_json=as_json)
         return ExitCode.OK
     raise UsageError(f"cannot write {output!r}: {problem}")
+
+
+def _check_output(path: Path, *, overwrite: bool) -> None:
+    """Raise what would go wrong at the end, before the vendor is put to work."""
+    if os.path.lexists(path) and not overwrite:
+        raise FileExistsError(errno.EEXIST, "is there already; --overwrite replaces it")
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "is no file that could be replaced, but a device, a pipe or a folder")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "is in what is no folder")
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(errno.EACCES, "is in a folder that cannot be written to")
 
 
 async def _submit(session: ActivitySession, lists: Sequence[str]) -> str:

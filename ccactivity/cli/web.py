@@ -84,8 +84,9 @@ async def _serving(board: Board, host: str, port: int, allow: _Allow | None) -> 
         site = web.TCPSite(runner, host, port)
         try:
             await site.start()
-        except OSError as error:
-            raise UsageError(f"cannot listen on {host}, port {port}: {error.strerror}") from None
+        except (OSError, UnicodeError) as error:
+            problem = error.strerror if isinstance(error, OSError) else "no name that a machine can have"
+            raise UsageError(f"cannot listen on {host}, port {port}: {problem}") from None
         shown = f"[{host}]" if ":" in host else host
         yield f"http://{shown}:{runner.addresses[0][1]}{prefix}"
     finally:
@@ -96,11 +97,12 @@ def _password(path: Path) -> _Allow:
     """Return who may see a page: whoever logs in, under any name, with the password in the file."""
     try:
         with path.open(encoding="utf-8") as file:
-            password = Secret(file.read(_MAX_TOKEN_CHARACTERS).strip())
+            password = Secret(file.read(_MAX_TOKEN_CHARACTERS + 1).strip())
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the page's token file {str(path)!r}: {read_problem(error)}") from None
-    if len(password) < _MIN_TOKEN_CHARACTERS:
-        raise UsageError(f"the token in {str(path)!r} needs at least {_MIN_TOKEN_CHARACTERS} characters")
+    if not _MIN_TOKEN_CHARACTERS <= len(password) <= _MAX_TOKEN_CHARACTERS:
+        least, most = _MIN_TOKEN_CHARACTERS, _MAX_TOKEN_CHARACTERS
+        raise UsageError(f"the token in {str(path)!r} needs at least {least} characters, and at most {most}")
 
     async def allow(request: web.Request) -> bool:
         scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")

@@ -93,7 +93,9 @@ class Export:
                     await part.restart(counter.feed)  # in the thread: it takes as long as reading and writing
                     async with aclosing(self._read(stream)) as pieces:
                         async for piece in pieces:
-                            if await part.write(piece) and on_progress is not None:
+                            full = await part.write(piece)
+                            del piece  # which an error tracker would show, with an error of `on_progress`
+                            if full and on_progress is not None:
                                 on_progress(counter.size, counter.records)
                     await part.flush()
                 self._check_end(stream, counter)

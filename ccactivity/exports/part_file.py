@@ -24,13 +24,19 @@ __all__ = ["PartFile", "check_target"]
 
 T = TypeVar("T")
 _BLOCK_BYTES: Final = 1024 * 1024
+_MAX_NAME: Final = 60  # characters of the target's name; of four bytes each, and with the rest, a name may be no longer
 _MAX_BLOCKS_UNDER_WAY: Final = 4  # so that neither the disk nor the network waits for each turn of the other
 
 
 def check_target(target: Path, *, overwrite: bool) -> None:
-    """Raise what would go wrong at the end: FileExistsError, IsADirectoryError, FileNotFoundError, PermissionError."""
+    """Raise what would go wrong at the end: FileExistsError, IsADirectoryError, FileNotFoundError, PermissionError.
+
+    And a plain OSError for a device or a pipe: whoever may write to its folder would lose it.
+    """
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a directory; name a file in it", str(target))
+    if target.exists() and not target.is_file():
+        raise OSError(errno.EINVAL, "is no file that could be replaced, but a device or a pipe", str(target))
     if not overwrite and os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, "is there already; overwrite=True replaces it", str(target))
     if not target.parent.is_dir():
@@ -48,7 +54,7 @@ class PartFile:
     def __init__(self, target: Path, *, overwrite: bool) -> None:
         self._target = target
         self._overwrite = overwrite
-        self._part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+        self._part = target.with_name(f".{target.name[:_MAX_NAME]}.{secrets.token_hex(4)}.part")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ccactivity-export")
         self._block: list[bytes] = []
         self._block_bytes = 0

@@ -70,6 +70,7 @@ class OpenTelemetry:
         if not spans:
             del self._watches[event.activity_id]
         self._ended[event.activity_id] = {event.watch: span}
+        self._ended.move_to_end(event.activity_id)
         if len(self._ended) > _MAX_ENDED:
             self._ended.popitem(last=False)
         span.set_attributes({"ccactivity.outcome": event.outcome, "ccactivity.looks": event.looks})

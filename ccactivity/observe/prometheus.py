@@ -27,7 +27,7 @@ def prometheus_collector(session: ActivitySession) -> Collector:
     - `ccactivity_gate_wait_seconds`, by `kind`: how long they wait for their permits before.
     - `ccactivity_quota_remaining`: requests that the day has left.
     - `ccactivity_watches`: those under way.
-    - `ccactivity_finished_total`, by `state`: activities that ended while they were watched.
+    - `ccactivity_finished_total`, by `state`: activities whose end a watch has seen.
     - `ccactivity_lag_seconds`: from such an end to when it was seen, at most.
 
     An activity's id is in no label. A registry takes the collector of one session.

@@ -20,7 +20,8 @@ def aiohttp_app(board: Board, *, allow: Callable[[web.Request], Awaitable[bool]]
 
     `allow`: an async function that says whether a request may see them; it may raise `web.HTTPFound` to a login page,
     too. None: only browsers on this machine are answered, and only by its own names, so that no other site can read
-    the page through one of them; behind a proxy, which makes everybody local, give a function.
+    the page through one of them; behind a proxy, which makes everybody local, give a function. A proxy that says in a
+    header that it is one is refused.
 
         app.add_subapp("/imports/", aiohttp_app(board, allow=logged_in))
     """
@@ -33,9 +34,8 @@ def aiohttp_app(board: Board, *, allow: Callable[[web.Request], Awaitable[bool]]
             path=request.match_info.get("path", ""),
             whole_path=request.path,
             query=request.query_string,
-            host=request.host,
+            headers=request.headers,
             peer=request.remote,
-            last_event_id=request.headers.get("Last-Event-ID"),
         )
         reply = site.answer(asked, allowed=allow is None or await allow(request))
         if reply is not None:

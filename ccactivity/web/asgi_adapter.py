@@ -46,6 +46,8 @@ def asgi_app(
                 sending.cancel()
                 leaving.cancel()
                 await asyncio.gather(sending, leaving, return_exceptions=True)
+            if not sending.cancelled():
+                sending.result()  # a bug is the server's to log
         return None
 
     return app
@@ -62,9 +64,8 @@ def _read(scope: Scope) -> PageRequest:
         path=path.removeprefix("/"),
         whole_path=whole_path,
         query=scope.get("query_string", b"").decode("latin-1"),
-        host=headers.get("host", ""),
+        headers=headers,
         peer=scope["client"][0] if scope.get("client") else None,
-        last_event_id=headers.get("last-event-id"),
     )
 
 

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import secrets
 from collections.abc import AsyncGenerator, Iterable, Iterator
@@ -34,6 +35,7 @@ from .feed import Feed, PageEvent, Position
 
 __all__ = ["Board", "Viewer"]
 
+_log: Final = logging.getLogger("ccactivity")
 _MAX_STALENESS_S: Final = 5.0  # while somebody looks
 _LINGER_S: Final = 15.0  # in which who reloads the page is still looking
 _PUBLISH_INTERVAL_S: Final = 0.25
@@ -89,10 +91,10 @@ class Board:
         """Show one activity or many from now on, by their ids or their snapshots; what ends stays on the page.
 
         Anything else that has an `activity_id` does as well. An id that does not exist gets a row that says so; when it
-        does, follow it again. Raises ValueError naming malformed ids.
+        does, follow it again. Raises ValueError naming malformed ids, TypeError for what has none.
         """
         many = activities if isinstance(activities, Iterable) and not isinstance(activities, str) else [activities]
-        given = {one if isinstance(one, str) else one.activity_id: one for one in many}
+        given = {_id_of(one): one for one in many}
         self._session.watch_many(given)  # says what is wrong with an id; nothing is watched before it is iterated
         again = False
         for activity_id, one in given.items():
@@ -190,7 +192,9 @@ class Board:
 
     def _tick(self) -> None:
         """Read each second, while somebody looks, what no snapshot tells."""
-        if self._looking:
+        if self._session.closed:
+            self._close(ended=False)  # where nothing is under way, nothing else says so
+        elif self._looking:
             self._read_status()
             self._next_status = asyncio.get_running_loop().call_later(_STATUS_INTERVAL_S, self._tick)
 
@@ -267,8 +271,8 @@ class Board:
             except SessionClosedError:
                 self._close(ended=False)
                 return
-            except CCActivityError as error:
-                self._problem = f"Watching has stopped: {error}."
+            except Exception as error:  # noqa: BLE001 -- a user's token source may raise anything
+                self._report("Watching has stopped", error)
                 await asyncio.sleep(_RETRY_INTERVAL_S)
 
     def _take(self, activity: Activity) -> None:
@@ -291,9 +295,17 @@ class Board:
             except SessionClosedError:
                 self._close(ended=False)
                 return
-            except CCActivityError as error:
-                self._problem = f"The list of activities cannot be read: {error}."
+            except Exception as error:  # noqa: BLE001 -- the same
+                self._report("The list of activities cannot be read", error)
             await asyncio.sleep(_LIST_INTERVAL_S * max(1, math.ceil(len(listed) / _PAGE_SIZE)))
+
+    def _report(self, what: str, error: Exception) -> None:
+        """Show what concerns all rows; of an error that is not the library's, only its name, and the rest is logged."""
+        ours = isinstance(error, CCActivityError)
+        problem = f"{what}: {error if ours else type(error).__name__}."
+        if problem != self._problem and not ours:
+            _log.error("%s", problem, exc_info=error)
+        self._problem = problem
 
     def _close(self, *, ended: bool) -> None:
         """End all streams. `ended`: tell viewers that there will never be more."""
@@ -310,6 +322,13 @@ class Viewer:
 
     position: Position | None
     publications: int = -1
+
+
+def _id_of(one: str | Activity) -> str:
+    activity_id = one if isinstance(one, str) else getattr(one, "activity_id", None)
+    if not isinstance(activity_id, str):
+        raise TypeError(f"follow an id, an Activity or many of them, not {type(one).__name__}")
+    return activity_id
 
 
 def _explain(error: CCActivityError) -> str:

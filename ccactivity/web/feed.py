@@ -4,7 +4,7 @@
    gets the newest of each row, and costs no memory.
 2. The keys of the last 1,000 changes are remembered. Whoever is further behind gets the whole snapshot, and so does
    whoever comes back after a restart: the id of an event begins with that of the feed.
-3. Viewers at one position get the same bytes, which are encoded once.
+3. Viewers at one position get the same bytes, which are encoded once, and kept for a few positions.
 4. The parts of one imported file are one row. They are known by their names, `<stem>-<part>of<parts>-<8 hex>.csv`.
 """
 
@@ -15,7 +15,7 @@ import re
 from collections import deque
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from itertools import count, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Feed", "PageEvent", "Position"]
 
 _RING_SIZE: Final = 1_000  # changes
+_MAX_KEPT: Final = 20  # positions whose events are kept encoded
 _MAX_ROWS: Final = 10_000
 _MAX_MESSAGES: Final = 20  # in a row
 _MAX_CHARACTERS: Final = 300  # of a name or a message
@@ -83,6 +84,8 @@ class Feed:
         self._troubles: dict[str, str] = {}  # why an id cannot be followed
         self._keys: dict[str, str] = {}  # of the row of each id
         self._members: dict[str, list[str]] = {}  # the ids of each row
+        # Of each stem, part and number of parts: which file of theirs a name belongs to, the first 1, in this order.
+        self._files: dict[tuple[str | Any, ...], dict[str, int]] = {}
         self._over: dict[str, None] = {}  # rows in which nothing more will happen, the oldest first
         self._ring: deque[str] = deque(maxlen=_RING_SIZE)
         self.rows: dict[str, _Row] = {}
@@ -109,7 +112,8 @@ class Feed:
         self._place(activity.activity_id, self._key_of(activity), activity)
 
     def fail(self, activity_id: str, reason: str) -> None:
-        """Show why an activity that is shown cannot be followed."""
+        """Show why an activity cannot be followed."""
+        self.expect(activity_id)  # its row may have been dropped, if it had ended and is followed again
         self._troubles[activity_id] = reason
         self._show(self._keys[activity_id])
 
@@ -120,18 +124,13 @@ class Feed:
             self._move(attrs.evolve(self.position, status=self.position.status + 1))
 
     def _key_of(self, activity: Activity) -> str:
-        """The row of an activity: its own, or that of a file in which this part is still missing."""
+        """The row of an activity: its own, or that of the first file that lacks this part, or has it by this name."""
         old = self._keys.get(activity.activity_id, activity.activity_id)
         name = activity.source_file_name or ""
         if old != activity.activity_id or (match := _PART.fullmatch(name)) is None:
             return old
-        keys = (f"{match[1]}/{match[3]}/{number}" for number in count(1))
-        return next(key for key in keys if self._has_place(key, match[2], name))
-
-    def _has_place(self, key: str, part: str, name: str) -> bool:
-        """Whether a row lacks a part of its file, or has it under the same name, as one that was sent twice."""
-        others = map(self._name_of, self._members.get(key, ()))
-        return all(other == name or _part_number(other) != part for other in others)
+        files = self._files.setdefault(match.groups(), {})
+        return f"{match[1]}/{match[3]}/{files.setdefault(name, next(reversed(files.values()), 0) + 1)}"
 
     def _name_of(self, activity_id: str) -> str:
         activity = self._activities[activity_id]
@@ -163,11 +162,19 @@ class Feed:
 
     def _remove(self, key: str) -> None:
         for activity_id in self._members.pop(key):
+            self._forget_name(self._name_of(activity_id))
             del self._keys[activity_id], self._activities[activity_id]
             self._troubles.pop(activity_id, None)
         del self.rows[key]
         self._over.pop(key, None)
         self._note(key)
+
+    def _forget_name(self, name: str) -> None:
+        if match := _PART.fullmatch(name):
+            files = self._files.get(match.groups(), {})
+            files.pop(name, None)
+            if not files:
+                self._files.pop(match.groups(), None)
 
     def _note(self, key: str) -> None:
         self._ring.append(key)
@@ -187,14 +194,18 @@ class Feed:
 
     def since(self, position: Position | None) -> list[PageEvent]:
         """Return the events that take a viewer from a position, or from nothing, to the present one."""
+        if position is not None and self.position.sequence - position.sequence > len(self._ring):
+            position = None  # nobody remembers what they miss
         if position not in self._events:
+            if len(self._events) == _MAX_KEPT:
+                self._events.clear()  # each may be as large as all of the rows
             self._events[position] = list(self._make_events(position))
         return self._events[position]
 
     def _make_events(self, position: Position | None) -> Iterator[PageEvent]:
         event_id = f"{self._boot}-{self.position.sequence}"
         missed = self.position.sequence - position.sequence if position else 0
-        if position is None or missed > len(self._ring):
+        if position is None:
             yield PageEvent(event="snapshot", data=_json({"rows": list(self.rows.values())}), id=event_id)
         elif missed:
             keys = dict.fromkeys(islice(self._ring, len(self._ring) - missed, None))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from html import escape
 from importlib.resources import files
 from typing import Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import attrs
 
@@ -45,9 +45,10 @@ _FILES: Final = {
     "page.css": ("page.css", "text/css"),
     "page.js": ("page.js", "text/javascript"),
 }
+_PROXY_HEADERS: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 _NOT_LOCAL: Final = (
-    "This page is for browsers on the machine that serves it, by one of its own names. To let others see it, give the "
-    "app allow=, an async function that says who may."
+    "This page is for browsers on the machine that serves it, by one of its own names, and not through a proxy. To let "
+    "others see it, give the app allow=, an async function that says who may."
 )
 
 
@@ -56,16 +57,15 @@ class PageRequest:
     """What of a request matters here.
 
     `path`: below the place of the app, without a slash at the beginning; `whole_path`: as the browser asked for it.
-    `host`: the header Host. `peer`: the address of the other side, None if it is unknown.
+    `headers`: by their names in lower case. `peer`: the address of the other side, None if it is unknown.
     """
 
     method: str
     path: str
     whole_path: str
     query: str
-    host: str
+    headers: Mapping[str, str]
     peer: str | None
-    last_event_id: str | None
 
 
 @attrs.frozen
@@ -95,13 +95,13 @@ class Site:
         """Return the answer; None for the stream of events, to be sent by `stream`. `allowed`: what `allow` said."""
         if not allowed:
             return _text(403, "You may not see this page.")
-        if self._local and not (_is_local(request.peer) and _is_local(_name_of(request.host))):
+        if self._local and not _is_of_this_machine(request):
             return _text(403, _NOT_LOCAL)
         if request.method not in ("GET", "HEAD"):
             return _text(405, "This page can only be looked at.", Allow="GET, HEAD")
         if request.path == "" and not request.whole_path.endswith("/"):
             # The page names its files relative to itself, so that it works below any prefix.
-            return _text(308, "", Location=f"{request.whole_path.rpartition('/')[2]}/")
+            return _text(308, "", Location=quote(request.whole_path.rpartition("/")[2], safe="") + "/")
         if request.path in _FILES:
             name, content_type = _FILES[request.path]
             return _reply(200, content_type, self._files[name])
@@ -116,7 +116,7 @@ class Site:
     @contextmanager
     def stream(self, request: PageRequest) -> Iterator[AsyncGenerator[bytes]]:
         """Give the stream of events, in pieces; an empty piece is a moment to see whether the viewer is still there."""
-        after = request.last_event_id or parse_qs(request.query).get("after", [None])[0]
+        after = request.headers.get("last-event-id") or parse_qs(request.query).get("after", [None])[0]
         self._streams += 1
         try:
             with self._board.look(after) as viewer:
@@ -147,6 +147,12 @@ def _reply(status: int, content_type: str, body: bytes, **more: str) -> Reply:
 
 def _text(status: int, text: str, **more: str) -> Reply:
     return _reply(status, "text/plain", f"{text}\n".encode(), **more)
+
+
+def _is_of_this_machine(request: PageRequest) -> bool:
+    """Whether a browser here asks, by a name of this machine; what a proxy passes on may be from anywhere."""
+    passed_on = any(name in request.headers for name in _PROXY_HEADERS)
+    return not passed_on and _is_local(request.peer) and _is_local(_name_of(request.headers.get("host", "")))
 
 
 def _name_of(host: str) -> str | None:

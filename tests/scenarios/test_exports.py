@@ -7,6 +7,7 @@ import gzip
 import logging
 import re
 import ssl
+import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import aiohttp
 import attrs
 import pytest
 from support.canary import secrets_in
+from support.disk import largest_file
 from support.token_sources import RefreshingSource
 from support.tokens import shown
 from support.vendor import VendorFactory, connect
@@ -380,6 +382,33 @@ async def test_a_session_is_closed_meanwhile(vendor: VendorFactory, tmp_path: Pa
 
 
 # --- how much of it --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
+async def test_what_fails_here_shows_no_contact(vendor: VendorFactory, tmp_path: Path) -> None:
+    """A full disk, a callback that fails, a session that is closed: no variable that an error tracker keeps has any."""
+
+    def fail(*_: object) -> None:
+        raise KeyError
+
+    def close(*_: object) -> None:
+        closing.append(asyncio.create_task(session.aclose()))
+
+    closing: list[asyncio.Task[None]] = []
+    async with vendor() as (sandbox, session):
+        activity = await completed(sandbox, session, 40_000)
+        with largest_file(1_000_000), pytest.raises(OSError, match="too large") as full:
+            await session.save_export(activity, tmp_path / "a")
+        with pytest.raises(KeyError) as failed:
+            await session.save_export(activity, tmp_path / "a", on_progress=fail)
+        with pytest.raises(cc.SessionClosedError) as closed:
+            await session.save_export(activity, tmp_path / "a", on_progress=close)
+        await asyncio.gather(*closing)
+
+    assert fail.__name__ == failed.traceback[-1].name
+    for error in (full.value, failed.value, closed.value):
+        assert "@example.com" not in shown(error)
+    assert [] == names(tmp_path)
 
 
 @pytest.mark.parametrize("by", ["length", "chunked"])

@@ -797,6 +797,7 @@ def what_an_operator_sees(tracer_provider: TracerProvider, meter_provider: Meter
     cc.ActivitySession("token", on_event=print)
     session = cc.ActivitySession("token", on_event=[observe.OpenTelemetry(), show])
     assert_type(session.add_event_hook(show), None)
+    assert_type(session.closed, bool)
     assert_type(observe.prometheus_collector(session), Collector)
 
     cc.ActivitySession("token", on_event="print")  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -152,6 +153,18 @@ def test_a_hidden_tab_looks_no_more(sandbox: Sandbox, served: Serve, open_page: 
 
 
 # --- rows -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_day_whose_end_is_unknown(sandbox: Sandbox, served: Serve, open_page: Open) -> None:
+    """As before a session has asked anything: then it is not said."""
+    server = served(sandbox, lambda _: None)
+    page = open_page("about:blank")
+    quota = {"spent": 0, "left": 10_000, "resets_at": None, "per_finished": None, "problem": None}
+    stream = f"event: quota\ndata: {json.dumps(quota)}\n\n"
+    page.route("**/events*", lambda route: route.fulfill(content_type="text/event-stream", body=stream))
+    page.goto(server.url)
+
+    expect(page.locator("#quota")).to_have_text("0 requests spent today · 10,000 left")
 
 
 def test_errors_of_failed_imports(sandbox: Sandbox, served: Serve, open_page: Open) -> None:

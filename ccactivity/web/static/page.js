@@ -198,7 +198,7 @@ function showQuota(quota) {
   const parts = [`${count(quota.spent)} requests spent today`];
   if (quota.left !== null) {
     const resetsAt = new Date(quota.resets_at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-    parts.push(`${count(quota.left)} left${quota.resets_at && ` until ${resetsAt}`}`);
+    parts.push(`${count(quota.left)} left${quota.resets_at ? ` until ${resetsAt}` : ""}`);
   }
   if (quota.per_finished !== null) parts.push(`${count(quota.per_finished)} per finished activity`);
   setText($("quota"), parts.join(" · "));

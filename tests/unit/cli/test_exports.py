@@ -116,18 +116,24 @@ def test_wrong_usage(vendor: Sandbox, tmp_path: Path, capsys: Printed, arguments
 @pytest.mark.parametrize(
     ("target", "says"),
     [
-        ("none/a", "is no folder"),
+        ("none/a", "is in what is no folder"),
         (".", "is there already"),
-        ("x" * 250, "File name too long"),
+        ("x" * 256, "File name too long"),
     ],
 )
 def test_where_no_file_can_be(vendor: Sandbox, tmp_path: Path, capsys: Printed, target: str, says: str) -> None:
-    """What the system says, in a line."""
-    export = vendor.submit(DONE, kind="contact_exports", rows=4)
-
-    assert 2 == main(["export", export, "-o", str(tmp_path / target)])
+    """What the system says, in a line, and before the vendor is put to work."""
+    assert 2 == main(["export", "--all", "-o", str(tmp_path / target)])
     assert says in complaint(capsys)
-    assert 0 == vendor.requests["export"]
+    assert 0 == vendor.requests.total()
+
+
+def test_a_device_is_not_replaced(vendor: Sandbox, capsys: Printed) -> None:
+    """Not even by root; to stdout there is a way."""
+    assert 2 == main(["export", "--all", "-o", "/dev/null", "--overwrite"])
+    assert "a device, a pipe" in complaint(capsys)
+    assert 0 == vendor.requests.total()
+    assert Path("/dev/null").is_char_device()
 
 
 def test_what_is_no_export(vendor: Sandbox, tmp_path: Path, capsys: Printed) -> None:

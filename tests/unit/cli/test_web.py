@@ -133,9 +133,23 @@ async def test_a_port_that_is_taken(offline: Sandbox) -> None:
             await serve(open_session(), ["one"], **{**OPTIONS, "port": port})
 
 
+async def test_a_host_that_cannot_be(offline: Sandbox, tmp_path: Path) -> None:
+    """The same, also where the name cannot be put into the form of the name service."""
+    password = tmp_path / "password"
+    password.write_text("a" * 16)
+    options = {**OPTIONS, "host": "a..example", "page_token": password}
+    with pytest.raises(UsageError, match=r"cannot listen on a\.\.example, port \d+: no name"):
+        await serve(open_session(), ["one"], **options)
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [(None, "No such file"), (b"\xff", "not UTF-8 text"), (b"CANARY-short", "at least 16 characters")],
+    [
+        (None, "No such file"),
+        (b"\xff", "not UTF-8 text"),
+        (b"CANARY-short", "at least 16 characters"),
+        (b"a" * 4_097, "at most 4096"),
+    ],
 )
 async def test_a_password_that_cannot_be_used(tmp_path: Path, content: bytes | None, problem: str) -> None:
     """The error names the file and not the password."""

@@ -5,30 +5,17 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import resource
 import stat
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.disk import largest_file
 
 from ccactivity.exports.part_file import PartFile
 
 PIECE = b"x" * 100_000
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond `size` bytes, as on a disk that is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def names(folder: Path) -> list[str]:
@@ -143,6 +130,28 @@ async def test_a_folder_is_no_target(tmp_path: Path, overwrite: bool) -> None:
     """It is refused at the start, not once all has come."""
     with pytest.raises(IsADirectoryError, match="name a file in it"):
         await save(tmp_path, overwrite=overwrite)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no pipes with a name")
+@pytest.mark.parametrize("linked", [False, True])
+async def test_what_is_no_file_is_not_replaced(tmp_path: Path, linked: bool) -> None:
+    """Root could replace /dev/null; and a link such as /dev/stdout leads to what one means."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    with pytest.raises(OSError, match="a device or a pipe"):
+        await save(tmp_path / ("link" if linked else "pipe"), 1, overwrite=True)
+
+    assert ["link", "pipe"] == names(tmp_path)
+    assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize("letter", ["x", "\N{GRINNING FACE}"])
+async def test_a_long_name(tmp_path: Path, letter: str) -> None:
+    """What may be the name of a file may be that of this one."""
+    target = tmp_path / (letter * (255 // len(letter.encode())))
+    await save(target, 1)
+
+    assert [target.name] == names(tmp_path)
 
 
 async def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

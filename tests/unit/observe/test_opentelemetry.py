@@ -201,32 +201,46 @@ async def test_a_request_that_outlives_its_watch_has_a_link(vendor: VendorFactor
     assert [] == [span for span in requests if not span.links]
 
 
+REQUEST = RequestEnded(
+    at=0.0,
+    kind="list",
+    method="GET",
+    route="",
+    url="https://api.cc.email/v3/activities",
+    status=200,
+    error=None,
+    seconds=0.1,
+    waited=0.0,
+    attempt=1,
+    request_id=None,
+)
+
+
 def test_links_are_bounded(telemetry: Telemetry) -> None:
     """Of many watches that one page served, 128 have a link; of those that ended, the last thousand are remembered."""
     hook, ids = telemetry.hook(), tuple(f"id-{number}" for number in range(1_500))
-    request = RequestEnded(
-        at=0.0,
-        kind="list",
-        method="GET",
-        route="",
-        url="https://api.cc.email/v3/activities",
-        status=200,
-        error=None,
-        seconds=0.1,
-        waited=0.0,
-        attempt=1,
-        request_id=None,
-    )
     for number, each in enumerate(ids):
         hook(WatchStarted(at=0.0, activity_id=each, watch=number))
-    hook(attrs.evolve(request, activity_ids=ids))
+    hook(attrs.evolve(REQUEST, activity_ids=ids))
     for number, each in enumerate(ids):
         hook(WatchEnded(at=0.0, activity_id=each, watch=number, outcome="left", seconds=0.0, looks=0))
     for place in (499, 500):
-        hook(attrs.evolve(request, activity_ids=ids[place : place + 1]))
+        hook(attrs.evolve(REQUEST, activity_ids=ids[place : place + 1]))
 
     assert [128, 0, 1] == [len(span.links) for span in telemetry.requests()]
     assert {("GET", 443)} == {(span.name, attributes_of(span)["server.port"]) for span in telemetry.requests()}
+
+
+def test_what_was_watched_again_is_remembered(telemetry: Telemetry) -> None:
+    """The last thousand are those that have ended last, and not those that were first watched last."""
+    hook, ids = telemetry.hook(), [f"id-{number}" for number in range(1_001)]
+    for number, each in enumerate([*ids[:-1], ids[0], ids[-1]]):
+        hook(WatchStarted(at=0.0, activity_id=each, watch=number))
+        hook(WatchEnded(at=0.0, activity_id=each, watch=number, outcome="left", seconds=0.0, looks=0))
+    for each in ids[:2]:
+        hook(attrs.evolve(REQUEST, activity_ids=(each,)))
+
+    assert [1, 0] == [len(span.links) for span in telemetry.requests()]
 
 
 async def test_requests_may_be_left_to_another_instrumentation(vendor: VendorFactory, telemetry: Telemetry) -> None:

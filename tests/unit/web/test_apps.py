@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,17 @@ async def test_other_names(vendor: VendorFactory, adapter: str, host: str) -> No
             answer = await page.ask(f"{PREFIX}{path}", host=host)
             assert 403 == answer.status
             assert b"allow=" in answer.body
+
+
+@both
+@pytest.mark.parametrize("name", ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via"])
+async def test_a_proxy_on_this_machine(vendor: VendorFactory, adapter: str, name: str) -> None:
+    """It makes everybody local, and may put any name in the place of Host; so without `allow` it is refused."""
+    async with vendor() as (_, session), serve(adapter, Board(session)) as page:
+        answer = await page.ask(f"{PREFIX}/", headers={name: "127.0.0.1"})
+
+    assert 403 == answer.status
+    assert b"not through a proxy" in answer.body
 
 
 @pytest.mark.parametrize(
@@ -336,6 +347,25 @@ async def test_a_viewer_of_an_asgi_server_who_does_not_read_is_dropped(vendor: V
     assert max(len(message["body"]) for message in sent[1:]) <= 32_768
 
 
+async def test_what_a_server_raises_is_not_hidden(vendor: VendorFactory) -> None:
+    """Only that a viewer has left is no error; anything else is the server's to log."""
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async with vendor() as (_, session):
+        app = asgi_app(Board(session), allow=None)
+        for error in (KeyError, ConnectionResetError):
+
+            async def send(message: Any, error: type[Exception] = error) -> None:
+                if message["type"] == "http.response.body":
+                    raise error
+
+            scope = {"type": "http", "method": "GET", "path": "/events", "client": ("127.0.0.1", 1)}
+            with pytest.raises(KeyError) if error is KeyError else nullcontext():
+                await app({**scope, "headers": [(b"host", b"localhost")]}, receive, send)
+
+
 # --- what else ASGI servers say -----------------------------------------------------------------------------------
 
 
@@ -349,6 +379,27 @@ async def test_nothing_but_http_is_served(vendor: VendorFactory, kind: str) -> N
     async with vendor() as (_, session):
         with pytest.raises(NotImplementedError, match=f"not by {kind}"):
             await asgi_app(Board(session), allow=None)({"type": kind}, unused, unused)
+
+
+@pytest.mark.parametrize(
+    ("place", "location"),
+    [("/\u0438", "%D0%B8/"), ("/https:evil.example", "https%3Aevil.example/"), ("/a\r\nb: c", "a%0D%0Ab%3A%20c/")],
+)
+async def test_a_place_of_any_name(vendor: VendorFactory, place: str, location: str) -> None:
+    """The redirect to it is a path below the same place, whatever is in its name."""
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    scope = {"type": "http", "method": "GET", "path": place, "root_path": place, "headers": [(b"host", b"localhost")]}
+    async with vendor() as (_, session):
+        await asgi_app(Board(session), allow=None)({**scope, "client": ("127.0.0.1", 1)}, receive, send)
+
+    assert location == dict(sent[0]["headers"])[b"location"].decode()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 import pytest
-from support.vendor import UNKNOWN_ID, VendorFactory
+from support.vendor import UNKNOWN_ID, VendorFactory, connect
 
 from ccactivity import Activity, ActivitySession, NotFoundError
 from ccactivity.sandbox import Life, Sandbox, message, not_found, server_error, unauthorized
@@ -179,6 +179,34 @@ async def test_what_concerns_the_session_stands_on_the_page(vendor: VendorFactor
     assert "ended" == rows_of(healed)[activity_id]["section"]
 
 
+@pytest.mark.parametrize("everything", [False, True])
+async def test_a_token_source_that_fails_stands_on_the_page(
+    vendor: VendorFactory, caplog: pytest.LogCaptureFixture, everything: bool
+) -> None:
+    """By the name of its error, which may say anything; it is logged once, and the watch begins again."""
+    works = False
+
+    async def token() -> str:
+        if not works:
+            raise KeyError("canary-secret")
+        return sandbox.token
+
+    async with vendor() as (sandbox, _), connect(sandbox, token) as session:
+        activity_id = sandbox.submit(Life(duration=50))
+        board = Board(session)
+        board.follow_all() if everything else board.follow(activity_id)
+        failed = await look_for(board, 50)
+        works = True
+        healed = await look_for(board, 130)
+        await board.aclose()
+
+    problem = last_status(failed)["problem"]
+    assert problem.endswith(": KeyError.")
+    assert [problem] == [record.getMessage() for record in caplog.records if record.exc_info]
+    assert None is last_status(healed)["problem"]
+    assert activity_id in rows_of(healed)
+
+
 # --- what is followed ---------------------------------------------------------------------------------------------
 
 
@@ -260,6 +288,9 @@ async def test_wrong_arguments(vendor: VendorFactory) -> None:
         assert [] == board.as_dict()["rows"]
         with pytest.raises(TypeError, match="session must be an ActivitySession, not str"):
             Board("token")  # type: ignore[arg-type]
+        for wrong, named in ((5, "int"), ([None], "NoneType"), (b"id", "int")):
+            with pytest.raises(TypeError, match=f"follow an id, an Activity or many of them, not {named}"):
+                board.follow(wrong)  # type: ignore[arg-type]
 
 
 async def test_follow_all_follows_the_account(vendor: VendorFactory) -> None:
@@ -298,6 +329,20 @@ async def test_a_closed_session_is_noticed_where_nothing_is_under_way(vendor: Ve
 
     assert board.closed
     assert "end" not in [event.event for event in task.result()]
+
+
+async def test_a_closed_session_is_noticed_where_all_has_ended(vendor: VendorFactory) -> None:
+    """Within a second: there is no watch to say so."""
+    async with vendor() as (sandbox, session):
+        board = Board(session)
+        board.follow(sandbox.submit(Life(duration=1)))
+        task = asyncio.ensure_future(look_for(board, 1_000))
+        await asyncio.sleep(60)
+        assert not session.closed
+        await session.aclose()
+        await asyncio.wait_for(task, 2)
+
+    assert board.closed and session.closed
 
 
 async def test_a_list_that_cannot_be_read_is_told(vendor: VendorFactory) -> None:

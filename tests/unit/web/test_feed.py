@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -192,6 +194,31 @@ def test_the_same_file_once_more_is_a_row_of_its_own() -> None:
     ] == [row["ids"] for row in feed.rows.values()]
 
 
+def test_ten_thousand_files_of_one_name_are_rows_at_once() -> None:
+    """As of a nightly import; each is placed without a look at all those before it."""
+    feed = Feed("boot")
+    began = time.process_time()
+    for number in range(10_000):
+        feed.put(Activity(activity_id=f"a{number}", source_file_name=f"nightly-1of1-{number:08x}.csv"))
+
+    assert 10_000 == len(feed.rows)
+    assert time.process_time() - began < 10, "0.3 s, and a minute if each were compared with all others"
+
+
+def test_files_whose_rows_are_dropped_are_forgotten() -> None:
+    """Whatever comes later under their name is a row of its own, also if it was sent twice."""
+    feed = Feed("boot", max_rows=2)
+    feed.put(part(1, 1, "00000001", state="completed", activity_id="sent twice"))
+    for suffix in ("00000001", "00000002", "00000003", "00000001"):
+        feed.put(part(1, 1, suffix, state="completed"))
+    assert [["part-1-00000003"], ["part-1-00000001"]] == [row["ids"] for row in feed.rows.values()]
+
+    for each in ("one", "two"):
+        feed.put(Activity(activity_id=each, state="completed"))
+    feed.put(part(1, 1, "00000002", state="completed"))
+    assert ["two", "customers/1/1"] == list(feed.rows)
+
+
 @pytest.mark.parametrize("name", ["customers.csv", "a-1of2-0123.csv", "a-1of2-0123abcd.txt", "-1of2-0123abcd.csv"])
 def test_other_names_make_no_parts(name: str) -> None:
     """Only names of that form belong together."""
@@ -298,6 +325,34 @@ def test_who_is_too_far_behind_gets_everything() -> None:
 
     assert "snapshot" == feed.since(Position(0, 0))[0].event
     assert "change" == feed.since(Position(1, 0))[0].event
+
+
+def test_a_row_that_was_dropped_may_come_back() -> None:
+    """As one that had ended, and cannot be followed again."""
+    feed = Feed("boot", max_rows=1)
+    for each in ("one", "two"):
+        feed.put(Activity(activity_id=each, state="completed"))
+    feed.fail("one", "It is gone.")
+
+    assert ["It is gone."] == only_row(feed)["errors"]
+
+
+def test_who_is_too_far_behind_costs_no_memory() -> None:
+    """However far: the snapshot is encoded once, and of other positions some are kept."""
+    feed = Feed("boot")
+    for number in range(3_000):
+        feed.put(Activity(activity_id=f"a{number}", state="completed"))
+    snapshot = feed.since(None)
+
+    assert all(snapshot is feed.since(feed.resume(f"boot-{number}")) for number in range(2_000))
+    tracemalloc.start()
+    try:
+        for number in range(2_000, 3_000, 5):
+            feed.since(feed.resume(f"boot-{number}"))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 10e6
 
 
 def test_the_oldest_that_are_over_are_dropped() -> None:
