@@ -25,7 +25,7 @@ from .._text import escape
 from ..errors import ImportRefusedError
 from ..jobs import ImportContacts, Job
 from ..jobs.rows import find_problem
-from .columns import FILE_COLUMNS, ImportProblem
+from .columns import FILE_COLUMNS, ImportProblem, spell_names
 from .duplicates import AddressIndex
 from .linemap import LineMap
 from .parts import ImportOptions, Parts, file_parts
@@ -91,7 +91,7 @@ class _RowSpool:
     @property
     def fit_file(self) -> bool:
         """Whether a CSV file can hold what the rows hold."""
-        return all(name in FILE_COLUMNS or name.startswith("cf:") for name in self.columns)
+        return all(name in FILE_COLUMNS or name.startswith("cf:") for name in spell_names(list(self.columns)))
 
     def lines(self, offset: int = 0) -> Iterator[bytes]:
         """Read the rows again, each as the line that it is, from an offset on."""
@@ -103,7 +103,7 @@ class _RowSpool:
         """Return the rows as a CSV file; a key that a row lacks is an empty cell. It blocks."""
         file = self._make_file()
         text = io.StringIO()
-        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
+        writer = csv.DictWriter(text, self.columns)  # it quotes \n and \r, because it ends lines with both
         writer.writeheader()
         for line in self.lines():
             writer.writerow(json.loads(line))

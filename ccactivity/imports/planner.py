@@ -6,7 +6,9 @@ bytes, and its lines, of which a record may take several.
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import os
 from array import array
 from bisect import bisect_right
@@ -19,8 +21,9 @@ from typing import Any, BinaryIO, Final, get_args
 
 import attrs
 
+from .._text import escape
 from ..errors import ImportRefusedError
-from .columns import Columns, ImportProblem, find_header_problems, looks_like_address
+from .columns import Columns, ImportProblem, find_header_problems, looks_like_address, spell_names
 from .duplicates import AddressIndex
 from .plan import Duplicates, ImportPlan, PlannedPart, SmsPermission, check_choice, check_list_ids
 from .records import RecordError, Records, drop_field, has_blank, is_blank, read_fields, split_records, whole_lines
@@ -47,10 +50,10 @@ def plan_import(
 
     `source`: a CSV file with a header, as a path, bytes, or a binary file that can seek, which is read from where it
     stands. `list_ids`: 1 to 50 lists that the contacts are added to. `encoding`: of the file; what is sent is UTF-8
-    without a byte order mark. `sms_permission_to_send`: the vendor's word about all rows. `duplicates`: what rows with
-    the address of another row are: "warn" sends them, and it is unknown which of them wins; "refuse" makes each a
-    problem; "keep-last" drops all but the last. `progress`: called with the bytes read so far after every 128 KiB; what
-    it raises ends the planning.
+    without a byte order mark, with the columns in the vendor's spelling. `sms_permission_to_send`: the vendor's word
+    about all rows. `duplicates`: what rows with the address of another row are: "warn" sends them, and it is unknown
+    which of them wins; "refuse" makes each a problem; "keep-last" drops all but the last. `progress`: called with the
+    bytes read so far after every 128 KiB; what it raises ends the planning.
 
     It blocks, for some two seconds a million rows, so in a coroutine run it by `asyncio.to_thread`. It needs some 10
     MB, whatever the size of the file; above a quarter of a million rows it keeps 16 bytes for each in a temporary file,
@@ -117,6 +120,7 @@ class _Planner:
         self._first_strange: int | None = None
         self._addresses = AddressIndex()
         self._header = b""
+        self._respelled: list[tuple[str, str]] = []
         self._columns = Columns(())
 
     def plan(self, path: Path | None) -> ImportPlan:
@@ -182,13 +186,23 @@ class _Planner:
             if found:
                 raise ImportRefusedError.of([ImportProblem(line, column, message) for column, message in found])
             self._columns = Columns(fields, sms_explicit=self._sms == "explicit")
-            column = self._columns.error_column
-            self._header = record if column is None else drop_field(record, column)
             self._offset += len(record)
+            self._header = self._spell_header(record, fields)
             if batch.fields is None and lines:
                 self._add_lines(line + 1, lines)
             return
         raise ImportRefusedError("the file is empty: there is nothing to import")
+
+    def _spell_header(self, record: bytes, fields: list[str]) -> bytes:
+        """Return the header as it is sent: byte for byte, unless the vendor spells a name differently."""
+        spelled = spell_names(fields)
+        self._respelled = [(old, new) for old, new in zip(fields, spelled, strict=True) if old != new]
+        if self._respelled:
+            text = io.StringIO()
+            csv.writer(text).writerow(spelled)  # with \r\n, of which neither may stand unquoted in a name
+            record = text.getvalue().removesuffix("\r\n").encode() + record[len(record.rstrip(b"\r\n")) :]
+        column = self._columns.error_column
+        return record if column is None else drop_field(record, column)
 
     def _add_record(self, batch: Records) -> None:
         """Add a record that `csv.reader` has read."""
@@ -226,8 +240,8 @@ class _Planner:
         for column, message in self._columns.check(fields):
             self._add_problem(line, column, message)
         address = self._columns.get(fields, "email")
-        if address:
-            self._addresses.add([address.casefold().encode()], [line])
+        if key := address.strip().casefold():
+            self._addresses.add([key.encode()], [line])
             if not looks_like_address(address):
                 self._strange_count += 1
                 self._first_strange = self._first_strange or line
@@ -301,11 +315,14 @@ class _Planner:
     def _warn(self, duplicates: int) -> Iterator[str]:
         if self._file.had_bom:
             yield "the byte order mark is not sent: it would be read as a part of the first column's name"
+        if self._respelled:
+            shown = ", ".join(f"{escape(repr(old), 50)} as {escape(new, 50)}" for old, new in self._respelled[:20])
+            yield f"columns are sent as the vendor spells them: {shown}"
         yield from self._columns.warnings
         if self._strange_count:
             yield (
-                f"{self._strange_count:,} addresses do not look like one, the first in line {self._first_strange}: the "
-                "vendor may refuse these rows"
+                f"{self._strange_count:,} addresses do not look like one or have space around them, the first in line "
+                f"{self._first_strange}: the vendor may refuse these rows"
             )
         if duplicates and self._duplicates == "warn":
             yield (

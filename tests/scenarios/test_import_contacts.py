@@ -22,12 +22,14 @@ ROWS: list[dict[str, Any]] = [
     {"email": "a@a.io", "first_name": "Zoë", "cf:size": 7},
     {"email": "b@a.io", "anniversary": date(2026, 11, 24), "first_name": None},
     {"email": "c@a.io", "street": 'a "quoted"\nstreet, 7'},
+    {"email": "d@a.io", "street": "an old\rMacintosh"},
 ]
 CSV = (
-    "email,first_name,cf:size,anniversary,street\n"
-    "a@a.io,Zoë,7,,\n"
-    "b@a.io,,,2026-11-24,\n"
-    'c@a.io,,,,"a ""quoted""\nstreet, 7"\n'
+    "email,first_name,cf:size,anniversary,street\r\n"
+    "a@a.io,Zoë,7,,\r\n"
+    "b@a.io,,,2026-11-24,\r\n"
+    'c@a.io,,,,"a ""quoted""\nstreet, 7"\r\n'
+    'd@a.io,,,,"an old\rMacintosh"\r\n'
 )
 
 
@@ -43,7 +45,7 @@ async def test_rows_become_a_file(vendor: VendorFactory) -> None:
         result = await session.import_contacts(ROWS, list_ids=LISTS)
 
         assert CSV.encode() == upload(sandbox, result)
-        assert (3, 0, None) == (result.rows, result.refused, result.plan)
+        assert (4, 0, None) == (result.rows, result.refused, result.plan)
         assert "contacts_file_import" in sandbox.log[0].target
         with pytest.raises(ValueError, match=r"RowError\.row"):
             result.write_rejects("rejects.csv")

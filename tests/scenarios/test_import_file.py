@@ -65,6 +65,20 @@ async def test_a_file_in_another_encoding(vendor: VendorFactory) -> None:
         assert text.encode() == sandbox.upload(result.activities[0].activity_id)
 
 
+async def test_a_header_that_the_vendor_spells_differently(
+    vendor: VendorFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The vendor gets its own spelling, and the log says so; a name that has to be guessed at is refused, unsent."""
+    async with vendor(workload=STEADY) as (sandbox, session):
+        result = await session.import_file(b"Email,FIRST_NAME\na@a.io,Zoe\n", list_ids=LISTS)
+        assert b"email,first_name\na@a.io,Zoe\n" == sandbox.upload(result.activities[0].activity_id)
+        assert "'Email' as email, 'FIRST_NAME' as first_name" in caplog.text
+        result = await session.import_contacts([{"Email": "a@a.io"}], list_ids=LISTS)
+        assert b"email\r\na@a.io\r\n" == sandbox.upload(result.activities[0].activity_id)
+        with pytest.raises(cc.ImportRefusedError, match="rename email address to email"):
+            await session.import_file(b"Email Address\na@a.io\n", list_ids=LISTS)
+
+
 @pytest.mark.parametrize("line_numbers", ["physical", "record"])
 async def test_refused_rows_are_told_by_their_lines(vendor: VendorFactory, line_numbers: str, tmp_path: Path) -> None:
     """Whatever the vendor's numbers count, and in whatever part; they make a file to be corrected."""

@@ -94,7 +94,7 @@ def test_the_order_is_kept_but_for_long_records() -> None:
 
 def test_a_file_of_one_part_is_sent_as_it_is() -> None:
     """Without blank lines and quoted line ends nothing changes; no line end is added at the end."""
-    data = b"Email,First Name\r\nzoe@example.com,Zo\xc3\xab\nadam@example.com,"
+    data = b"email,First Name\r\nzoe@example.com,Zo\xc3\xab\nadam@example.com,"
 
     assert [data] == contents(plan(data))
 
@@ -209,9 +209,11 @@ def test_what_is_no_csv_is_refused_at_once() -> None:
 
 def test_problems_are_collected() -> None:
     """All rows are looked at, and what a row says is in no message."""
-    made = plan("email,birthday_day\nzoe@example.com,5\n,\nadam@example.com,\n" + 'eve@example.com,"4\n"\n')
+    made = plan("email,birthday_day\nzoe@example.com,5\n,\nadam@example.com,\n" + 'eve@example.com,"\n4"\n')
 
-    assert [(2, "birthday_day"), (3, "email"), (5, "birthday_day")] == [(p.line, p.column) for p in made.problems]
+    assert [(2, "birthday_day"), (3, "email"), *[(5, "birthday_day")] * 2] == [
+        (p.line, p.column) for p in made.problems
+    ]
     with pytest.raises(ImportRefusedError) as caught:
         made.raise_for_problems()
     assert made.problems == caught.value.problems
@@ -243,10 +245,29 @@ def test_warnings() -> None:
     mark, unknown, strange, duplicate = made.warnings
     assert mark.startswith("the byte order mark is not sent")
     assert unknown.startswith("column pet is not known")
-    assert strange.startswith("2 addresses do not look like one, the first in line 2")
+    assert strange.startswith("2 addresses do not look like one or have space around them, the first in line 2")
     assert duplicate.startswith("1 rows have the address of a later one")
     assert 4 == made.rows
     assert () == plan("email,cf:pet\na@b.c,x\n").warnings
+
+
+def test_a_header_in_another_spelling() -> None:
+    """It is sent in that of the vendor, which is said; the records stay as they are."""
+    made = plan('Email,"CF:Pet\nName",Ccactivity_Error\r\na@b.c,cat,\r\nd@e.f,"x\ny",\r\n')
+    (respelled,) = made.warnings
+
+    assert [b'email,"cf:Pet\nName"\r\na@b.c,cat\r\nd@e.f,"x\ny"\r\n'] == contents(made)
+    assert "columns are sent as the vendor spells them: 'Email' as email, 'CF:Pet\\nName' as cf:Pet\\nName" == respelled
+    (error,) = made.read_part(1).line_map.locate(["Line 3: x"], 1, "id")
+    assert (3, False) == (error.line, error.exact)
+
+
+@pytest.mark.parametrize("row", [" a@b.c,", "a@b.c ,", '"a@b.c\t",'])
+def test_space_around_an_address(row: str) -> None:
+    """The vendor may refuse it, so it is said before it is sent."""
+    (warning,) = plan(f"email,cf:x\nd@e.f,\n{row}\n").warnings
+
+    assert warning.startswith("1 addresses do not look like one or have space around them, the first in line 3")
 
 
 # --- duplicates -----------------------------------------------------------------------------------------------------
