@@ -23,6 +23,7 @@ import attrs
 
 from .._text import escape
 from ..errors import ImportRefusedError
+from ..jobs.uploads import MAX_FILE_BYTES, MAX_FILE_LINES
 from .columns import Columns, ImportProblem, find_header_problems, looks_like_address, spell_names
 from .duplicates import AddressIndex
 from .plan import Duplicates, ImportPlan, PlannedPart, SmsPermission, check_choice, check_list_ids
@@ -31,8 +32,8 @@ from .source import FileSource, Place
 
 __all__ = ["plan_import"]
 
-_MAX_PART_BYTES: Final = 4_000_000 - 8_000  # the vendor's 4 MB, less the form around the file, of which ids take 2 kB
-_MAX_PART_LINES: Final = 40_000  # with the header
+_MAX_PART_BYTES: Final = MAX_FILE_BYTES - 2  # a last line without its end may get one
+_MAX_PART_LINES: Final = MAX_FILE_LINES
 _MAX_PROBLEMS_KEPT: Final = 1_000
 _MAX_DUPLICATES_KEPT: Final = 1_000
 
