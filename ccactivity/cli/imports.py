@@ -37,7 +37,7 @@ def check(file: Path, *, as_json: bool, **options: Any) -> int:
         plan = plan_import(file, **options)
     except ImportRefusedError as error:
         return _refuse(error, as_json=as_json)
-    except (OSError, LookupError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise _unusable(file, error) from None
     for warning in plan.warnings:
         print_note(f"note: {escape(warning)}")
@@ -101,7 +101,7 @@ async def import_(
                 result, errors = await _result_of(importing)
             except ImportRefusedError as error:
                 return _refuse(error, as_json=as_json)
-            except (OSError, LookupError) as error:
+            except OSError as error:
                 raise _unusable(file, error) from None
     code = _report(result, errors, as_json=as_json)
     return _write_rejects(result, rejects) or code

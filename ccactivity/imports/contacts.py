@@ -9,7 +9,7 @@ import csv
 import io
 import json
 from array import array
-from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack
 from datetime import date, datetime
@@ -28,7 +28,7 @@ from ..jobs.rows import find_problem
 from .columns import FILE_COLUMNS, ImportProblem, spell_names
 from .duplicates import AddressIndex
 from .linemap import LineMap
-from .parts import ImportOptions, Parts, file_parts
+from .parts import ImportOptions, Parts, file_parts, stop_if_cancelled
 
 __all__ = ["Rows", "contact_parts"]
 
@@ -50,7 +50,8 @@ async def contact_parts(rows: Rows, options: ImportOptions, stack: AsyncExitStac
     await spool.read(rows)
     if not spool.fit_file:
         return await run_in_thread(partial(_json_parts, spool, options), thread)
-    parts = await run_in_thread(lambda: file_parts(spool.write_csv(), options), thread)
+    progress = stop_if_cancelled()
+    parts = await run_in_thread(lambda: file_parts(spool.write_csv(progress), options, progress), thread)
     return attrs.evolve(parts, plan=None)  # of a file that will be gone
 
 
@@ -99,8 +100,11 @@ class _RowSpool:
         while line := self._file.readline():
             yield line
 
-    def write_csv(self) -> BinaryIO:
-        """Return the rows as a CSV file; a key that a row lacks is an empty cell. It blocks."""
+    def write_csv(self, progress: Callable[[int], object]) -> BinaryIO:
+        """Return the rows as a CSV file; a key that a row lacks is an empty cell. It blocks.
+
+        `progress`: called with the bytes written before each MiB; what it raises ends the writing.
+        """
         file = self._make_file()
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns)  # it quotes \n and \r, because it ends lines with both
@@ -108,6 +112,7 @@ class _RowSpool:
         for line in self.lines():
             writer.writerow(json.loads(line))
             if text.tell() > _MEMORY_BYTES:
+                progress(file.tell())
                 file.write(text.getvalue().encode())
                 text.seek(0)
                 text.truncate()

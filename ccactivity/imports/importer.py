@@ -20,7 +20,7 @@ from ..polling.hub import Hub, SnapshotQueue
 from ..polling.pacing import Pacing
 from ..watch import BatchWatch
 from .contacts import Rows, contact_parts
-from .parts import ImportOptions, Parts, file_parts
+from .parts import ImportOptions, Parts, file_parts, stop_if_cancelled
 from .run import Import, ImportRun, OpenParts
 
 __all__ = ["Importer"]
@@ -54,7 +54,7 @@ class Importer:
 
         async def open_parts(_: AsyncExitStack, thread: Executor) -> Parts:
             self._enter()
-            return await run_in_thread(partial(file_parts, source, options), thread)
+            return await run_in_thread(partial(file_parts, source, options, stop_if_cancelled()), thread)
 
         return self._make(open_parts, **run)
 

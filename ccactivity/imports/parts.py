@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import os
@@ -16,7 +17,7 @@ from .plan import Duplicates, ImportPlan, SmsPermission, check_choice, check_lis
 from .planner import plan_import
 from .source import FileSource
 
-__all__ = ["ImportOptions", "Parts", "Problems", "file_parts"]
+__all__ = ["ImportOptions", "Parts", "Problems", "file_parts", "stop_if_cancelled"]
 
 Problems = Literal["refuse", "send"]
 
@@ -60,7 +61,20 @@ class Parts:
     exact: bool = True
 
 
-def file_parts(source: str | os.PathLike[str] | bytes | BinaryIO, options: ImportOptions) -> Parts:
+def stop_if_cancelled() -> Callable[[int], None]:
+    """Return a `progress` for `file_parts`, which ends the thread of it when the task that runs now is cancelled."""
+    task = asyncio.current_task()
+
+    def check(_: int) -> None:
+        if task is not None and task.cancelling():
+            raise InterruptedError("the import was cancelled")  # which nobody sees: the task ends as cancelled
+
+    return check
+
+
+def file_parts(
+    source: str | os.PathLike[str] | bytes | BinaryIO, options: ImportOptions, progress: Callable[[int], object]
+) -> Parts:
     """Plan the import of a file. It blocks. ImportRefusedError for what the vendor would not take."""
     plan = plan_import(
         source,
@@ -68,6 +82,7 @@ def file_parts(source: str | os.PathLike[str] | bytes | BinaryIO, options: Impor
         encoding=options.encoding,
         sms_permission_to_send=options.sms_permission_to_send,
         duplicates=options.duplicates,
+        progress=progress,
     )
     if options.problems == "refuse":
         plan.raise_for_problems()

@@ -134,7 +134,7 @@ class ImportRun:
         self._parts: list[_Part] = []
         self._source: Parts
         self._thread: ThreadPoolExecutor
-        self._refused: ImportRefusedError | None = None
+        self._refused: Exception | None = None
         self._stopped_by: CCActivityError | None = None
 
     async def work(self) -> ImportResult:
@@ -149,7 +149,7 @@ class ImportRun:
                 _log.warning("%s", self._outlook())
             raise
         except ExceptionGroup as errors:
-            first: Exception | None = errors.exceptions[0]
+            first = errors.exceptions[0]
         else:
             first = self._refused
         if first is not None:  # raised out here, so that it carries no trace of the group
@@ -186,7 +186,7 @@ class ImportRun:
             if not record.activity_ids:
                 try:
                     line_map = await self._send(part)
-                except ImportRefusedError as error:  # the file is another one now
+                except (OSError, ValueError) as error:  # the file is another one now, or gone
                     self._refused = error
                     return
                 except CCActivityError as error:

@@ -90,7 +90,7 @@ class FileSource:
     def _open(self) -> Iterator[BinaryIO]:
         if self._path is not None:
             if not stat.S_ISREG(self._path.stat().st_mode):
-                raise ValueError(f"{self._path} is not a regular file: it is read twice, so save it first")
+                raise ImportRefusedError(f"{self._path} is not a regular file: it is read twice, so save it first")
             with self._path.open("rb") as file:
                 yield file
             return

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import io
 import pickle
+import threading
 from itertools import pairwise
 from pathlib import Path
 
@@ -318,17 +319,23 @@ async def test_a_dead_token_ends_an_import_at_once(vendor: VendorFactory) -> Non
     assert ["the import stopped; parts that go on at the vendor: 2, not sent: 1"] == caught.value.__notes__
 
 
-@pytest.mark.parametrize("when", [0, 1])
-async def test_a_file_that_changes(vendor: VendorFactory, tmp_path: Path, when: int) -> None:
+@pytest.mark.parametrize("when", [0, 2])
+@pytest.mark.parametrize("gone", [False, True])
+async def test_a_file_that_changes(vendor: VendorFactory, tmp_path: Path, when: int, gone: bool) -> None:
     """What was sent before is watched to its end, and nothing is sent after it."""
     path = tmp_path / "contacts.csv"
     path.write_bytes(contacts(THREE_PARTS))
     async with vendor(workload=STEADY) as (sandbox, session):
-        importing = session.import_file(path, list_ids=LISTS, parts_at_once=1)
-        with pytest.raises(cc.ImportRefusedError, match="changed"):
+        importing = session.import_file(path, list_ids=LISTS, parts_at_once=2 if when else 1)
+        with pytest.raises(FileNotFoundError if gone else cc.ImportRefusedError) as caught:
             async for step in importing:
                 if len(step.activities) == when:
                     path.write_bytes(contacts(THREE_PARTS + 1))
+                    if gone:
+                        path.unlink()
+
+        at_vendor = "parts that go on at the vendor: 0, not sent: "
+        assert [f"the import stopped; {at_vendor}{3 - when}"] == caught.value.__notes__
 
         assert when == sandbox.requests["post"]
         assert all(activity.succeeded for activity in await session.list_activities())
@@ -410,6 +417,39 @@ async def test_an_import_that_is_stopped(vendor: VendorFactory, way: str, caplog
         assert 1 == sandbox.requests["post"]
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert ["the import stopped; parts that go on at the vendor: 1, not sent: 2"] == said
+
+
+async def test_an_import_that_is_stopped_while_it_is_planned(vendor: VendorFactory) -> None:
+    """The thread that reads the file ends soon: it does not go on to the end of a large one."""
+    loop, stopped = asyncio.get_running_loop(), threading.Event()
+    steps = 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            loop.call_soon_threadsafe(stop)
+            assert stopped.wait(10)
+
+    def stop() -> None:
+        closing.append(loop.create_task(importing.aclose()))
+        loop.call_soon(stopped.set)  # once the task has been told
+
+    closing: list[asyncio.Task[None]] = []
+
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            step()
+            return super().read(size)
+
+    async with vendor() as (sandbox, session):
+        importing = session.import_file(Slow(b"email\n" + b"a@a.io\n" * 1_000_000), list_ids=LISTS)
+        with pytest.raises(asyncio.CancelledError):
+            await importing
+        await closing[0]
+
+        assert 3 <= steps <= 4
+        assert 0 == sandbox.requests.total()
 
 
 async def test_a_session_that_is_closed(vendor: VendorFactory) -> None:

@@ -110,6 +110,7 @@ def test_check_of_a_bad_file(nobody: None, file: Path, capsys: Printed) -> None:
     ("content", "options", "words"),
     [
         (None, [], "cannot read '.*contacts.csv': No such file"),
+        ("folder", [], "contacts.csv is not a regular file"),
         (b"", [], "the file is empty"),
         (b"name\nx\n", [], "email"),
         (b"email\na@a.io\n", ["--list", "nope"], "'nope' is no list id"),
@@ -122,15 +123,17 @@ def test_what_cannot_be_imported(  # noqa: PLR0917 -- fixtures and parameters
     file: Path,
     capsys: Printed,
     check: list[str],
-    content: bytes | None,
+    content: bytes | str | None,
     options: list[str],
     words: str,
 ) -> None:
     """It is said in one line, with exit code 2, and nothing is sent."""
-    if content is None:
-        file.unlink()
-    else:
+    if isinstance(content, bytes):
         file.write_bytes(content)
+    else:
+        file.unlink()
+        if content is not None:
+            file.mkdir()
 
     assert 2 == main(["import", str(file), *TO, *options, *check])
     _, err = lines(capsys)
