@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 from array import array
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
@@ -28,13 +29,16 @@ from ..jobs.rows import find_problem
 from .columns import FILE_COLUMNS, ImportProblem, spell_names
 from .duplicates import AddressIndex
 from .linemap import LineMap
-from .parts import ImportOptions, Parts, file_parts, stop_if_cancelled
+from .parts import Parts, file_parts, stop_if_cancelled
+from .plan import ImportOptions, warn_of_duplicates
+from .source import FileSource
 
 __all__ = ["Rows", "contact_parts"]
 
+_log: Final = logging.getLogger("ccactivity")
 _MAX_PART_BYTES: Final = 3_990_000  # of the rows, in a body of 4 MB
 _MAX_PART_ROWS: Final = 40_000
-_MAX_PROBLEMS_KEPT: Final = 1_000
+_MAX_KEPT: Final = 1_000  # problems, and pairs of duplicates
 _MEMORY_BYTES: Final = 1 << 20  # what is longer goes to the disk
 _BATCH_ROWS: Final = 1_000
 
@@ -49,9 +53,11 @@ async def contact_parts(rows: Rows, options: ImportOptions, stack: AsyncExitStac
     spool = _RowSpool(stack, thread)
     await spool.read(rows)
     if not spool.fit_file:
-        return await run_in_thread(partial(_json_parts, spool, options), thread)
+        return await run_in_thread(partial(_json_parts, spool, options, stop_if_cancelled()), thread)
     progress = stop_if_cancelled()
-    parts = await run_in_thread(lambda: file_parts(spool.write_csv(progress), options, progress), thread)
+    parts = await run_in_thread(
+        lambda: file_parts(FileSource(spool.write_csv(progress), "utf-8", of_rows=True), options, progress), thread
+    )
     return attrs.evolve(parts, plan=None)  # of a file that will be gone
 
 
@@ -165,23 +171,30 @@ class _JsonPart:
     size: int = 0
 
 
-def _json_parts(spool: _RowSpool, options: ImportOptions) -> Parts:
+def _json_parts(spool: _RowSpool, options: ImportOptions, progress: Callable[[int], object]) -> Parts:
     explicit = options.sms_permission_to_send == "explicit"
     problems: list[ImportProblem] = []
+    count = 0
     addresses = AddressIndex()
     try:
         for number, line in enumerate(spool.lines(), 1):
+            if number % _BATCH_ROWS == 0:
+                progress(number)
             row = json.loads(line)
             if problem := find_problem(row, explicit=explicit):
-                problems.append(ImportProblem(number, None, problem))
-            addresses.add([str(row.get("email") or row.get("sms_number")).casefold().encode()], [number])
+                count += 1
+                problems += [ImportProblem(number, None, problem)] if count <= _MAX_KEPT else []
+            addresses.add([str(row.get("email") or row.get("sms_number")).strip().casefold().encode()], [number])
         duplicates = sorted(addresses.find())
     finally:
         addresses.close()
     if options.duplicates == "refuse":
-        problems += [ImportProblem(first, None, f"row {last} has the same address") for first, last in duplicates]
+        count += len(duplicates)
+        problems += [ImportProblem(last, "email", f"the same address as in line {one}") for one, last in duplicates]
     if problems:
-        raise ImportRefusedError.of(problems)
+        raise ImportRefusedError.of(problems[:_MAX_KEPT], count)
+    if duplicates and options.duplicates == "warn":
+        _log.warning("%s", warn_of_duplicates(len(duplicates)))
     dropped = {first for first, _ in duplicates} if options.duplicates == "keep-last" else set()
     parts: list[_JsonPart] = []
     offset = 0
@@ -203,4 +216,6 @@ def _json_parts(spool: _RowSpool, options: ImportOptions) -> Parts:
         job = ImportContacts(import_data=rows, list_ids=options.list_ids, sms_permission_to_send=permission)
         return job, LineMap(1, ((number, number, 1) for number in part.numbers), ())
 
-    return Parts(rows=[len(part.numbers) for part in parts], read=read, duplicates=tuple(duplicates), exact=False)
+    return Parts(
+        rows=[len(part.numbers) for part in parts], read=read, duplicates=tuple(duplicates[:_MAX_KEPT]), exact=False
+    )

@@ -20,8 +20,10 @@ from ..polling.hub import Hub, SnapshotQueue
 from ..polling.pacing import Pacing
 from ..watch import BatchWatch
 from .contacts import Rows, contact_parts
-from .parts import ImportOptions, Parts, file_parts, stop_if_cancelled
+from .parts import Parts, file_parts, stop_if_cancelled
+from .plan import ImportOptions
 from .run import Import, ImportRun, OpenParts
+from .source import FileSource
 
 __all__ = ["Importer"]
 
@@ -52,9 +54,11 @@ class Importer:
     ) -> Import:
         """Make an import of a file; `run`: parts_at_once, journal and timeout of `ActivitySession.import_file`."""
 
+        file = FileSource(source, options.encoding)
+
         async def open_parts(_: AsyncExitStack, thread: Executor) -> Parts:
             self._enter()
-            return await run_in_thread(partial(file_parts, source, options, stop_if_cancelled()), thread)
+            return await run_in_thread(partial(file_parts, file, options, stop_if_cancelled()), thread)
 
         return self._make(open_parts, **run)
 

@@ -16,8 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from heapq import nsmallest
-from pathlib import Path
-from typing import Any, BinaryIO, Final, get_args
+from typing import Any, BinaryIO, Final
 
 import attrs
 
@@ -26,11 +25,11 @@ from ..errors import ImportRefusedError
 from ..jobs.uploads import MAX_FILE_BYTES, MAX_FILE_LINES
 from .columns import Columns, ImportProblem, find_header_problems, looks_like_address, spell_names
 from .duplicates import AddressIndex
-from .plan import Duplicates, ImportPlan, PlannedPart, SmsPermission, check_choice, check_list_ids
+from .plan import Duplicates, ImportOptions, ImportPlan, PlannedPart, SmsPermission, warn_of_duplicates
 from .records import RecordError, Records, drop_field, has_blank, is_blank, read_fields, split_records, whole_lines
 from .source import FileSource, Place
 
-__all__ = ["plan_import"]
+__all__ = ["plan_import", "plan_source"]
 
 _MAX_PART_BYTES: Final = MAX_FILE_BYTES - 2  # a last line without its end may get one
 _MAX_PART_LINES: Final = MAX_FILE_LINES
@@ -63,14 +62,20 @@ def plan_import(
     Raises ImportRefusedError, which is a ValueError, for what is no CSV, an unusable header, a byte of another
     encoding, and a file without rows; ValueError and TypeError for the other arguments; OSError.
     """
-    planner = _Planner(
-        FileSource(source, encoding),
-        list_ids=check_list_ids(list_ids),
-        sms=check_choice("sms_permission_to_send", sms_permission_to_send, (*get_args(SmsPermission), None)),
-        duplicates=check_choice("duplicates", duplicates, get_args(Duplicates)),
-        progress=progress,
+    options = ImportOptions(
+        list_ids=list_ids,
+        encoding=encoding,
+        sms_permission_to_send=sms_permission_to_send,
+        duplicates=duplicates,
     )
-    return planner.plan(Path(source) if isinstance(source, str | os.PathLike) else None)
+    return plan_source(FileSource(source, encoding), options, progress)
+
+
+def plan_source(
+    source: FileSource, options: ImportOptions, progress: Callable[[int], object] | None = None
+) -> ImportPlan:
+    """Do what `plan_import` does."""
+    return _Planner(source, options, progress).plan()
 
 
 @attrs.define(eq=False)
@@ -95,19 +100,10 @@ class _OpenPart:
 class _Planner:
     """Reads a file once, from its header to its end."""
 
-    def __init__(
-        self,
-        file: FileSource,
-        *,
-        list_ids: tuple[str, ...],
-        sms: SmsPermission | None,
-        duplicates: Duplicates,
-        progress: Callable[[int], object] | None,
-    ) -> None:
+    def __init__(self, file: FileSource, options: ImportOptions, progress: Callable[[int], object] | None) -> None:
         self._file = file
-        self._list_ids = list_ids
-        self._sms = sms
-        self._duplicates = duplicates
+        self._options = options
+        self._explicit = options.sms_permission_to_send == "explicit"
         self._progress = progress
         self._digest = hashlib.sha256()
         self._bytes_read = 0
@@ -124,9 +120,10 @@ class _Planner:
         self._respelled: list[tuple[str, str]] = []
         self._columns = Columns(())
 
-    def plan(self, path: Path | None) -> ImportPlan:
+    def plan(self) -> ImportPlan:
+        of_rows = self._file.of_rows
         try:
-            records = split_records(whole_lines(self._read()))
+            records = split_records(whole_lines(self._read()), first_line=0 if of_rows else 1, by_record=of_rows)
             self._read_header(records)
             for batch in records:
                 if batch.fields is None:
@@ -153,9 +150,7 @@ class _Planner:
             dropped=dropped,
             warnings=tuple(self._warn(count)),
             sha256=self._digest.hexdigest(),
-            list_ids=self._list_ids,
-            sms_permission_to_send=self._sms,
-            path=path,
+            path=self._file.path,
             columns=self._columns,
             header=self._header,
             source=self._file,
@@ -183,10 +178,10 @@ class _Planner:
                 continue
             record = lines.pop(0) if batch.fields is None else b"".join(lines)
             fields = read_fields(record) if batch.fields is None else batch.fields
-            found = find_header_problems(fields, sms_explicit=self._sms == "explicit")
+            found = find_header_problems(fields, sms_explicit=self._explicit)
             if found:
                 raise ImportRefusedError.of([ImportProblem(line, column, message) for column, message in found])
-            self._columns = Columns(fields, sms_explicit=self._sms == "explicit")
+            self._columns = Columns(fields, sms_explicit=self._explicit)
             self._offset += len(record)
             self._header = self._spell_header(record, fields)
             if batch.fields is None and lines:
@@ -297,12 +292,12 @@ class _Planner:
             firsts = [part.first_line for part in self._parts]
             for earlier, later in self._addresses.find():
                 count += 1
-                if self._duplicates == "keep-last":
+                if self._options.duplicates == "keep-last":
                     self._parts[bisect_right(firsts, earlier) - 1].dropped.append(earlier)
                 yield earlier, later
 
         pairs = tuple(nsmallest(_MAX_DUPLICATES_KEPT, each()))
-        if self._duplicates == "refuse":
+        if self._options.duplicates == "refuse":
             for earlier, later in pairs:
                 self._add_problem(later, "email", f"the same address as in line {earlier}")
             self._problem_count += count - len(pairs)
@@ -325,8 +320,5 @@ class _Planner:
                 f"{self._strange_count:,} addresses do not look like one or have space around them, the first in line "
                 f"{self._first_strange}: the vendor may refuse these rows"
             )
-        if duplicates and self._duplicates == "warn":
-            yield (
-                f"{duplicates:,} rows have the address of a later one: the vendor makes one contact of them, and which "
-                "row wins is unknown"
-            )
+        if duplicates and self._options.duplicates == "warn":
+            yield warn_of_duplicates(duplicates)
