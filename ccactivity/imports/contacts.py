@@ -30,7 +30,7 @@ from .columns import FILE_COLUMNS, ImportProblem, spell_names
 from .duplicates import AddressIndex
 from .linemap import LineMap
 from .parts import Parts, file_parts, stop_if_cancelled
-from .plan import ImportOptions, warn_of_duplicates
+from .plan import ImportOptions, warn_of_duplicates, without_frames
 from .source import FileSource
 
 __all__ = ["Rows", "contact_parts"]
@@ -51,7 +51,14 @@ async def contact_parts(rows: Rows, options: ImportOptions, stack: AsyncExitStac
     The temporary files are closed by `stack`.
     """
     spool = _RowSpool(stack, thread)
-    await spool.read(rows)
+    try:
+        await spool.read(rows)
+    except _BadRowError as error:
+        bad = error.args[0]
+    else:
+        bad = None
+    if bad is not None:  # raised out here: the variables of the frames below hold rows, and error trackers record them
+        raise bad
     if not spool.fit_file:
         return await run_in_thread(partial(_json_parts, spool, options, stop_if_cancelled()), thread)
     progress = stop_if_cancelled()
@@ -59,6 +66,10 @@ async def contact_parts(rows: Rows, options: ImportOptions, stack: AsyncExitStac
         lambda: file_parts(FileSource(spool.write_csv(progress), "utf-8", of_rows=True), options, progress), thread
     )
     return attrs.evolve(parts, plan=None)  # of a file that will be gone
+
+
+class _BadRowError(Exception):
+    """Its one argument is the error to raise."""
 
 
 class _RowSpool:
@@ -134,14 +145,14 @@ class _RowSpool:
     def _encode(self, row: Mapping[str, Any]) -> bytes:
         self._count += 1
         if not isinstance(row, Mapping):
-            raise TypeError(f"row {self._count} is no mapping, but {type(row).__name__}")
+            raise _BadRowError(TypeError(f"row {self._count} is no mapping, but {type(row).__name__}"))
         plain = {key: self._plain(key, value) for key, value in row.items()}
         self.columns.update(dict.fromkeys(plain))
         return json.dumps(plain, separators=(",", ":")).encode() + b"\n"
 
     def _plain(self, key: str, value: Any) -> str | int | None:
         if not isinstance(key, str):
-            raise TypeError(f"row {self._count} has a key that is no str, but {type(key).__name__}")
+            raise _BadRowError(TypeError(f"row {self._count} has a key that is no str, but {type(key).__name__}"))
         if isinstance(value, date) and not isinstance(value, datetime):
             return value.isoformat()
         if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
@@ -149,17 +160,15 @@ class _RowSpool:
                 self._check_text(key, value)
             return value
         kinds = "a str, an int, a date or None"
-        raise TypeError(f"row {self._count}: {escape(key, 60)} must be {kinds}, not {type(value).__name__}")
+        problem = f"row {self._count}: {escape(key, 60)} must be {kinds}, not {type(value).__name__}"
+        raise _BadRowError(TypeError(problem))
 
     def _check_text(self, key: str, value: str) -> None:
         try:
             value.encode()
         except UnicodeEncodeError:
-            bad = True
-        else:
-            bad = False
-        if bad:  # raised out here: the error of the codec holds the value
-            raise ValueError(f"row {self._count}: {escape(key, 60)} holds a lone surrogate, which is no text")
+            problem = f"row {self._count}: {escape(key, 60)} holds a lone surrogate, which is no text"
+            raise _BadRowError(ValueError(problem)) from None
 
 
 @attrs.define
@@ -171,6 +180,7 @@ class _JsonPart:
     size: int = 0
 
 
+@without_frames
 def _json_parts(spool: _RowSpool, options: ImportOptions, progress: Callable[[int], object]) -> Parts:
     explicit = options.sms_permission_to_send == "explicit"
     problems: list[ImportProblem] = []

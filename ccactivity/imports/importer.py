@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack
 from functools import partial
@@ -65,9 +65,12 @@ class Importer:
     def import_contacts(self, rows: Rows, *, options: ImportOptions, **run: Any) -> Import:
         """Make an import of rows; `run`: as of a file, without a journal."""
 
+        # The list itself in a variable of a frame would be recorded by an error tracker.
+        source = rows if isinstance(rows, AsyncIterable) else iter(rows)
+
         async def open_parts(stack: AsyncExitStack, thread: Executor) -> Parts:
             self._enter()
-            return await contact_parts(rows, options, stack, thread)
+            return await contact_parts(source, options, stack, thread)
 
         return self._make(open_parts, **run)
 

@@ -10,8 +10,9 @@ import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
+from functools import wraps
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, ParamSpec, TypeVar, get_args
 
 import attrs
 
@@ -30,8 +31,11 @@ __all__ = [
     "Problems",
     "SmsPermission",
     "warn_of_duplicates",
+    "without_frames",
 ]
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Duplicates = Literal["warn", "refuse", "keep-last"]
 Problems = Literal["refuse", "send"]
 SmsPermission = Literal["explicit", "not_set"]
@@ -62,6 +66,21 @@ def _one_of(*choices: str | None) -> Callable[[object, attrs.Attribute[Any], Any
             raise ValueError(f"{field.name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
 
     return check
+
+
+def without_frames(function: Callable[P, T]) -> Callable[P, T]:
+    """Have a function raise its errors without the frames below: error trackers record variables, which hold rows."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except (ImportRefusedError, OSError) as error:
+            raised = error.with_traceback(None)
+            raised.__context__ = None
+        raise raised
+
+    return call
 
 
 @attrs.frozen(kw_only=True)
@@ -148,6 +167,7 @@ class ImportPlan:
         if self.problem_count:
             raise ImportRefusedError.of(self.problems, self.problem_count)
 
+    @without_frames
     def read_part(self, number: int) -> ImportPart:
         """Read a part, from 1, from the file again; it blocks for some ten milliseconds.
 

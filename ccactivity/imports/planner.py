@@ -25,7 +25,7 @@ from ..errors import ImportRefusedError
 from ..jobs.uploads import MAX_FILE_BYTES, MAX_FILE_LINES
 from .columns import Columns, ImportProblem, find_header_problems, looks_like_address, spell_names
 from .duplicates import AddressIndex
-from .plan import Duplicates, ImportOptions, ImportPlan, PlannedPart, SmsPermission, warn_of_duplicates
+from .plan import Duplicates, ImportOptions, ImportPlan, PlannedPart, SmsPermission, warn_of_duplicates, without_frames
 from .records import RecordError, Records, drop_field, has_blank, is_blank, read_fields, split_records, whole_lines
 from .source import FileSource, Place
 
@@ -68,9 +68,12 @@ def plan_import(
         sms_permission_to_send=sms_permission_to_send,
         duplicates=duplicates,
     )
-    return plan_source(FileSource(source, encoding), options, progress)
+    file = FileSource(source, encoding)
+    del source  # error trackers record the variables of frames, and it may be bytes
+    return plan_source(file, options, progress)
 
 
+@without_frames
 def plan_source(
     source: FileSource, options: ImportOptions, progress: Callable[[int], object] | None = None
 ) -> ImportPlan:

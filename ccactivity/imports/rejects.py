@@ -12,11 +12,12 @@ from pathlib import Path
 
 from .columns import ERROR_COLUMN
 from .linemap import RowError
-from .plan import ImportPlan
+from .plan import ImportPlan, without_frames
 
 __all__ = ["write_rejects"]
 
 
+@without_frames
 def write_rejects(path: str | os.PathLike[str], plan: ImportPlan, errors: Iterable[RowError]) -> int:
     """Write the header and the refused rows, byte for byte, with a column `ccactivity_error`; return how many rows.
 

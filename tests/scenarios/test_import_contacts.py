@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from support.imports import LISTS, STEADY, addresses, imported, once
+from support.tokens import shown
 from support.vendor import VendorFactory
 
 import ccactivity as cc
@@ -118,6 +119,7 @@ async def test_rows_that_cannot_be_sent(
             await session.import_contacts(rows, list_ids=LISTS)
 
         assert "7777" not in str(caught.value)
+        assert "a@a.io" not in shown(caught.value)
         assert 0 == sandbox.requests.total()
 
 

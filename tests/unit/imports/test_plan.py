@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.tokens import shown
 
 from ccactivity import ImportPlan, ImportProblem, ImportRefusedError, plan_import
 from ccactivity.imports import planner as module
@@ -268,6 +269,36 @@ def test_space_around_an_address(row: str) -> None:
     (warning,) = plan(f"email,cf:x\nd@e.f,\n{row}\n").warnings
 
     assert warning.startswith("1 addresses do not look like one or have space around them, the first in line 3")
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        b'zoe@canary.io,"x',
+        b'zoe@canary.io,"x"y\n',
+        b"zoe@canary.io,\0\n",
+        b"zoe@canary.io,\xff\n",
+        b"zoe@canary.io," + b"x" * 4_100_000,
+        b"zoe@canary.io,1,2\n",
+    ],
+)
+def test_an_error_shows_no_row(end: bytes) -> None:
+    """Neither in its text nor in the variables of frames, which error trackers record."""
+    with pytest.raises(ImportRefusedError) as caught:
+        plan_import(b"email,x\nadam@canary.io,1\n" + end, list_ids=LISTS).raise_for_problems()
+
+    assert "canary" not in shown(caught.value)
+
+
+def test_a_file_that_changed_shows_no_row() -> None:
+    """When a part of it is read, and what is read is another one."""
+    file = io.BytesIO(b"email\nadam@canary.io\n")
+    made = plan(file)
+    file.getbuffer()[6:10] = b"noah"
+    with pytest.raises(ImportRefusedError, match="changed") as caught:
+        made.read_part(1)
+
+    assert "canary" not in shown(caught.value)
 
 
 # --- duplicates -----------------------------------------------------------------------------------------------------
