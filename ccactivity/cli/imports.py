@@ -54,8 +54,9 @@ def check(file: Path, *, as_json: bool, **options: Any) -> int:
 
 
 def _unusable(file: Path, error: Exception) -> UsageError:
-    """Say why a file cannot be read, or with what it cannot be read."""
-    return UsageError(f"cannot read {str(file)!r}: {error.strerror}" if isinstance(error, OSError) else str(error))
+    """Say why a file cannot be read, or with what it cannot be read; and what was sent of it before."""
+    text = f"cannot read {str(file)!r}: {error.strerror}" if isinstance(error, OSError) else str(error)
+    return UsageError("; ".join([text, *getattr(error, "__notes__", ())]))
 
 
 def _refuse(error: ImportRefusedError, *, as_json: bool) -> int:

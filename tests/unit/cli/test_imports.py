@@ -225,6 +225,18 @@ async def test_parts_that_fail(offline: Offline, file: Path, capsys: Printed) ->
         assert 3 == await run_import(file, wait=False)
 
 
+async def test_a_file_that_is_gone_meanwhile(offline: Offline, file: Path) -> None:
+    """It is told how many parts are at the vendor, and how many were not sent."""
+    write(file, contacts(5 * ROWS_OF_A_PART))
+    async with offline() as vendor:
+        importing = asyncio.ensure_future(run_import(file))
+        while vendor.requests["post"] < 4:
+            await asyncio.sleep(0.01)
+        file.unlink()
+        with pytest.raises(UsageError, match="No such file.*; the import stopped; .* vendor: 0, not sent: 1"):
+            await importing
+
+
 async def test_a_part_that_was_sent_twice(offline: Offline, file: Path, capsys: Printed) -> None:
     """It is told; nothing is wrong with it."""
     async with offline() as vendor:
