@@ -52,6 +52,10 @@ def write(file: Path, content: bytes) -> None:
     file.write_bytes(content)
 
 
+def remove(file: Path) -> None:
+    file.unlink()
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """A file of five good rows."""
@@ -230,10 +234,10 @@ async def test_a_file_that_is_gone_meanwhile(offline: Offline, file: Path) -> No
     write(file, contacts(5 * ROWS_OF_A_PART))
     async with offline() as vendor:
         importing = asyncio.ensure_future(run_import(file))
-        while vendor.requests["post"] < 4:
-            await asyncio.sleep(0.01)
-        file.unlink()
-        with pytest.raises(UsageError, match="No such file.*; the import stopped; .* vendor: 0, not sent: 1"):
+        await asyncio.sleep(10)
+        assert 4 == vendor.requests["post"]
+        remove(file)
+        with pytest.raises(UsageError, match=r"No such file.*; the import stopped; .* vendor: 0, not sent: 1"):
             await importing
 
 
