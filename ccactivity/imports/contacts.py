@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import logging
+import re
 from array import array
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
@@ -41,6 +42,7 @@ _MAX_PART_ROWS: Final = 40_000
 _MAX_KEPT: Final = 1_000  # problems, and pairs of duplicates
 _MEMORY_BYTES: Final = 1 << 20  # what is longer goes to the disk
 _BATCH_ROWS: Final = 1_000
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 Rows = Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
 
@@ -156,19 +158,13 @@ class _RowSpool:
         if isinstance(value, date) and not isinstance(value, datetime):
             return value.isoformat()
         if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
-            if isinstance(value, str) and not value.isascii():
-                self._check_text(key, value)
+            if isinstance(value, str) and _SURROGATE.search(value):
+                problem = f"row {self._count}: {escape(key, 60)} holds a lone surrogate, which is no text"
+                raise _BadRowError(ValueError(problem))
             return value
         kinds = "a str, an int, a date or None"
         problem = f"row {self._count}: {escape(key, 60)} must be {kinds}, not {type(value).__name__}"
         raise _BadRowError(TypeError(problem))
-
-    def _check_text(self, key: str, value: str) -> None:
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            problem = f"row {self._count}: {escape(key, 60)} holds a lone surrogate, which is no text"
-            raise _BadRowError(ValueError(problem)) from None
 
 
 @attrs.define

@@ -33,8 +33,7 @@ __all__ = ["plan_import", "plan_source"]
 
 _MAX_PART_BYTES: Final = MAX_FILE_BYTES - 2  # a last line without its end may get one
 _MAX_PART_LINES: Final = MAX_FILE_LINES
-_MAX_PROBLEMS_KEPT: Final = 1_000
-_MAX_DUPLICATES_KEPT: Final = 1_000
+_MAX_KEPT: Final = 1_000  # problems, and pairs of duplicates
 
 
 def plan_import(
@@ -299,7 +298,7 @@ class _Planner:
                     self._parts[bisect_right(firsts, earlier) - 1].dropped.append(earlier)
                 yield earlier, later
 
-        pairs = tuple(nsmallest(_MAX_DUPLICATES_KEPT, each()))
+        pairs = tuple(nsmallest(_MAX_KEPT, each()))
         if self._options.duplicates == "refuse":
             for earlier, later in pairs:
                 self._add_problem(later, "email", f"the same address as in line {earlier}")
@@ -308,7 +307,7 @@ class _Planner:
 
     def _add_problem(self, line: int, column: str | None, message: str) -> None:
         self._problem_count += 1
-        if len(self._problems) < _MAX_PROBLEMS_KEPT:
+        if len(self._problems) < _MAX_KEPT:
             self._problems.append(ImportProblem(line, column, message))
 
     def _warn(self, duplicates: int) -> Iterator[str]:
