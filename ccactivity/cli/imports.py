@@ -86,7 +86,7 @@ async def import_(
 
     `rejects`: a file for the rows that were refused.
     """
-    _check_folder(rejects)
+    _check_rejects(rejects, file)
     if not wait:
         options["parts_at_once"] = _ALL_AT_ONCE
     async with opening as (session, _):
@@ -108,10 +108,12 @@ async def import_(
     return _write_rejects(result, rejects) or code
 
 
-def _check_folder(path: Path | None) -> None:
+def _check_rejects(path: Path | None, source: Path) -> None:
     """UsageError, before anything is sent, for a file that could not be written afterwards."""
     if path is not None and not path.absolute().parent.is_dir():
         raise UsageError(f"cannot write {str(path)!r}: there is no such folder")
+    if path is not None and path.exists() and source.exists() and path.samefile(source):
+        raise UsageError(f"cannot write {str(path)!r}: it is the file that is imported")
 
 
 async def _send(parts: _Parts, *, as_json: bool) -> int:

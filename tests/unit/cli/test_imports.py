@@ -260,11 +260,11 @@ def test_a_journal_of_another_file(vendor: Sandbox, file: Path, tmp_path: Path, 
     assert ("mine\n", 0) == (journal.read_text(), vendor.requests.total())
 
 
-@pytest.mark.parametrize("place", ["missing/rejects.csv", "folder"])
+@pytest.mark.parametrize("place", ["missing/rejects.csv", "contacts.csv", "folder"])
 async def test_rejects_that_cannot_be_written(
     offline: Offline, file: Path, tmp_path: Path, capsys: Printed, place: str
 ) -> None:
-    """A folder that is missing is told before anything is sent, anything else with exit code 4."""
+    """A folder that is missing, and the imported file, are told before anything is sent; all else with exit code 4."""
     (tmp_path / "folder").mkdir()
     write(file, contacts(5, bad=[2]))
     async with offline() as vendor:
@@ -272,7 +272,9 @@ async def test_rejects_that_cannot_be_written(
             assert 4 == await run_import(file, rejects=tmp_path / place)
             assert "cannot write" in lines(capsys)[1][-1]
         else:
-            with pytest.raises(UsageError, match=r"cannot write .* there is no such folder"):
+            with pytest.raises(
+                UsageError, match=r"cannot write .*: (there is no such|it is the file that)"
+            ):
                 await run_import(file, rejects=tmp_path / place)
             assert 0 == vendor.requests.total()
 
