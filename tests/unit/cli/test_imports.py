@@ -272,9 +272,7 @@ async def test_rejects_that_cannot_be_written(
             assert 4 == await run_import(file, rejects=tmp_path / place)
             assert "cannot write" in lines(capsys)[1][-1]
         else:
-            with pytest.raises(
-                UsageError, match=r"cannot write .*: (there is no such|it is the file that)"
-            ):
+            with pytest.raises(UsageError, match=r"cannot write .*: (there is no such|it is the file that)"):
                 await run_import(file, rejects=tmp_path / place)
             assert 0 == vendor.requests.total()
 
