@@ -52,8 +52,7 @@ if TYPE_CHECKING:
     from . import jobs
     from .exports.download import Export, ExportFile
     from .imports.importer import Importer
-    from .imports.parts import Problems
-    from .imports.plan import Duplicates, SmsPermission
+    from .imports.plan import Duplicates, Problems, SmsPermission
     from .imports.run import Import
     from .jobs.submit import Submitter
 
@@ -389,7 +388,7 @@ class ActivitySession:
         ImportFailedError with the result, if some failed; and what concerns the session. Rows that were refused are
         data in the result. Raises ValueError and TypeError at the call.
         """
-        from .imports.parts import ImportOptions  # noqa: PLC0415 -- who only watches needs no imports
+        from .imports.plan import ImportOptions  # noqa: PLC0415 -- who only watches needs no imports
 
         options = ImportOptions(
             list_ids=list_ids,
@@ -416,12 +415,12 @@ class ActivitySession:
 
         `rows`: an iterable, or an async one, of any length: they are written into a temporary file, and nothing is sent
         before the last one is read. Values are str, int, date or None; a key that other rows have and one lacks is an
-        empty cell. Numbers of rows, in the result and in errors, count from 1.
+        empty cell. Lines, in the result and in errors, are the numbers of rows, from 1; 0 are their keys.
 
         They are sent as a CSV file, as by `import_file`; as JSON if there is a key that the vendor documents for JSON
         only, such as "home_phone". All else is as in `import_file`.
         """
-        from .imports.parts import ImportOptions  # noqa: PLC0415 -- as above
+        from .imports.plan import ImportOptions  # noqa: PLC0415 -- as above
 
         options = ImportOptions(list_ids=list_ids, sms_permission_to_send=sms_permission_to_send, duplicates=duplicates)
         return self._importer.import_contacts(rows, options=options, parts_at_once=parts_at_once, timeout=timeout)

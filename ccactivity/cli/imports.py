@@ -37,7 +37,7 @@ def check(file: Path, *, as_json: bool, **options: Any) -> int:
         plan = plan_import(file, **options)
     except ImportRefusedError as error:
         return _refuse(error, as_json=as_json)
-    except (OSError, LookupError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise _unusable(file, error) from None
     for warning in plan.warnings:
         print_note(f"note: {escape(warning)}")
@@ -54,8 +54,9 @@ def check(file: Path, *, as_json: bool, **options: Any) -> int:
 
 
 def _unusable(file: Path, error: Exception) -> UsageError:
-    """Say why a file cannot be read, or with what it cannot be read."""
-    return UsageError(f"cannot read {str(file)!r}: {error.strerror}" if isinstance(error, OSError) else str(error))
+    """Say why a file cannot be read, or with what it cannot be read; and what was sent of it before."""
+    text = f"cannot read {str(file)!r}: {error.strerror}" if isinstance(error, OSError) else str(error)
+    return UsageError("; ".join([text, *getattr(error, "__notes__", ())]))
 
 
 def _refuse(error: ImportRefusedError, *, as_json: bool) -> int:
@@ -85,7 +86,7 @@ async def import_(
 
     `rejects`: a file for the rows that were refused.
     """
-    _check_folder(rejects)
+    _check_rejects(rejects, file)
     if not wait:
         options["parts_at_once"] = _ALL_AT_ONCE
     async with opening as (session, _):
@@ -101,16 +102,18 @@ async def import_(
                 result, errors = await _result_of(importing)
             except ImportRefusedError as error:
                 return _refuse(error, as_json=as_json)
-            except (OSError, LookupError) as error:
+            except OSError as error:
                 raise _unusable(file, error) from None
     code = _report(result, errors, as_json=as_json)
     return _write_rejects(result, rejects) or code
 
 
-def _check_folder(path: Path | None) -> None:
+def _check_rejects(path: Path | None, source: Path) -> None:
     """UsageError, before anything is sent, for a file that could not be written afterwards."""
     if path is not None and not path.absolute().parent.is_dir():
         raise UsageError(f"cannot write {str(path)!r}: there is no such folder")
+    if path is not None and path.exists() and source.exists() and path.samefile(source):
+        raise UsageError(f"cannot write {str(path)!r}: it is the file that is imported")
 
 
 async def _send(parts: _Parts, *, as_json: bool) -> int:

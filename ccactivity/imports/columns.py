@@ -15,7 +15,15 @@ import attrs
 
 from .._text import escape
 
-__all__ = ["ERROR_COLUMN", "FILE_COLUMNS", "Columns", "ImportProblem", "find_header_problems", "looks_like_address"]
+__all__ = [
+    "ERROR_COLUMN",
+    "FILE_COLUMNS",
+    "Columns",
+    "ImportProblem",
+    "find_header_problems",
+    "looks_like_address",
+    "spell_names",
+]
 
 ERROR_COLUMN: Final = "ccactivity_error"
 """The column that `write_rejects` adds. It is never sent."""
@@ -85,6 +93,18 @@ def _read_names(fields: Sequence[str]) -> tuple[str, ...]:
     return tuple(field.strip().casefold() for field in fields)
 
 
+def spell_names(fields: Sequence[str]) -> list[str]:
+    """Return the names of a header as they are sent: those that the vendor documents in its spelling, lower case."""
+    return [_spell(field) for field in fields]
+
+
+def _spell(field: str) -> str:
+    name = field.strip()
+    if name.casefold().startswith("cf:"):  # what follows is as the account has it
+        return "cf:" + name[len("cf:") :]
+    return name.casefold() if name.casefold() in {*FILE_COLUMNS, *_MAX_CHARACTERS} else field
+
+
 def looks_like_address(text: str) -> bool:
     """Whether text has the shape of an email address, which is all that can be told from here."""
     return len(text) <= _MAX_CHARACTERS["email"] and _ADDRESS.fullmatch(text) is not None
@@ -150,9 +170,9 @@ class Columns:
         return found
 
     def get(self, fields: Sequence[str], name: str) -> str:
-        """Return a value of a record without the space around it, empty if it is not there."""
+        """Return a value of a record, empty if it is not there."""
         index = self.names.index(name) if name in self.names else len(fields)
-        return fields[index].strip() if index < len(fields) else ""
+        return fields[index] if index < len(fields) else ""
 
     def check(self, fields: Sequence[str]) -> Found:
         """Return what is wrong with a record."""
@@ -166,9 +186,10 @@ class Columns:
             if longest is not None and len(value) > longest:
                 found.append((_show(name), f"{len(value):,} characters, and the longest is {longest}"))
         for name, (pattern, wanted) in _VALUES.items():
-            given = row.get(name)
+            given = self.get(fields, name)
             if given and not re.fullmatch(pattern, given):
-                found.append((name, f"not {wanted}"))
+                spaced = re.fullmatch(pattern, given.strip()) is not None
+                found.append((name, "space around the value" if spaced else f"not {wanted}"))
         if bool(row.get("birthday_month")) != bool(row.get("birthday_day")):
             found.append(("birthday_day", "birthday_month and birthday_day go together, or both are empty"))
         if self.sms_explicit and not row.get("sms_consent_date"):

@@ -8,8 +8,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
+import re
 from array import array
-from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack
 from datetime import date, datetime
@@ -25,18 +27,22 @@ from .._text import escape
 from ..errors import ImportRefusedError
 from ..jobs import ImportContacts, Job
 from ..jobs.rows import find_problem
-from .columns import FILE_COLUMNS, ImportProblem
+from .columns import FILE_COLUMNS, ImportProblem, spell_names
 from .duplicates import AddressIndex
 from .linemap import LineMap
-from .parts import ImportOptions, Parts, file_parts
+from .parts import Parts, file_parts, stop_if_cancelled
+from .plan import ImportOptions, warn_of_duplicates, without_frames
+from .source import FileSource
 
 __all__ = ["Rows", "contact_parts"]
 
+_log: Final = logging.getLogger("ccactivity")
 _MAX_PART_BYTES: Final = 3_990_000  # of the rows, in a body of 4 MB
 _MAX_PART_ROWS: Final = 40_000
-_MAX_PROBLEMS_KEPT: Final = 1_000
+_MAX_KEPT: Final = 1_000  # problems, and pairs of duplicates
 _MEMORY_BYTES: Final = 1 << 20  # what is longer goes to the disk
 _BATCH_ROWS: Final = 1_000
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 Rows = Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
 
@@ -47,11 +53,25 @@ async def contact_parts(rows: Rows, options: ImportOptions, stack: AsyncExitStac
     The temporary files are closed by `stack`.
     """
     spool = _RowSpool(stack, thread)
-    await spool.read(rows)
+    try:
+        await spool.read(rows)
+    except _BadRowError as error:
+        bad = error.args[0]
+    else:
+        bad = None
+    if bad is not None:  # raised out here: the variables of the frames below hold rows, and error trackers record them
+        raise bad
     if not spool.fit_file:
-        return await run_in_thread(partial(_json_parts, spool, options), thread)
-    parts = await run_in_thread(lambda: file_parts(spool.write_csv(), options), thread)
+        return await run_in_thread(partial(_json_parts, spool, options, stop_if_cancelled()), thread)
+    progress = stop_if_cancelled()
+    parts = await run_in_thread(
+        lambda: file_parts(FileSource(spool.write_csv(progress), "utf-8", of_rows=True), options, progress), thread
+    )
     return attrs.evolve(parts, plan=None)  # of a file that will be gone
+
+
+class _BadRowError(Exception):
+    """Its one argument is the error to raise."""
 
 
 class _RowSpool:
@@ -91,7 +111,7 @@ class _RowSpool:
     @property
     def fit_file(self) -> bool:
         """Whether a CSV file can hold what the rows hold."""
-        return all(name in FILE_COLUMNS or name.startswith("cf:") for name in self.columns)
+        return all(name in FILE_COLUMNS or name.startswith("cf:") for name in spell_names(list(self.columns)))
 
     def lines(self, offset: int = 0) -> Iterator[bytes]:
         """Read the rows again, each as the line that it is, from an offset on."""
@@ -99,15 +119,19 @@ class _RowSpool:
         while line := self._file.readline():
             yield line
 
-    def write_csv(self) -> BinaryIO:
-        """Return the rows as a CSV file; a key that a row lacks is an empty cell. It blocks."""
+    def write_csv(self, progress: Callable[[int], object]) -> BinaryIO:
+        """Return the rows as a CSV file; a key that a row lacks is an empty cell. It blocks.
+
+        `progress`: called with the bytes written before each MiB; what it raises ends the writing.
+        """
         file = self._make_file()
         text = io.StringIO()
-        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
+        writer = csv.DictWriter(text, self.columns)  # it quotes \n and \r, because it ends lines with both
         writer.writeheader()
         for line in self.lines():
             writer.writerow(json.loads(line))
             if text.tell() > _MEMORY_BYTES:
+                progress(file.tell())
                 file.write(text.getvalue().encode())
                 text.seek(0)
                 text.truncate()
@@ -123,32 +147,24 @@ class _RowSpool:
     def _encode(self, row: Mapping[str, Any]) -> bytes:
         self._count += 1
         if not isinstance(row, Mapping):
-            raise TypeError(f"row {self._count} is no mapping, but {type(row).__name__}")
+            raise _BadRowError(TypeError(f"row {self._count} is no mapping, but {type(row).__name__}"))
         plain = {key: self._plain(key, value) for key, value in row.items()}
         self.columns.update(dict.fromkeys(plain))
         return json.dumps(plain, separators=(",", ":")).encode() + b"\n"
 
     def _plain(self, key: str, value: Any) -> str | int | None:
         if not isinstance(key, str):
-            raise TypeError(f"row {self._count} has a key that is no str, but {type(key).__name__}")
+            raise _BadRowError(TypeError(f"row {self._count} has a key that is no str, but {type(key).__name__}"))
         if isinstance(value, date) and not isinstance(value, datetime):
             return value.isoformat()
         if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
-            if isinstance(value, str) and not value.isascii():
-                self._check_text(key, value)
+            if isinstance(value, str) and _SURROGATE.search(value):
+                problem = f"row {self._count}: {escape(key, 60)} holds a lone surrogate, which is no text"
+                raise _BadRowError(ValueError(problem))
             return value
         kinds = "a str, an int, a date or None"
-        raise TypeError(f"row {self._count}: {escape(key, 60)} must be {kinds}, not {type(value).__name__}")
-
-    def _check_text(self, key: str, value: str) -> None:
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            bad = True
-        else:
-            bad = False
-        if bad:  # raised out here: the error of the codec holds the value
-            raise ValueError(f"row {self._count}: {escape(key, 60)} holds a lone surrogate, which is no text")
+        problem = f"row {self._count}: {escape(key, 60)} must be {kinds}, not {type(value).__name__}"
+        raise _BadRowError(TypeError(problem))
 
 
 @attrs.define
@@ -160,23 +176,31 @@ class _JsonPart:
     size: int = 0
 
 
-def _json_parts(spool: _RowSpool, options: ImportOptions) -> Parts:
+@without_frames
+def _json_parts(spool: _RowSpool, options: ImportOptions, progress: Callable[[int], object]) -> Parts:
     explicit = options.sms_permission_to_send == "explicit"
     problems: list[ImportProblem] = []
+    count = 0
     addresses = AddressIndex()
     try:
         for number, line in enumerate(spool.lines(), 1):
+            if number % _BATCH_ROWS == 0:
+                progress(number)
             row = json.loads(line)
             if problem := find_problem(row, explicit=explicit):
-                problems.append(ImportProblem(number, None, problem))
-            addresses.add([str(row.get("email") or row.get("sms_number")).casefold().encode()], [number])
+                count += 1
+                problems += [ImportProblem(number, None, problem)] if count <= _MAX_KEPT else []
+            addresses.add([str(row.get("email") or row.get("sms_number")).strip().casefold().encode()], [number])
         duplicates = sorted(addresses.find())
     finally:
         addresses.close()
     if options.duplicates == "refuse":
-        problems += [ImportProblem(first, None, f"row {last} has the same address") for first, last in duplicates]
+        count += len(duplicates)
+        problems += [ImportProblem(last, "email", f"the same address as in line {one}") for one, last in duplicates]
     if problems:
-        raise ImportRefusedError.of(problems)
+        raise ImportRefusedError.of(problems[:_MAX_KEPT], count)
+    if duplicates and options.duplicates == "warn":
+        _log.warning("%s", warn_of_duplicates(len(duplicates)))
     dropped = {first for first, _ in duplicates} if options.duplicates == "keep-last" else set()
     parts: list[_JsonPart] = []
     offset = 0
@@ -198,4 +222,6 @@ def _json_parts(spool: _RowSpool, options: ImportOptions) -> Parts:
         job = ImportContacts(import_data=rows, list_ids=options.list_ids, sms_permission_to_send=permission)
         return job, LineMap(1, ((number, number, 1) for number in part.numbers), ())
 
-    return Parts(rows=[len(part.numbers) for part in parts], read=read, duplicates=tuple(duplicates), exact=False)
+    return Parts(
+        rows=[len(part.numbers) for part in parts], read=read, duplicates=tuple(duplicates[:_MAX_KEPT]), exact=False
+    )

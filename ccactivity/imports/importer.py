@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack
 from functools import partial
@@ -18,8 +18,10 @@ from ..models import Activity
 from ..polling.hub import Hub, SnapshotQueue
 from ..watch import BatchWatch
 from .contacts import Rows, contact_parts
-from .parts import ImportOptions, Parts, file_parts
+from .parts import Parts, file_parts, stop_if_cancelled
+from .plan import ImportOptions
 from .run import Import, ImportRun, OpenParts
+from .source import FileSource
 
 __all__ = ["Importer"]
 
@@ -46,18 +48,23 @@ class Importer:
     ) -> Import:
         """Make an import of a file; `run`: parts_at_once, journal and timeout of `ActivitySession.import_file`."""
 
+        file = FileSource(source, options.encoding)
+
         async def open_parts(_: AsyncExitStack, thread: Executor) -> Parts:
             self._enter()
-            return await run_in_thread(partial(file_parts, source, options), thread)
+            return await run_in_thread(partial(file_parts, file, options, stop_if_cancelled()), thread)
 
         return self._make(open_parts, **run)
 
     def import_contacts(self, rows: Rows, *, options: ImportOptions, **run: Any) -> Import:
         """Make an import of rows; `run`: as of a file, without a journal."""
 
+        # The list itself in a variable of a frame would be recorded by an error tracker.
+        source = rows if isinstance(rows, AsyncIterable) else iter(rows)
+
         async def open_parts(stack: AsyncExitStack, thread: Executor) -> Parts:
             self._enter()
-            return await contact_parts(rows, options, stack, thread)
+            return await contact_parts(source, options, stack, thread)
 
         return self._make(open_parts, **run)
 

@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, BinaryIO, Final, Literal, get_args
+from typing import Any, Final
 
 import attrs
 
 from ..jobs import ImportFile, Job
 from .linemap import LineMap
-from .plan import Duplicates, ImportPlan, SmsPermission, check_choice, check_list_ids
-from .planner import plan_import
+from .plan import ImportOptions, ImportPlan
+from .planner import plan_source
 from .source import FileSource
 
-__all__ = ["ImportOptions", "Parts", "Problems", "file_parts"]
-
-Problems = Literal["refuse", "send"]
+__all__ = ["Parts", "file_parts", "stop_if_cancelled"]
 
 _log: Final = logging.getLogger("ccactivity")
-
-
-def _one_of(words: Any, *others: None) -> Callable[[object, attrs.Attribute[Any], Any], None]:
-    def check(_: object, field: attrs.Attribute[Any], value: Any) -> None:
-        check_choice(field.name, value, (*get_args(words), *others))
-
-    return check
-
-
-@attrs.frozen(kw_only=True)
-class ImportOptions:
-    """What an import is told beside its source; `ActivitySession.import_file` says what each is."""
-
-    list_ids: tuple[str, ...] = attrs.field(converter=check_list_ids)
-    sms_permission_to_send: SmsPermission | None = attrs.field(default=None, validator=_one_of(SmsPermission, None))
-    duplicates: Duplicates = attrs.field(default="warn", validator=_one_of(Duplicates))
-    encoding: str = attrs.field(default="utf-8-sig", validator=lambda _, __, value: FileSource(b"", value))
-    problems: Problems = attrs.field(default="refuse", validator=_one_of(Problems))
 
 
 @attrs.frozen(kw_only=True)
@@ -60,15 +40,20 @@ class Parts:
     exact: bool = True
 
 
-def file_parts(source: str | os.PathLike[str] | bytes | BinaryIO, options: ImportOptions) -> Parts:
+def stop_if_cancelled() -> Callable[[int], None]:
+    """Return a `progress` for `file_parts`, which ends the thread of it when the task that runs now is cancelled."""
+    task = asyncio.current_task()
+
+    def check(_: int) -> None:
+        if task is not None and task.cancelling():
+            raise InterruptedError("the import was cancelled")  # which nobody sees: the task ends as cancelled
+
+    return check
+
+
+def file_parts(source: FileSource, options: ImportOptions, progress: Callable[[int], object]) -> Parts:
     """Plan the import of a file. It blocks. ImportRefusedError for what the vendor would not take."""
-    plan = plan_import(
-        source,
-        list_ids=options.list_ids,
-        encoding=options.encoding,
-        sms_permission_to_send=options.sms_permission_to_send,
-        duplicates=options.duplicates,
-    )
+    plan = plan_source(source, options, progress)
     if options.problems == "refuse":
         plan.raise_for_problems()
     for warning in plan.warnings:

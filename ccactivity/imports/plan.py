@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import re
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
+from functools import wraps
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, ParamSpec, TypeVar, get_args
 
 import attrs
 
@@ -23,21 +24,76 @@ from .source import FileSource, Place
 
 __all__ = [
     "Duplicates",
+    "ImportOptions",
     "ImportPart",
     "ImportPlan",
     "PlannedPart",
+    "Problems",
     "SmsPermission",
-    "check_choice",
-    "check_list_ids",
+    "warn_of_duplicates",
+    "without_frames",
 ]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Duplicates = Literal["warn", "refuse", "keep-last"]
+Problems = Literal["refuse", "send"]
 SmsPermission = Literal["explicit", "not_set"]
 
 _MAX_LISTS: Final = 50
 _WATCHING_REQUESTS: Final = 25  # that all parts together take until they have ended, about
 _UUID: Final = re.compile("[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+
+
+def _check_list_ids(list_ids: Iterable[str]) -> tuple[str, ...]:
+    """Return 1 to 50 ids of lists; else TypeError or ValueError."""
+    if isinstance(list_ids, str):
+        raise TypeError("list_ids must be a list of ids, not a str")
+    ids = tuple(list_ids)
+    if not 1 <= len(ids) <= _MAX_LISTS:
+        raise ValueError(f"list_ids must have 1 to {_MAX_LISTS} ids, not {len(ids)}")
+    for one in ids:
+        if not isinstance(one, str):
+            raise TypeError(f"list_ids must be of str, not {type(one).__name__}")
+        if not _UUID.fullmatch(one):
+            raise ValueError(f"list_ids: {one!r} is no list id, which is a UUID")
+    return ids
+
+
+def _one_of(*choices: str | None) -> Callable[[object, attrs.Attribute[Any], Any], None]:
+    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        if value not in choices:
+            raise ValueError(f"{field.name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
+
+    return check
+
+
+def without_frames(function: Callable[P, T]) -> Callable[P, T]:
+    """Have a function raise its errors without the frames below: error trackers record variables, which hold rows."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except (ImportRefusedError, OSError) as error:
+            raised = error.with_traceback(None)
+            raised.__context__ = None
+        raise raised
+
+    return call
+
+
+@attrs.frozen(kw_only=True)
+class ImportOptions:
+    """What an import is told beside its source; `ActivitySession.import_file` says what each is."""
+
+    list_ids: tuple[str, ...] = attrs.field(converter=_check_list_ids)
+    sms_permission_to_send: SmsPermission | None = attrs.field(
+        default=None, validator=_one_of(*get_args(SmsPermission), None)
+    )
+    duplicates: Duplicates = attrs.field(default="warn", validator=_one_of(*get_args(Duplicates)))
+    encoding: str = attrs.field(default="utf-8-sig", validator=lambda _, __, value: FileSource(b"", value))
+    problems: Problems = attrs.field(default="refuse", validator=_one_of(*get_args(Problems)))
 
 
 @attrs.frozen
@@ -96,8 +152,6 @@ class ImportPlan:
     dropped: int
     warnings: tuple[str, ...]
     sha256: str
-    list_ids: tuple[str, ...]
-    sms_permission_to_send: SmsPermission | None
     path: Path | None
     header: bytes = attrs.field(repr=False)
     _columns: Columns = attrs.field(repr=False)
@@ -113,6 +167,7 @@ class ImportPlan:
         if self.problem_count:
             raise ImportRefusedError.of(self.problems, self.problem_count)
 
+    @without_frames
     def read_part(self, number: int) -> ImportPart:
         """Read a part, from 1, from the file again; it blocks for some ten milliseconds.
 
@@ -130,7 +185,7 @@ class ImportPlan:
             for sent, record in self._split_batch(row, batch):
                 if sent.line in dropped:
                     continue
-                if sent.lines == 1:
+                if sent.lines == sent.sent_lines == 1:
                     runs.append((sent.row, sent.line, 1))
                     pieces.append(record)
                 else:
@@ -160,7 +215,8 @@ class ImportPlan:
                 yield piece
 
         with closing(self._source.read_range(part._place, part.start, part.end)) as pieces, suppress(RecordError):
-            for batch in split_records(whole_lines(take(pieces)), first_line=part.first_line):
+            lines, of_rows = whole_lines(take(pieces)), self._source.of_rows
+            for batch in split_records(lines, first_line=part.first_line, by_record=of_rows):
                 yield row, batch
                 row += 1 if batch.fields is not None else _count_rows(batch.lines)
             if digest.digest() == part._digest:
@@ -178,7 +234,8 @@ class ImportPlan:
     def _split_batch(self, row: int, batch: Records) -> Iterator[tuple[SentRow, bytes]]:
         if batch.fields is not None:
             record = self._without_error(b"".join(batch.lines))
-            yield SentRow(row, batch.first_line, len(batch.lines), len(record.splitlines())), record
+            lines = 1 if self._source.of_rows else len(batch.lines)
+            yield SentRow(row, batch.first_line, lines, len(record.splitlines())), record
             return
         for line, record in enumerate(batch.lines, batch.first_line):
             if not is_blank(record):
@@ -195,26 +252,12 @@ class ImportPlan:
         return record if column is None else drop_field(record, column)
 
 
-def check_list_ids(list_ids: Iterable[str]) -> tuple[str, ...]:
-    """Return 1 to 50 ids of lists; else TypeError or ValueError."""
-    if isinstance(list_ids, str):
-        raise TypeError("list_ids must be a list of ids, not a str")
-    ids = tuple(list_ids)
-    if not 1 <= len(ids) <= _MAX_LISTS:
-        raise ValueError(f"list_ids must have 1 to {_MAX_LISTS} ids, not {len(ids)}")
-    for one in ids:
-        if not isinstance(one, str):
-            raise TypeError(f"list_ids must be of str, not {type(one).__name__}")
-        if not _UUID.fullmatch(one):
-            raise ValueError(f"list_ids: {one!r} is no list id, which is a UUID")
-    return ids
-
-
-def check_choice(name: str, value: T, choices: Sequence[T]) -> T:
-    """Return a word that is among the choices; else ValueError."""
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
-    return value
+def warn_of_duplicates(count: int) -> str:
+    """Say that so many rows have the address of a later one."""
+    return (
+        f"{count:,} rows have the address of a later one: the vendor makes one contact of them, and which row wins is "
+        "unknown"
+    )
 
 
 def _count_rows(lines: Sequence[bytes]) -> int:

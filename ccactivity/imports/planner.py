@@ -6,7 +6,9 @@ bytes, and its lines, of which a record may take several.
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import os
 from array import array
 from bisect import bisect_right
@@ -14,24 +16,24 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from heapq import nsmallest
-from pathlib import Path
-from typing import Any, BinaryIO, Final, get_args
+from typing import Any, BinaryIO, Final
 
 import attrs
 
+from .._text import escape
 from ..errors import ImportRefusedError
-from .columns import Columns, ImportProblem, find_header_problems, looks_like_address
+from ..jobs.uploads import MAX_FILE_BYTES, MAX_FILE_LINES
+from .columns import Columns, ImportProblem, find_header_problems, looks_like_address, spell_names
 from .duplicates import AddressIndex
-from .plan import Duplicates, ImportPlan, PlannedPart, SmsPermission, check_choice, check_list_ids
+from .plan import Duplicates, ImportOptions, ImportPlan, PlannedPart, SmsPermission, warn_of_duplicates, without_frames
 from .records import RecordError, Records, drop_field, has_blank, is_blank, read_fields, split_records, whole_lines
 from .source import FileSource, Place
 
-__all__ = ["plan_import"]
+__all__ = ["plan_import", "plan_source"]
 
-_MAX_PART_BYTES: Final = 4_000_000 - 8_000  # the vendor's 4 MB, less the form around the file, of which ids take 2 kB
-_MAX_PART_LINES: Final = 40_000  # with the header
-_MAX_PROBLEMS_KEPT: Final = 1_000
-_MAX_DUPLICATES_KEPT: Final = 1_000
+_MAX_PART_BYTES: Final = MAX_FILE_BYTES - 2  # a last line without its end may get one
+_MAX_PART_LINES: Final = MAX_FILE_LINES
+_MAX_KEPT: Final = 1_000  # problems, and pairs of duplicates
 
 
 def plan_import(
@@ -47,10 +49,10 @@ def plan_import(
 
     `source`: a CSV file with a header, as a path, bytes, or a binary file that can seek, which is read from where it
     stands. `list_ids`: 1 to 50 lists that the contacts are added to. `encoding`: of the file; what is sent is UTF-8
-    without a byte order mark. `sms_permission_to_send`: the vendor's word about all rows. `duplicates`: what rows with
-    the address of another row are: "warn" sends them, and it is unknown which of them wins; "refuse" makes each a
-    problem; "keep-last" drops all but the last. `progress`: called with the bytes read so far after every 128 KiB; what
-    it raises ends the planning.
+    without a byte order mark, with the columns in the vendor's spelling. `sms_permission_to_send`: the vendor's word
+    about all rows. `duplicates`: what rows with the address of another row are: "warn" sends them, and it is unknown
+    which of them wins; "refuse" makes each a problem; "keep-last" drops all but the last. `progress`: called with the
+    bytes read so far after every 128 KiB; what it raises ends the planning.
 
     It blocks, for some two seconds a million rows, so in a coroutine run it by `asyncio.to_thread`. It needs some 10
     MB, whatever the size of the file; above a quarter of a million rows it keeps 16 bytes for each in a temporary file,
@@ -59,14 +61,23 @@ def plan_import(
     Raises ImportRefusedError, which is a ValueError, for what is no CSV, an unusable header, a byte of another
     encoding, and a file without rows; ValueError and TypeError for the other arguments; OSError.
     """
-    planner = _Planner(
-        FileSource(source, encoding),
-        list_ids=check_list_ids(list_ids),
-        sms=check_choice("sms_permission_to_send", sms_permission_to_send, (*get_args(SmsPermission), None)),
-        duplicates=check_choice("duplicates", duplicates, get_args(Duplicates)),
-        progress=progress,
+    options = ImportOptions(
+        list_ids=list_ids,
+        encoding=encoding,
+        sms_permission_to_send=sms_permission_to_send,
+        duplicates=duplicates,
     )
-    return planner.plan(Path(source) if isinstance(source, str | os.PathLike) else None)
+    file = FileSource(source, encoding)
+    del source  # error trackers record the variables of frames, and it may be bytes
+    return plan_source(file, options, progress)
+
+
+@without_frames
+def plan_source(
+    source: FileSource, options: ImportOptions, progress: Callable[[int], object] | None = None
+) -> ImportPlan:
+    """Do what `plan_import` does."""
+    return _Planner(source, options, progress).plan()
 
 
 @attrs.define(eq=False)
@@ -91,19 +102,10 @@ class _OpenPart:
 class _Planner:
     """Reads a file once, from its header to its end."""
 
-    def __init__(
-        self,
-        file: FileSource,
-        *,
-        list_ids: tuple[str, ...],
-        sms: SmsPermission | None,
-        duplicates: Duplicates,
-        progress: Callable[[int], object] | None,
-    ) -> None:
+    def __init__(self, file: FileSource, options: ImportOptions, progress: Callable[[int], object] | None) -> None:
         self._file = file
-        self._list_ids = list_ids
-        self._sms = sms
-        self._duplicates = duplicates
+        self._options = options
+        self._explicit = options.sms_permission_to_send == "explicit"
         self._progress = progress
         self._digest = hashlib.sha256()
         self._bytes_read = 0
@@ -117,11 +119,13 @@ class _Planner:
         self._first_strange: int | None = None
         self._addresses = AddressIndex()
         self._header = b""
+        self._respelled: list[tuple[str, str]] = []
         self._columns = Columns(())
 
-    def plan(self, path: Path | None) -> ImportPlan:
+    def plan(self) -> ImportPlan:
+        of_rows = self._file.of_rows
         try:
-            records = split_records(whole_lines(self._read()))
+            records = split_records(whole_lines(self._read()), first_line=0 if of_rows else 1, by_record=of_rows)
             self._read_header(records)
             for batch in records:
                 if batch.fields is None:
@@ -148,9 +152,7 @@ class _Planner:
             dropped=dropped,
             warnings=tuple(self._warn(count)),
             sha256=self._digest.hexdigest(),
-            list_ids=self._list_ids,
-            sms_permission_to_send=self._sms,
-            path=path,
+            path=self._file.path,
             columns=self._columns,
             header=self._header,
             source=self._file,
@@ -178,17 +180,27 @@ class _Planner:
                 continue
             record = lines.pop(0) if batch.fields is None else b"".join(lines)
             fields = read_fields(record) if batch.fields is None else batch.fields
-            found = find_header_problems(fields, sms_explicit=self._sms == "explicit")
+            found = find_header_problems(fields, sms_explicit=self._explicit)
             if found:
                 raise ImportRefusedError.of([ImportProblem(line, column, message) for column, message in found])
-            self._columns = Columns(fields, sms_explicit=self._sms == "explicit")
-            column = self._columns.error_column
-            self._header = record if column is None else drop_field(record, column)
+            self._columns = Columns(fields, sms_explicit=self._explicit)
             self._offset += len(record)
+            self._header = self._spell_header(record, fields)
             if batch.fields is None and lines:
                 self._add_lines(line + 1, lines)
             return
         raise ImportRefusedError("the file is empty: there is nothing to import")
+
+    def _spell_header(self, record: bytes, fields: list[str]) -> bytes:
+        """Return the header as it is sent: byte for byte, unless the vendor spells a name differently."""
+        spelled = spell_names(fields)
+        self._respelled = [(old, new) for old, new in zip(fields, spelled, strict=True) if old != new]
+        if self._respelled:
+            text = io.StringIO()
+            csv.writer(text).writerow(spelled)  # with \r\n, of which neither may stand unquoted in a name
+            record = text.getvalue().removesuffix("\r\n").encode() + record[len(record.rstrip(b"\r\n")) :]
+        column = self._columns.error_column
+        return record if column is None else drop_field(record, column)
 
     def _add_record(self, batch: Records) -> None:
         """Add a record that `csv.reader` has read."""
@@ -226,8 +238,8 @@ class _Planner:
         for column, message in self._columns.check(fields):
             self._add_problem(line, column, message)
         address = self._columns.get(fields, "email")
-        if address:
-            self._addresses.add([address.casefold().encode()], [line])
+        if key := address.strip().casefold():
+            self._addresses.add([key.encode()], [line])
             if not looks_like_address(address):
                 self._strange_count += 1
                 self._first_strange = self._first_strange or line
@@ -282,12 +294,12 @@ class _Planner:
             firsts = [part.first_line for part in self._parts]
             for earlier, later in self._addresses.find():
                 count += 1
-                if self._duplicates == "keep-last":
+                if self._options.duplicates == "keep-last":
                     self._parts[bisect_right(firsts, earlier) - 1].dropped.append(earlier)
                 yield earlier, later
 
-        pairs = tuple(nsmallest(_MAX_DUPLICATES_KEPT, each()))
-        if self._duplicates == "refuse":
+        pairs = tuple(nsmallest(_MAX_KEPT, each()))
+        if self._options.duplicates == "refuse":
             for earlier, later in pairs:
                 self._add_problem(later, "email", f"the same address as in line {earlier}")
             self._problem_count += count - len(pairs)
@@ -295,20 +307,20 @@ class _Planner:
 
     def _add_problem(self, line: int, column: str | None, message: str) -> None:
         self._problem_count += 1
-        if len(self._problems) < _MAX_PROBLEMS_KEPT:
+        if len(self._problems) < _MAX_KEPT:
             self._problems.append(ImportProblem(line, column, message))
 
     def _warn(self, duplicates: int) -> Iterator[str]:
         if self._file.had_bom:
             yield "the byte order mark is not sent: it would be read as a part of the first column's name"
+        if self._respelled:
+            shown = ", ".join(f"{escape(repr(old), 50)} as {escape(new, 50)}" for old, new in self._respelled[:20])
+            yield f"columns are sent as the vendor spells them: {shown}"
         yield from self._columns.warnings
         if self._strange_count:
             yield (
-                f"{self._strange_count:,} addresses do not look like one, the first in line {self._first_strange}: the "
-                "vendor may refuse these rows"
+                f"{self._strange_count:,} addresses do not look like one or have space around them, the first in line "
+                f"{self._first_strange}: the vendor may refuse these rows"
             )
-        if duplicates and self._duplicates == "warn":
-            yield (
-                f"{duplicates:,} rows have the address of a later one: the vendor makes one contact of them, and which "
-                "row wins is unknown"
-            )
+        if duplicates and self._options.duplicates == "warn":
+            yield warn_of_duplicates(duplicates)

@@ -77,11 +77,17 @@ def whole_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield rest
 
 
-def split_records(blocks: Iterable[bytes], *, first_line: int = 1) -> Iterator[Records]:
-    """Split blocks of whole lines, in UTF-8 that was checked, into records. RecordError where they are no CSV."""
+def split_records(blocks: Iterable[bytes], *, first_line: int = 1, by_record: bool = False) -> Iterator[Records]:
+    """Split blocks of whole lines, in UTF-8 that was checked, into records. RecordError where they are no CSV.
+
+    `by_record`: each record counts as one line, for a file that nobody has seen.
+    """
     lines = _Lines(blocks, first_line)
     while lines.fill():
-        yield lines.take_simple() or lines.take_record()
+        records = lines.take_simple() or lines.take_record()
+        if by_record and records.fields is not None:
+            lines.number = records.first_line + 1
+        yield records
 
 
 def read_fields(line: bytes) -> list[str]:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from .columns import ERROR_COLUMN
 from .linemap import RowError
-from .plan import ImportPlan
+from .plan import ImportPlan, without_frames
 
 __all__ = ["write_rejects"]
 
 
+@without_frames
 def write_rejects(path: str | os.PathLike[str], plan: ImportPlan, errors: Iterable[RowError]) -> int:
     """Write the header and the refused rows, byte for byte, with a column `ccactivity_error`; return how many rows.
 
@@ -24,9 +25,12 @@ def write_rejects(path: str | os.PathLike[str], plan: ImportPlan, errors: Iterab
     that may be of one of two rows brings both, which says so; one without a line brings none. What the file held before
     is replaced by the whole new one, or stays. Its mode is 0600, since rows are personal data; its encoding is UTF-8.
 
-    Raises ImportRefusedError if the source is not what it was when it was planned, and OSError. It blocks.
+    Raises ImportRefusedError if the source is not what it was when it was planned, OSError, and ValueError for the path
+    of the source itself. It blocks.
     """
     target = Path(path)
+    if plan.path is not None and target.exists() and target.samefile(plan.path):
+        raise ValueError(f"{target} is the file that was imported: name another one for its refused rows")
     new = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     count = 0
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

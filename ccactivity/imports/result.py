@@ -64,7 +64,8 @@ class ImportResult:
 
         It holds the header, each row byte for byte, and a last column `ccactivity_error` with the vendor's message,
         which an import leaves out. The source is read again, and must not have changed; the file has mode 0600. It
-        blocks. Raises ValueError without a `plan`: `RowError.row` says which rows they are.
+        blocks. Raises ValueError for the path of the source itself, and without a `plan`: `RowError.row` says which
+        rows they are.
         """
         if self.plan is None:
             raise ValueError("there is no file that could be read again; RowError.row is the number of each, from 1")

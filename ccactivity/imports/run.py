@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self
 
 import attrs
 
@@ -53,7 +53,6 @@ from .result import ImportFailedError, ImportProgress, ImportResult
 
 __all__ = ["Import", "ImportRun", "OpenParts"]
 
-T = TypeVar("T")
 OpenParts = Callable[[AsyncExitStack, Executor], Awaitable[Parts]]
 """Reads the source of an import in a thread; what it opens is closed by the stack."""
 _log: Final = logging.getLogger("ccactivity")
@@ -134,7 +133,7 @@ class ImportRun:
         self._parts: list[_Part] = []
         self._source: Parts
         self._thread: ThreadPoolExecutor
-        self._refused: ImportRefusedError | None = None
+        self._refused: Exception | None = None
         self._stopped_by: CCActivityError | None = None
 
     async def work(self) -> ImportResult:
@@ -149,7 +148,7 @@ class ImportRun:
                 _log.warning("%s", self._outlook())
             raise
         except ExceptionGroup as errors:
-            first: Exception | None = errors.exceptions[0]
+            first = errors.exceptions[0]
         else:
             first = self._refused
         if first is not None:  # raised out here, so that it carries no trace of the group
@@ -167,7 +166,7 @@ class ImportRun:
         if self._journal_path is not None:
             self._journal_file = JournalFile(self._journal_path)
             stack.callback(self._journal_file.close)  # also if it is cancelled while a thread opens it
-            await self._in_thread(partial(self._journal_file.open, self._journal))
+            await run_in_thread(partial(self._journal_file.open, self._journal), self._thread)
         self._parts = [_Part(number, rows) for number, rows in enumerate(self._source.rows, 1)]
         self._watch = self._make_watch(len(self._parts))
         self._show()
@@ -186,7 +185,7 @@ class ImportRun:
             if not record.activity_ids:
                 try:
                     line_map = await self._send(part)
-                except ImportRefusedError as error:  # the file is another one now
+                except (OSError, ValueError) as error:  # the file is another one now, or gone
                     self._refused = error
                     return
                 except CCActivityError as error:
@@ -208,7 +207,7 @@ class ImportRun:
             return None
         part.repeated = file_name is not None
         file_name = file_name or make_file_name(self._source.stem, part=part.number, parts=len(self._parts))
-        job, line_map = await self._in_thread(partial(self._source.read, part.number, file_name))
+        job, line_map = await run_in_thread(partial(self._source.read, part.number, file_name), self._thread)
         await self._note(self._journal.sending(part.number, file_name))
         try:
             submission = await self._submitter.submit(job)
@@ -236,12 +235,9 @@ class ImportRun:
             await self._note(self._journal.accepted(part.number, activity.activity_id))
         self._show()
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await run_in_thread(work, self._thread)
-
     async def _note(self, line: bytes) -> None:
         if self._journal_file is not None:
-            await self._in_thread(partial(self._journal_file.write, line))
+            await run_in_thread(partial(self._journal_file.write, line), self._thread)
 
     # --- watching ---------------------------------------------------------------------------------------------------
 
@@ -284,7 +280,7 @@ class ImportRun:
 
     async def _read_line_map(self, part: _Part) -> LineMap:
         try:
-            _, line_map = await self._in_thread(partial(self._source.read, part.number, "contacts.csv"))
+            _, line_map = await run_in_thread(partial(self._source.read, part.number, "contacts.csv"), self._thread)
         except (ImportRefusedError, OSError):
             return LineMap(1, (), ())  # it has changed by now: the messages stay, without their lines
         return line_map

@@ -45,25 +45,31 @@ class Piece(NamedTuple):
 class FileSource:
     """A path, bytes, or a binary file that can seek; what a file holds from where it stands.
 
+    `path`: None of bytes and file objects. `of_rows`: whether it was made of the rows of a program, so that its lines
+    are told by the number of the row, and the header by 0.
+
     Raises ValueError for another encoding than one of text, and for what cannot be read twice.
     """
 
-    def __init__(self, source: str | os.PathLike[str] | bytes | BinaryIO, encoding: str) -> None:
+    def __init__(
+        self, source: str | os.PathLike[str] | bytes | BinaryIO, encoding: str, *, of_rows: bool = False
+    ) -> None:
         try:
             codec = codecs.lookup(encoding)
             "".encode(encoding)
         except LookupError:
             raise ValueError(f"encoding {encoding!r} is not known, or not one of text") from None
         self.had_bom: bool = False
+        self.of_rows = of_rows
         self._as_it_is = codec.name in {"utf-8", "utf-8-sig"}
         self._codec = "utf-8" if self._as_it_is else encoding
         self._lock = threading.Lock()  # one file object has one position
-        self._path = Path(source) if isinstance(source, str | os.PathLike) else None
+        self.path = Path(source) if isinstance(source, str | os.PathLike) else None
         self._file: BinaryIO | None = None
         self._base = 0
         if isinstance(source, bytes | bytearray | memoryview):
             self._file = io.BytesIO(source)
-        elif self._path is None:
+        elif self.path is None:
             self._file = _check_file(source)
             self._base = self._file.tell()
         self._stamp: tuple[int, int] | None = None
@@ -71,7 +77,7 @@ class FileSource:
     def read(self) -> Generator[Piece, None, None]:
         """Read all of it. ImportRefusedError for a byte that is not of the encoding, or a file that changes."""
         with self._open() as file:
-            self._stamp = _stamp(file) if self._path else None
+            self._stamp = _stamp(file) if self.path else None
             yield from self._pieces(file, Place(0, codecs.getincrementaldecoder(self._codec)().getstate(), 0))
             self._check_unchanged(file)
 
@@ -88,10 +94,10 @@ class FileSource:
 
     @contextmanager
     def _open(self) -> Iterator[BinaryIO]:
-        if self._path is not None:
-            if not stat.S_ISREG(self._path.stat().st_mode):
-                raise ValueError(f"{self._path} is not a regular file: it is read twice, so save it first")
-            with self._path.open("rb") as file:
+        if self.path is not None:
+            if not stat.S_ISREG(self.path.stat().st_mode):
+                raise ImportRefusedError(f"{self.path} is not a regular file: it is read twice, so save it first")
+            with self.path.open("rb") as file:
                 yield file
             return
         assert self._file is not None
@@ -142,8 +148,8 @@ class FileSource:
         return ImportRefusedError.of([ImportProblem(line, None, f"{problem}; {advice}")])
 
     def _check_unchanged(self, file: BinaryIO) -> None:
-        if self._path is not None and _stamp(file) != self._stamp:
-            raise ImportRefusedError(f"{self._path} changed while it was imported; what was sent is not taken back")
+        if self.path is not None and _stamp(file) != self._stamp:
+            raise ImportRefusedError(f"{self.path} changed while it was imported; what was sent is not taken back")
 
 
 def _stamp(file: BinaryIO) -> tuple[int, int]:

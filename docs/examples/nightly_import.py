@@ -43,9 +43,8 @@ SANDBOX_LIST = "5b8f3a2c-0d0e-4c1a-9f43-2f0a7d1e6b11"
 async def import_tonight(file: Path, list_id: str) -> ImportResult:
     """Import a file, or go on where the last run was stopped; print how far it is."""
     stop_on_sigterm()
-    journal = file.with_suffix(".journal")
     async with ActivitySession.from_env() as session:
-        importing = session.import_file(file, list_ids=[list_id], duplicates="keep-last", journal=journal)
+        importing = session.import_file(file, list_ids=[list_id], duplicates="keep-last", journal=journal_of(file))
         try:
             async for step in importing:
                 print(f"{step.sent:,} of {step.rows:,} rows sent, {step.percent:.0f}% done", flush=True)
@@ -53,16 +52,20 @@ async def import_tonight(file: Path, list_id: str) -> ImportResult:
         except ImportFailedError as error:
             print(f"error: {error}: {'; '.join(map(str, error.errors.values()))}", file=sys.stderr)
             result = error.result
-    await asyncio.to_thread(journal.unlink)  # everything has ended: tomorrow's file is another import
     return result
 
 
+def journal_of(file: Path) -> Path:
+    return file.with_suffix(".journal")
+
+
 def report(file: Path, result: ImportResult) -> int:
-    """Write the refused rows beside the file, and say how it went."""
+    """Write the refused rows beside the file, say how it went, and remove the journal."""
     print(f"{result.rows:,} rows, {result.refused:,} refused, {result.lost:,} in parts that failed")
     if result.errors:
         rejects = file.with_suffix(".rejects.csv")
         print(f"{result.write_rejects(rejects):,} rows to look at, in {rejects.name}")
+    journal_of(file).unlink()  # everything is written down: tomorrow's file is another import
     return 1 if result.refused or result.lost else 0
 
 

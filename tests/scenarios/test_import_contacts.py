@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from support.imports import LISTS, STEADY, addresses, imported, once
+from support.tokens import shown
 from support.vendor import VendorFactory
 
 import ccactivity as cc
@@ -22,12 +23,14 @@ ROWS: list[dict[str, Any]] = [
     {"email": "a@a.io", "first_name": "Zoë", "cf:size": 7},
     {"email": "b@a.io", "anniversary": date(2026, 11, 24), "first_name": None},
     {"email": "c@a.io", "street": 'a "quoted"\nstreet, 7'},
+    {"email": "d@a.io", "street": "an old\rMacintosh"},
 ]
 CSV = (
-    "email,first_name,cf:size,anniversary,street\n"
-    "a@a.io,Zoë,7,,\n"
-    "b@a.io,,,2026-11-24,\n"
-    'c@a.io,,,,"a ""quoted""\nstreet, 7"\n'
+    "email,first_name,cf:size,anniversary,street\r\n"
+    "a@a.io,Zoë,7,,\r\n"
+    "b@a.io,,,2026-11-24,\r\n"
+    'c@a.io,,,,"a ""quoted""\nstreet, 7"\r\n'
+    'd@a.io,,,,"an old\rMacintosh"\r\n'
 )
 
 
@@ -43,7 +46,7 @@ async def test_rows_become_a_file(vendor: VendorFactory) -> None:
         result = await session.import_contacts(ROWS, list_ids=LISTS)
 
         assert CSV.encode() == upload(sandbox, result)
-        assert (3, 0, None) == (result.rows, result.refused, result.plan)
+        assert (4, 0, None) == (result.rows, result.refused, result.plan)
         assert "contacts_file_import" in sandbox.log[0].target
         with pytest.raises(ValueError, match=r"RowError\.row"):
             result.write_rejects("rejects.csv")
@@ -116,7 +119,52 @@ async def test_rows_that_cannot_be_sent(
             await session.import_contacts(rows, list_ids=LISTS)
 
         assert "7777" not in str(caught.value)
+        assert "a@a.io" not in shown(caught.value)
         assert 0 == sandbox.requests.total()
+
+
+@pytest.mark.parametrize("home_phone", [None, "1"])
+async def test_rows_are_told_by_their_numbers(vendor: VendorFactory, home_phone: str | None) -> None:
+    """As a file and as JSON, whatever line ends are in their cells: nobody has seen the lines of a temporary file."""
+    rows = [
+        {"email": "a@a.io", "cf:x": "1\n2\r3"},
+        {"email": "b at a.io", "cf:x": "1\n2"},
+        {"email": "a@a.io", "cf:x": "1\n2"},
+        {"email": "c at a.io"},
+    ]
+    rows += [{"email": "d@a.io", "home_phone": home_phone}] if home_phone else []
+    async with vendor(workload=STEADY) as (_, session):
+        result = await session.import_contacts(rows, list_ids=LISTS)
+        with pytest.raises(cc.ImportRefusedError, match="line 3: email: the same address as in line 1"):
+            await session.import_contacts(rows, list_ids=LISTS, duplicates="refuse")
+        with pytest.raises(cc.ImportRefusedError, match=r"^line 4: .*neither email|^line 4: needs an email"):
+            await session.import_contacts([*rows[:3], {**rows[-1], "email": ""}], list_ids=LISTS)
+
+    assert ((1, 3),) == result.duplicates
+    assert [(2, 2), (4, 4)] == sorted((error.row, error.line) for error in result.errors)
+    assert {(2, 2), (4, 4)} == {(error.line, error.last_line) for error in result.errors}
+
+
+async def test_keys_that_cannot_be_sent(vendor: VendorFactory) -> None:
+    """They are line 0."""
+    async with vendor() as (_, session):
+        for rows, words in [
+            ([{"first_name": "Zoe"}], "no column email"),
+            ([{"email": "a", "Email": "a"}], "there twice"),
+        ]:
+            with pytest.raises(cc.ImportRefusedError, match=f"line 0: .*{words}"):
+                await session.import_contacts(rows, list_ids=LISTS)
+
+
+@pytest.mark.parametrize("name", ["cf:x", "home_phone"])
+async def test_many_rows_with_problems(vendor: VendorFactory, name: str) -> None:
+    """A thousand are kept, and all are counted; of duplicates too."""
+    async with vendor(workload=STEADY) as (_, session):
+        with pytest.raises(cc.ImportRefusedError, match="and 1,497 more") as caught:
+            await session.import_contacts([{"email": "a@a.io", name: "x" * 300}] * 1_500, list_ids=LISTS)
+        assert (1_000, 1_500) == (len(caught.value.problems), caught.value.count)
+        result = await session.import_contacts([{"email": "a@a.io", name: "1"}] * 1_500, list_ids=LISTS)
+        assert 1_000 == len(result.duplicates)
 
 
 async def test_refused_rows(vendor: VendorFactory) -> None:
@@ -125,7 +173,7 @@ async def test_refused_rows(vendor: VendorFactory) -> None:
     async with vendor(workload=STEADY) as (_, session):
         result = await session.import_contacts(rows, list_ids=LISTS)
 
-    assert [(2, True)] == [(error.row, error.exact) for error in result.errors]
+    assert [(2, 2, True)] == [(error.row, error.line, error.exact) for error in result.errors]
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------------
@@ -172,7 +220,7 @@ async def test_duplicates_in_json_may_be_refused(vendor: VendorFactory) -> None:
     """With the numbers of the rows."""
     rows = [{"email": "a@a.io", "home_phone": "1"}, {"email": "A@a.io"}]
     async with vendor() as (_, session):
-        with pytest.raises(cc.ImportRefusedError, match="line 1: row 2 has the same address"):
+        with pytest.raises(cc.ImportRefusedError, match="line 2: email: the same address as in line 1"):
             await session.import_contacts(rows, list_ids=LISTS, duplicates="refuse")
 
 

@@ -6,9 +6,11 @@ import asyncio
 import gc
 import io
 import pickle
+import threading
 from itertools import pairwise
 from pathlib import Path
 
+import attrs
 import pytest
 from support.imports import LISTS, ROWS_OF_A_PART, STEADY, contacts, imported, line_of, once
 from support.vendor import VendorFactory
@@ -34,6 +36,21 @@ async def test_a_file_is_imported_part_by_part(vendor: VendorFactory) -> None:
         names = [str(activity.source_file_name) for activity in result.activities]
         assert ["contacts-1of3-", "contacts-2of3-", "contacts-3of3-"] == [name[:14] for name in names]
         assert all(activity.succeeded for activity in result.activities)
+
+
+@pytest.mark.parametrize(("count", "parts"), [(19_948, 1), (20_100, 2)])
+async def test_parts_that_are_full_of_bytes(vendor: VendorFactory, count: int, parts: int) -> None:
+    """A part that is as large as the vendor takes it is sent, also if a line end is added to it."""
+    row = b"%05d@a.io," + b"x" * 188  # with its line end, 200 bytes
+    rows = [row % number for number in range(count)]
+    source = b"\n".join([b"email,cf:x", b'a@a.io,"x\n"', *rows])
+    async with vendor(workload=STEADY) as (sandbox, session):
+        result = await session.import_file(source + b"x" * 376, list_ids=LISTS, problems="send")
+        sizes = [len(sandbox.upload(activity.activity_id)) for activity in result.activities]
+
+        assert len(rows) + 1 == result.rows
+        assert parts == len(sizes)
+        assert 3_989_800 < max(sizes) <= 3_990_000
 
 
 @pytest.mark.parametrize("kind", ["path", "file", "bytes"])
@@ -63,6 +80,20 @@ async def test_a_file_in_another_encoding(vendor: VendorFactory) -> None:
         result = await session.import_file(text.encode("cp1252"), list_ids=LISTS, encoding="cp1252")
 
         assert text.encode() == sandbox.upload(result.activities[0].activity_id)
+
+
+async def test_a_header_that_the_vendor_spells_differently(
+    vendor: VendorFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The vendor gets its own spelling, and the log says so; a name that has to be guessed at is refused, unsent."""
+    async with vendor(workload=STEADY) as (sandbox, session):
+        result = await session.import_file(b"Email,FIRST_NAME\na@a.io,Zoe\n", list_ids=LISTS)
+        assert b"email,first_name\na@a.io,Zoe\n" == sandbox.upload(result.activities[0].activity_id)
+        assert "'Email' as email, 'FIRST_NAME' as first_name" in caplog.text
+        result = await session.import_contacts([{"Email": "a@a.io"}], list_ids=LISTS)
+        assert b"email\r\na@a.io\r\n" == sandbox.upload(result.activities[0].activity_id)
+        with pytest.raises(cc.ImportRefusedError, match="rename email address to email"):
+            await session.import_file(b"Email Address\na@a.io\n", list_ids=LISTS)
 
 
 @pytest.mark.parametrize("line_numbers", ["physical", "record"])
@@ -305,6 +336,21 @@ async def test_a_file_that_changes(vendor: VendorFactory, tmp_path: Path, when: 
         assert all(activity.succeeded for activity in await session.list_activities())
 
 
+async def test_a_file_that_is_gone(vendor: VendorFactory, tmp_path: Path) -> None:
+    """As one that changes: also what is under way then is watched to its end."""
+    path = tmp_path / "contacts.csv"
+    path.write_bytes(contacts(THREE_PARTS))
+    async with vendor(workload=attrs.evolve(STEADY, sigma=2.0), seed=2) as (sandbox, session):
+        importing = session.import_file(path, list_ids=LISTS, parts_at_once=2)
+        with pytest.raises(FileNotFoundError) as caught:
+            async for step in importing:
+                if step.sent == 2 * ROWS_OF_A_PART:
+                    path.unlink(missing_ok=True)
+
+        assert ["the import stopped; parts that go on at the vendor: 0, not sent: 1"] == caught.value.__notes__
+        assert 2 == sandbox.requests["post"]
+
+
 async def test_a_file_that_is_gone_when_its_messages_come(vendor: VendorFactory, tmp_path: Path) -> None:
     """They were mapped by what was kept of the part that was sent."""
     path = tmp_path / "contacts.csv"
@@ -381,6 +427,39 @@ async def test_an_import_that_is_stopped(vendor: VendorFactory, way: str, caplog
         assert 1 == sandbox.requests["post"]
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert ["the import stopped; parts that go on at the vendor: 1, not sent: 2"] == said
+
+
+async def test_an_import_that_is_stopped_while_it_is_planned(vendor: VendorFactory) -> None:
+    """The thread that reads the file ends soon: it does not go on to the end of a large one."""
+    loop, stopped = asyncio.get_running_loop(), threading.Event()
+    steps = 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            loop.call_soon_threadsafe(stop)
+            assert stopped.wait(10)
+
+    def stop() -> None:
+        closing.append(loop.create_task(importing.aclose()))
+        loop.call_soon(stopped.set)  # once the task has been told
+
+    closing: list[asyncio.Task[None]] = []
+
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            step()
+            return super().read(size)
+
+    async with vendor() as (sandbox, session):
+        importing = session.import_file(Slow(b"email\n" + b"a@a.io\n" * 1_000_000), list_ids=LISTS)
+        with pytest.raises(asyncio.CancelledError):
+            await importing
+        await closing[0]
+
+        assert 3 <= steps <= 4
+        assert 0 == sandbox.requests.total()
 
 
 async def test_a_session_that_is_closed(vendor: VendorFactory) -> None:

@@ -272,6 +272,20 @@ async def test_a_journal_on_a_disk_that_is_missing(vendor: VendorFactory, tmp_pa
         assert 0 == sandbox.requests.total()
 
 
+async def test_a_spent_day(vendor: VendorFactory, tmp_path: Path) -> None:
+    """It ends the import; the same call goes on the next day, and nobody needs to look for what was not sent."""
+    source, journal = contacts(THREE_PARTS), tmp_path / "journal"
+    async with vendor(workload=STEADY, per_day=4, allowed_violations=["over_per_day"]) as (sandbox, session):
+        with pytest.raises(cc.QuotaExceededError) as caught:
+            await start(session, source, journal, parts_at_once=1)
+        assert "not sent: 1; the same call with the journal" in caught.value.__notes__[0]
+        await asyncio.sleep(86_400)
+        result = await start(session, source, journal, parts_at_once=1)
+
+        assert (THREE_PARTS, 0, ()) == (result.rows, result.lost, result.repeated)
+        assert once(THREE_PARTS) == await imported(sandbox, session)
+
+
 async def test_a_file_that_is_gone_when_an_import_goes_on(vendor: VendorFactory, tmp_path: Path) -> None:
     """What the vendor says of its rows stays, without their lines."""
     path = tmp_path / "contacts.csv"

@@ -52,6 +52,10 @@ def write(file: Path, content: bytes) -> None:
     file.write_bytes(content)
 
 
+def remove(file: Path) -> None:
+    file.unlink()
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """A file of five good rows."""
@@ -110,6 +114,7 @@ def test_check_of_a_bad_file(nobody: None, file: Path, capsys: Printed) -> None:
     ("content", "options", "words"),
     [
         (None, [], "cannot read '.*contacts.csv': No such file"),
+        ("folder", [], "contacts.csv is not a regular file"),
         (b"", [], "the file is empty"),
         (b"name\nx\n", [], "email"),
         (b"email\na@a.io\n", ["--list", "nope"], "'nope' is no list id"),
@@ -122,15 +127,17 @@ def test_what_cannot_be_imported(  # noqa: PLR0917 -- fixtures and parameters
     file: Path,
     capsys: Printed,
     check: list[str],
-    content: bytes | None,
+    content: bytes | str | None,
     options: list[str],
     words: str,
 ) -> None:
     """It is said in one line, with exit code 2, and nothing is sent."""
-    if content is None:
-        file.unlink()
-    else:
+    if isinstance(content, bytes):
         file.write_bytes(content)
+    else:
+        file.unlink()
+        if content is not None:
+            file.mkdir()
 
     assert 2 == main(["import", str(file), *TO, *options, *check])
     _, err = lines(capsys)
@@ -222,6 +229,18 @@ async def test_parts_that_fail(offline: Offline, file: Path, capsys: Printed) ->
         assert 3 == await run_import(file, wait=False)
 
 
+async def test_a_file_that_is_gone_meanwhile(offline: Offline, file: Path) -> None:
+    """It is told how many parts are at the vendor, and how many were not sent."""
+    write(file, contacts(5 * ROWS_OF_A_PART))
+    async with offline() as vendor:
+        importing = asyncio.ensure_future(run_import(file))
+        await asyncio.sleep(10)
+        assert 4 == vendor.requests["post"]
+        remove(file)
+        with pytest.raises(UsageError, match=r"No such file.*; the import stopped; .* vendor: 0, not sent: 1"):
+            await importing
+
+
 async def test_a_part_that_was_sent_twice(offline: Offline, file: Path, capsys: Printed) -> None:
     """It is told; nothing is wrong with it."""
     async with offline() as vendor:
@@ -241,11 +260,11 @@ def test_a_journal_of_another_file(vendor: Sandbox, file: Path, tmp_path: Path, 
     assert ("mine\n", 0) == (journal.read_text(), vendor.requests.total())
 
 
-@pytest.mark.parametrize("place", ["missing/rejects.csv", "folder"])
+@pytest.mark.parametrize("place", ["missing/rejects.csv", "contacts.csv", "folder"])
 async def test_rejects_that_cannot_be_written(
     offline: Offline, file: Path, tmp_path: Path, capsys: Printed, place: str
 ) -> None:
-    """A folder that is missing is told before anything is sent, anything else with exit code 4."""
+    """A folder that is missing, and the imported file, are told before anything is sent; all else with exit code 4."""
     (tmp_path / "folder").mkdir()
     write(file, contacts(5, bad=[2]))
     async with offline() as vendor:
@@ -253,7 +272,7 @@ async def test_rejects_that_cannot_be_written(
             assert 4 == await run_import(file, rejects=tmp_path / place)
             assert "cannot write" in lines(capsys)[1][-1]
         else:
-            with pytest.raises(UsageError, match=r"cannot write .* there is no such folder"):
+            with pytest.raises(UsageError, match=r"cannot write .*: (there is no such|it is the file that)"):
                 await run_import(file, rejects=tmp_path / place)
             assert 0 == vendor.requests.total()
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccactivity.imports.columns import Columns, ImportProblem, find_header_problems, looks_like_address
+from ccactivity.imports.columns import Columns, ImportProblem, find_header_problems, looks_like_address, spell_names
 from ccactivity.imports.records import read_fields
 
 
@@ -38,6 +38,13 @@ def test_a_header_without_an_address(header: list[str], problem: str) -> None:
 def test_a_header_that_will_do(header: list[str]) -> None:
     """Case and space around names do not matter; one of email and sms_number is enough."""
     assert [] == find_header_problems(header, sms_explicit=False)
+
+
+def test_names_are_sent_in_the_spelling_of_the_vendor() -> None:
+    """What it documents is in lower case; the name of a custom field, and what it does not know, is left as it is."""
+    names = ["Email", " FIRST_NAME ", "CF:Pet Name", "Home_City", "First Name", "pet"]
+
+    assert ["email", "first_name", "cf:Pet Name", "home_city", "First Name", "pet"] == spell_names(names)
 
 
 def test_a_column_that_is_there_twice() -> None:
@@ -95,6 +102,7 @@ def row(**values: str) -> dict[str, str]:
         (row(sms_number="1" * 17), "sms_number", "17 characters, and the longest is 16"),
         ({**row(), "cf:pet": "p" * 256}, "cf:pet", "256 characters, and the longest is 255"),
         (row(anniversary="05-12-2020"), "anniversary", "not a date such as 2026-11-24 or 11/24/2026"),
+        (row(anniversary=" 2026-11-24"), "anniversary", "space around the value"),
         (row(anniversary="24.11.2026"), "anniversary", "not a date such as 2026-11-24 or 11/24/2026"),
         (row(birthday_month="13", birthday_day="1"), "birthday_month", "not a number from 1 to 12"),
         (row(birthday_month="1", birthday_day="32"), "birthday_day", "not a number from 1 to 31"),
@@ -226,6 +234,7 @@ def test_what_the_vendor_may_complain_of() -> None:
 
     assert set() == columns.find_suspect(["zoe@example.com", ""])
     assert {"email", "anniversary"} == columns.find_suspect(["zoe@example", "soon"])
+    assert {"email"} == columns.find_suspect([" zoe@example.com", ""])
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,16 @@ def test_rows_of_several_parts(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert b"email,ccactivity_error\na@b,Line 2: y\ng@h,Line 2: x\n" == path.read_bytes()
 
 
+def test_the_file_that_was_imported_is_not_replaced(path: Path) -> None:
+    """Rejects that are imported again may be refused again; the rows that were not would be lost."""
+    path.write_bytes(DATA)
+    made = plan_import(path, list_ids=LISTS)
+
+    with pytest.raises(ValueError, match="is the file that was imported: name another one"):
+        write_rejects(path, made, errors(made, "Line 2: x"))
+    assert DATA == path.read_bytes()
+
+
 def test_without_errors(path: Path) -> None:
     """A header alone says that nothing was refused, in the place of an older file."""
     path.write_text("from yesterday")
