@@ -60,11 +60,11 @@ class FileSource:
         except LookupError:
             raise ValueError(f"encoding {encoding!r} is not known, or not one of text") from None
         self.had_bom: bool = False
-        self.of_rows = of_rows
+        self.of_rows: bool = of_rows
         self._as_it_is = codec.name in {"utf-8", "utf-8-sig"}
         self._codec = "utf-8" if self._as_it_is else encoding
         self._lock = threading.Lock()  # one file object has one position
-        self.path = Path(source) if isinstance(source, str | os.PathLike) else None
+        self.path: Path | None = Path(source) if isinstance(source, str | os.PathLike) else None
         self._file: BinaryIO | None = None
         self._base = 0
         if isinstance(source, bytes | bytearray | memoryview):

@@ -278,7 +278,7 @@ async def test_a_spent_day(vendor: VendorFactory, tmp_path: Path) -> None:
     async with vendor(workload=STEADY, per_day=4, allowed_violations=["over_per_day"]) as (sandbox, session):
         with pytest.raises(cc.QuotaExceededError) as caught:
             await start(session, source, journal, parts_at_once=1)
-        assert "not sent: 1; the same call with the journal" in caught.value.__notes__[0]
+        assert "not sent: 2; the same call with the journal" in caught.value.__notes__[0]
         await asyncio.sleep(86_400)
         result = await start(session, source, journal, parts_at_once=1)
 
