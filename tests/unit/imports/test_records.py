@@ -51,6 +51,18 @@ def split(data: bytes, at: list[int] | None = None) -> list[tuple[int, bytes, li
     return found
 
 
+def test_records_may_be_counted_instead_of_lines() -> None:
+    """One that takes several lines counts once, in whatever blocks it is read."""
+    data = b'a\n"b\n\rb"\nc\n"d""d"\n"e\ne"\nf\n'
+    for at in range(len(data)):
+        found = split_records(whole_lines(cut(data, [at])), first_line=0, by_record=True)
+        numbers = [
+            batch.first_line + index for batch in found for index in range(1 if batch.fields else len(batch.lines))
+        ]
+
+        assert [0, 1, 2, 3, 4, 5] == numbers
+
+
 @given(csv_texts(), st.lists(st.integers(0, 1_000), max_size=5))
 def test_records_are_those_of_csv(text: str, at: list[int]) -> None:
     """The records are those of `csv.reader` on the whole file, their bytes are those of the file."""
