@@ -275,7 +275,8 @@ async def test_a_journal_on_a_disk_that_is_missing(vendor: VendorFactory, tmp_pa
 async def test_a_spent_day(vendor: VendorFactory, tmp_path: Path) -> None:
     """It ends the import; the same call goes on the next day, and nobody needs to look for what was not sent."""
     source, journal = contacts(THREE_PARTS), tmp_path / "journal"
-    async with vendor(workload=STEADY, per_day=4, allowed_violations=["over_per_day"]) as (sandbox, session):
+    async with vendor(workload=STEADY) as (sandbox, session):
+        sandbox.faults.add(sb.quota_exceeded(), where="post", skip=1, times=1)
         with pytest.raises(cc.QuotaExceededError) as caught:
             await start(session, source, journal, parts_at_once=1)
         assert "not sent: 2; the same call with the journal" in caught.value.__notes__[0]
