@@ -221,5 +221,5 @@ def _write_rejects(result: ImportResult, path: Path | None) -> int:
         return ExitCode.OUTPUT
     except ImportRefusedError as error:  # the file has changed
         return print_error(error)
-    print_note(f"{count:,} rows are in {str(path)!r}: correct them, and import that file")
+    print_note(f"rows in {str(path)!r}: {count:,}; correct them, and import that file")
     return ExitCode.OK

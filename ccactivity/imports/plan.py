@@ -255,7 +255,7 @@ class ImportPlan:
 def warn_of_duplicates(count: int) -> str:
     """Say that so many rows have the address of a later one."""
     return (
-        f"{count:,} rows have the address of a later one: the vendor makes one contact of them, and which row wins is "
+        f"rows with the address of a later one: {count:,}; the vendor makes one contact of them, and which row wins is "
         "unknown"
     )
 

@@ -319,8 +319,8 @@ class _Planner:
         yield from self._columns.warnings
         if self._strange_count:
             yield (
-                f"{self._strange_count:,} addresses do not look like one or have space around them, the first in line "
-                f"{self._first_strange}: the vendor may refuse these rows"
+                f"addresses that do not look like one or have space around them: {self._strange_count:,}, the first in "
+                f"line {self._first_strange}; the vendor may refuse these rows"
             )
         if duplicates and self._options.duplicates == "warn":
             yield warn_of_duplicates(duplicates)

@@ -130,7 +130,7 @@ def test_nightly_import() -> None:
     assert 1 == code
     assert "90,000 rows, 1 refused, 0 in parts that failed" == example.lines[-2]
     assert "1 rows to look at, in contacts.rejects.csv" == example.lines[-1]
-    assert example.stderr.startswith("1 addresses do not look like one or have space around them, the first in line 43")
+    assert example.stderr.startswith("addresses that do not look like one or have space around them: 1, the first")
 
 
 @pytest.mark.slow

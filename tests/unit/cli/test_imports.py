@@ -168,7 +168,7 @@ async def test_refused_rows(offline: Offline, file: Path, tmp_path: Path, capsys
 
     out, err = lines(capsys)
     assert ["line 3: Line 3: Invalid email address", "5 rows: 4 imported, 1 refused"] == out[-2:]
-    assert [f"1 rows are in {str(rejects)!r}: correct them, and import that file"] == err
+    assert [f"rows in {str(rejects)!r}: 1; correct them, and import that file"] == err
     assert ["email,ccactivity_error", "2 at a.io,Line 3: Invalid email address"] == rejects.read_text().splitlines()
 
 

@@ -246,8 +246,8 @@ def test_warnings() -> None:
     mark, unknown, strange, duplicate = made.warnings
     assert mark.startswith("the byte order mark is not sent")
     assert unknown.startswith("column pet is not known")
-    assert strange.startswith("2 addresses do not look like one or have space around them, the first in line 2")
-    assert duplicate.startswith("1 rows have the address of a later one")
+    assert strange.startswith("addresses that do not look like one or have space around them: 2, the first in line 2")
+    assert duplicate.startswith("rows with the address of a later one: 1; ")
     assert 4 == made.rows
     assert () == plan("email,cf:pet\na@b.c,x\n").warnings
 
@@ -268,7 +268,7 @@ def test_space_around_an_address(row: str) -> None:
     """The vendor may refuse it, so it is said before it is sent."""
     (warning,) = plan(f"email,cf:x\nd@e.f,\n{row}\n").warnings
 
-    assert warning.startswith("1 addresses do not look like one or have space around them, the first in line 3")
+    assert warning.startswith("addresses that do not look like one or have space around them: 1, the first in line 3")
 
 
 @pytest.mark.parametrize(
