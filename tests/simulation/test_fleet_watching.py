@@ -22,7 +22,7 @@ WATCH_BUGS: dict[str, tuple[str, str, str, str]] = {
     "what is left is not told": ("if ARGV[2] ~= '1' and #ids > 0 then", "if false then", "-", "after its last watch"),
     "the dead go on to watch": ("if score and score < now then", "if false then", "kill", "after its last watch"),
     "old data goes on to watch": ("redis.call('HKEYS', KEYS[3])}", "{}}", "restore", "asked for"),
-    "who takes over sees no watches": ("redis.call('HGETALL', KEYS[4 + i])", "{}", "", "not asked for"),
+    "who takes over sees no watches": ("redis.call('HGETALL', KEYS[4 + i])", "{}", "", "not asked for|is not told"),
     "an end is not told": ("if kind ~= 'r' then post", "if kind == 'a' then post", "", "not told"),
     "an error is not told": ("if kind ~= 'r' then post", "if kind ~= 'l' then post", "", "not told"),
     "an end that is known is not told": ("snapshots + 1] = snapshot\n", "snapshots + 1] = ''\n", "", "not told"),

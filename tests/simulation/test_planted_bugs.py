@@ -383,7 +383,7 @@ HOSTILE = [name for name, (_, check) in BUGS.items() if isinstance(check, partia
 
 
 @pytest.mark.parametrize("bug", HOSTILE)
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_world_says_nothing_without_the_bug(bug: str) -> None:
     """What was cut down to catch a bug in a second still meets its target."""
     _, check = BUGS[bug]
@@ -394,7 +394,7 @@ def test_a_world_says_nothing_without_the_bug(bug: str) -> None:
 
 @pytest.mark.parametrize("bug", BUGS)
 @pytest.mark.timeout(120)
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_planted_bug_is_caught(bug: str, monkeypatch: Patch) -> None:
     """What the simulation or the named check says nothing of without the bug, it does with it."""
     plant, check = BUGS[bug]
