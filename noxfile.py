@@ -1,6 +1,6 @@
 """The only way to run the checks, for people and for CI alike.
 
-- `nox` is what a change needs before it is pushed, in less than four minutes on two cores.
+- `nox` is what a change needs before it is pushed, in about four minutes on two cores.
 - `nox -t all` is what CI runs beside it: the suite on the other Pythons and with other dependencies, what is marked
   `long`, the hundred simulated hours, the documentation and its examples, the vendor's own SDK.
 - What measures (`economy`, `bench`, `hostile`, `fleet`, `imports`, `page`) or soaks (`soak`, `token_soak`) runs by its

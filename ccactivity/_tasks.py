@@ -31,6 +31,8 @@ async def run_in_thread(work: Callable[[], T], executor: Executor | None = None)
         while not job.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([job])
+        if not job.cancelled():
+            job.exception()  # retrieved, also where nobody is left to raise it for
 
 
 async def finish(tasks: Iterable[asyncio.Task[Any]], timeout: float) -> None:
