@@ -267,3 +267,19 @@ def test_without_a_loop() -> None:
     """Nothing can be bound where no event loop runs."""
     with pytest.raises(RuntimeError, match="no running event loop"):
         LoopBound("this session belongs", "").bind()
+
+
+async def test_the_error_of_a_thread_is_retrieved_where_its_caller_was_cancelled() -> None:
+    """The caller waits for the thread all the same, and ends as cancelled; asyncio has nothing to report."""
+    cancelled = threading.Event()
+
+    def work() -> None:
+        assert cancelled.wait(10)
+        raise ValueError("of the thread")
+
+    task = spawn(run_in_thread(work))
+    await asyncio.sleep(0)
+    task.cancel()
+    asyncio.get_running_loop().call_soon(cancelled.set)
+    with pytest.raises(asyncio.CancelledError):
+        await task
