@@ -298,7 +298,9 @@ class Member(Membership):
                 await self._tell()
             except EngineError as error:
                 self._link.lost(error)
-            else:
+                continue
+            # Asked here as well, since a cancellation may be lost while the client of the engine cleans up.
+            if not self._over:
                 await self._registry.changed.wait()
 
     async def _tell(self) -> None:
