@@ -81,6 +81,7 @@ async def die_and_go_on(path: Path, at: int, *, torn: bytes = b"", lost: bool = 
         sandbox.faults.clear()
         with journal.open("ab") as file:
             file.write(torn)
+        await asyncio.sleep(1.0)  # a new process knows nothing of the requests of the last second
         async with connect(sandbox) as session:
             result = await start(session, contacts(THREE_PARTS, bad=BAD), journal)
 
