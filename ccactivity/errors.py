@@ -50,8 +50,6 @@ from .models import Activity, ActivityExpiredError, ActivityFailedError, WatchTi
 
 if TYPE_CHECKING:
     from . import jobs
-
-if TYPE_CHECKING:
     from .imports.columns import ImportProblem
 
 __all__ = [
@@ -89,7 +87,7 @@ __all__ = [
 
 
 _IMPORTS: Final = ("contacts_file_import", "contacts_json_import")  # kinds of jobs that hold contacts
-_MAX_SHOWN_PROBLEMS = 3  # in the message of an ImportRefusedError
+_MAX_SHOWN_PROBLEMS: Final = 3  # in the message of an ImportRefusedError
 
 
 class TransportError(CCActivityError):

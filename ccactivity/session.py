@@ -249,7 +249,8 @@ class ActivitySession:
     def add_event_hook(self, hook: Hook) -> None:
         """Call one more hook with each event from now on, as if it had been in `on_event`.
 
-        Watches that are under way are not told of. Raises TypeError for what cannot be called, or is async.
+        No end is told of a watch that began while there was no hook. Raises TypeError for what cannot be called, or is
+        async.
         """
         self._emitter.add(hook)
 

@@ -35,9 +35,16 @@ def list_activities(endpoint: Endpoint, *, limit: int, state: str | None = None)
 
 def create_activity(endpoint: Endpoint, kind: str, body: bytes | FileForm) -> Request:
     """POST /activities/{kind}: queues a job, and another one each time that it is sent."""
-    target = f"{endpoint.prefix}/activities/{kind}"
-    json, prefix, route = "application/json", endpoint.prefix, f"/activities/{kind}"
-    return Request("post", target, method="POST", body=body, content_type=json, prefix=prefix, route=route)
+    route = f"/activities/{kind}"
+    return Request(
+        "post",
+        f"{endpoint.prefix}{route}",
+        method="POST",
+        body=body,
+        content_type="application/json",
+        prefix=endpoint.prefix,
+        route=route,
+    )
 
 
 def get_activity(endpoint: Endpoint, activity_id: str) -> Request:
