@@ -108,7 +108,7 @@ class Board:
                 self._added.put_nowait(activity_id)
                 again |= known  # a watch follows an id only once
         if self._begun and (again or self._watching is None or self._watching.done()):
-            self.start()
+            self._start_watching()
         self._publish_soon()
 
     def follow_all(self) -> None:
@@ -125,7 +125,7 @@ class Board:
         If nobody has looked so far, the board begins to watch.
         """
         if not self._begun:
-            self.start()
+            self._start_watching()
         self._read_status()
         return {"title": self.title, "rows": list(self._feed.rows.values()), "quota": self._feed.status}
 
@@ -160,7 +160,7 @@ class Board:
             self._looking_ends.cancel()
         if not self._looking and not self.closed:
             self._looking = True
-            self.start()
+            self._start_watching()
             self._tick()
             self._start_listing()
         try:
@@ -188,7 +188,7 @@ class Board:
         self._looking = False
         if self._listing is not None:
             self._listing.cancel()
-        self.start()
+        self._start_watching()
 
     def _tick(self) -> None:
         """Read each second, while somebody looks, what no snapshot tells."""
@@ -236,7 +236,7 @@ class Board:
 
     # --- watching ---------------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
+    def _start_watching(self) -> None:
         """Watch what has not ended, closely while somebody looks; the watch that ran before ends."""
         self._begun = True
         if self.closed or not self._unfinished:
