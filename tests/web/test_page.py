@@ -99,7 +99,7 @@ def test_it_comes_back_after_a_restart(
 def test_it_comes_back_after_an_answer_that_is_no_stream(
     sandbox: Sandbox, served: Serve, open_page: Open, reported: list[str]
 ) -> None:
-    """A browser gives up then; the page does not."""
+    """A browser gives up then; the page does not. Before the first rows there is no heading of any."""
     server = served(sandbox, follow(ended(1, "failed")))
     page = open_page("about:blank")
     answers = iter([503, 502])
@@ -110,6 +110,7 @@ def test_it_comes_back_after_an_answer_that_is_no_stream(
     page.goto(server.url)
 
     expect(connection(page)).to_have_text(re.compile("disconnected"))
+    expect(page.locator("tr.section:visible")).to_have_count(0)
     expect(row(page, "id-0001")).to_be_visible(timeout=15_000)
     assert 2 == len(reported)
     reported.clear()

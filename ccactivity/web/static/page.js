@@ -44,8 +44,8 @@ function time(iso) {
 function makeSection(name) {
   const body = copy("section");
   body.dataset.section = name;
+  body.hidden = true; // until something is in it
   const button = body.querySelector("button");
-  button.hidden = name !== "ended";
   button.addEventListener("click", () => {
     open = !open;
     render();
