@@ -61,6 +61,13 @@ class Stream:
             self.retry = fields.get("retry", self.retry)
             self.comments += [fields[""]] if "" in fields else []
 
+    async def rest(self) -> list[Event]:
+        """Return the events until the stream ends."""
+        events = []
+        while event := await self.next():
+            events.append(event)
+        return events
+
     async def rows(self) -> list[dict[str, Any]]:
         """Return the rows of the next event that has some."""
         while event := await self.next():
