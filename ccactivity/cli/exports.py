@@ -31,7 +31,6 @@ _STDOUT: Final = "-"
 _WRONG_TARGETS: Final = frozenset(
     {
         errno.EACCES,
-        errno.EEXIST,
         errno.EINVAL,
         errno.EISDIR,
         errno.ENAMETOOLONG,
@@ -71,6 +70,8 @@ async def export(
     except ActivityFailedError as error:
         print_error(error)
         return ExitCode.FAILED
+    except FileExistsError:  # now, or at the end
+        problem = "is there already; --overwrite replaces it"
     except OSError as error:
         if error.errno not in _WRONG_TARGETS:
             raise
@@ -83,10 +84,10 @@ async def export(
 
 def _check_output(path: Path, *, overwrite: bool) -> None:
     """Raise what would go wrong at the end, before the vendor is put to work."""
-    if os.path.lexists(path) and not overwrite:
-        raise FileExistsError(errno.EEXIST, "is there already; --overwrite replaces it")
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "is no file that could be replaced, but a device, a pipe or a folder")
+    if os.path.lexists(path) and not overwrite:
+        raise FileExistsError
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "is in what is no folder")
     if not os.access(path.parent, os.W_OK):

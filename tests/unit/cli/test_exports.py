@@ -117,7 +117,7 @@ def test_wrong_usage(vendor: Sandbox, tmp_path: Path, capsys: Printed, arguments
     ("target", "says"),
     [
         ("none/a", "is in what is no folder"),
-        (".", "is there already"),
+        (".", "is no file that could be replaced"),
         ("x" * 256, "File name too long"),
     ],
 )
@@ -207,6 +207,23 @@ def test_ctrl_c(vendor: Sandbox, tmp_path: Path) -> None:
     assert 130 == process.returncode
     assert f"the export is kept for ten days: ccactivity export {export} -o FILE\n" == err
     assert [] == list(tmp_path.iterdir())
+
+
+def test_a_file_that_comes_to_be_meanwhile(vendor: Sandbox, tmp_path: Path) -> None:
+    """It stays as it is, and one is told of the option, as at the beginning."""
+    target = tmp_path / "a"
+    export = vendor.submit(DONE, kind="contact_exports", rows=40)
+    vendor.faults.add(Delay(0.5), where="export")
+    command = [sys.executable, "-m", "ccactivity", "export", export, "-o", str(target)]
+    with subprocess.Popen(command, env=environment(vendor), stderr=subprocess.PIPE, text=True) as process:
+        while not vendor.requests["export"]:
+            time.sleep(0.01)
+        target.write_text("mine")
+        _, err = process.communicate(timeout=20)
+
+    assert (2, "mine") == (process.returncode, target.read_text())
+    assert f"error: cannot write {str(target)!r}: is there already; --overwrite replaces it\n" == err
+    assert [target] == list(tmp_path.iterdir())
 
 
 def test_an_end_that_never_comes(vendor: Sandbox, tmp_path: Path, capsys: Printed) -> None:
