@@ -76,15 +76,15 @@ class Link:
         reason = "no answer yet" if self.error is None else self.error.reason
         return FleetUnavailableError(f"the fleet's engine at {self.name} cannot be used: {reason}", reason=reason)
 
-    def _changed(self) -> None:
-        for listener in self.on_change:
-            listener()
-
     def close(self) -> None:
         """Say nothing any more of an outage that goes on."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _changed(self) -> None:
+        for listener in self.on_change:
+            listener()
 
     def _warn(self) -> None:
         self.close()

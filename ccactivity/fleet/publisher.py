@@ -165,10 +165,10 @@ class Publisher(Hub):
     def publish(self, activity: Activity, *, changed: bool, final: bool) -> None:
         activity_id = activity.activity_id
         each_look = any(wish.every_poll for wish in self._wishes[activity_id].values())
-        told = self._told.pop(activity_id, None)
+        told = self._told.get(activity_id)
         if told is not None and activity.older_than(told) and not final:
-            self._told[activity_id] = told
             return
+        self._told.pop(activity_id, None)
         changed = changed if told is None else activity.changed_from(told)
         if final:
             self._wishes.pop(activity_id, None)

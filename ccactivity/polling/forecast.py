@@ -207,6 +207,6 @@ def lag_bounds(activity: Activity, server_time: datetime | None, unseen: float) 
     stamp = activity.completed_at or activity.updated_at
     if stamp is None or server_time is None:
         return 0.0, unseen
-    late, error = (server_time - stamp).total_seconds(), _DATE_RESOLUTION_S / 2
+    late, error = _seconds(server_time, stamp), _DATE_RESOLUTION_S / 2
     least, most = max(0.0, late - error), min(unseen, late + error)
     return (least, most) if least <= most else (0.0, unseen)

@@ -56,7 +56,7 @@ class ActivitySource(Protocol):
         """
 
     def set_max_staleness(self, activity_id: str, max_staleness: float | None) -> None:
-        """Take what is the strictest now, because who wanted another one has left."""
+        """Replace the strictest of all, since the subscriber who wanted it has left."""
 
     def remove(self, activity_id: str) -> None:
         """Poll an id no more."""
@@ -193,7 +193,7 @@ class SnapshotQueue:
         self.failures[activity_id] = error
         self.changed.set()
 
-    def settle(self, activity_id: str, outcome: str | None) -> None:
+    def settle(self, activity_id: str, outcome: str) -> None:
         """Say that one activity is accounted for: by its terminal state, or the name of an error's class."""
         del self.unfinished[activity_id]
         self._deadlines.pop(activity_id, None)
@@ -210,16 +210,17 @@ class SnapshotQueue:
         if self.told:
             self._tell_end(type(error).__name__, *self.told)
 
-    def _tell_end(self, outcome: str | None, *ids: str) -> None:
+    def _tell_end(self, outcome: str, *ids: str) -> None:
         now = self.loop.time()
-        for told, activity_id in [(self.told.pop(each, None), each) for each in ids]:
+        for activity_id in ids:
+            told = self.told.pop(activity_id, None)
             if told is not None:
                 self.emitter.emit(
                     WatchEnded(
                         at=now,
                         activity_id=activity_id,
                         watch=told.watch,
-                        outcome=str(outcome),
+                        outcome=outcome,
                         seconds=now - told.started_at,
                         looks=told.looks,
                     )
@@ -295,7 +296,7 @@ class Hub:
             if activity_id in queue.told:
                 queue.told[activity_id].looks += 1
             if final:
-                queue.settle(activity_id, activity.state)
+                queue.settle(activity_id, str(activity.state))
             if changed or queue.every_poll:
                 queue.put(activity)
 

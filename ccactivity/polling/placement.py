@@ -67,7 +67,8 @@ class Placement:
                 page.limit = min(MAX_PAGE_SIZE, page.limit + 1)
             self._expect(entry, UNSEEN, None if page is None else page.seek())
             return
-        stricter, entry.max_staleness = max_staleness < entry.max_staleness, max_staleness
+        stricter = max_staleness < entry.max_staleness
+        entry.max_staleness = max_staleness
         if stricter:  # else it keeps its turn: a due time that comes too early is worked out again
             if entry.cohort is not None:
                 entry.cohort.limited[activity_id] = entry

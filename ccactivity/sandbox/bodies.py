@@ -7,7 +7,7 @@ loses rows without an error: whatever comes after the first 4 MB of the body, or
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from email import message_from_string, policy
 from email.message import Message
 from functools import partial
@@ -118,7 +118,7 @@ def _read_json_import(body: dict[str, Any], data: bytes) -> BulkRequest:
 
 
 def _read_export(body: dict[str, Any]) -> BulkRequest:
-    given = [name for name in (*_EXPORT_FILTERS, "exclude") if body.get(name) not in (None, False)]
+    given = _find_given(body, (*_EXPORT_FILTERS, "exclude"))
     for pair in combinations(given, 2):
         if set(pair) not in _COMBINABLE:
             raise InvalidBodyError(f"{' and '.join(pair)} exclude each other.")
@@ -153,8 +153,13 @@ def _read_arrays(body: dict[str, Any], rule: _ArrayRule) -> BulkRequest:
     return BulkRequest(rows=len(named["contact_ids"]) if "contact_ids" in named else None, lists=lists)
 
 
+def _find_given(body: dict[str, Any], names: Iterable[str]) -> list[str]:
+    """Return those of the names that the body has; null and false are as if they were left out."""
+    return [name for name in names if body.get(name) not in (None, False)]
+
+
 def _exactly_one(body: dict[str, Any], options: _Options) -> dict[str, list[str]]:
-    given = [name for name in options if body.get(name) not in (None, False)]
+    given = _find_given(body, options)
     if len(given) != 1:
         raise InvalidBodyError(f"Exactly one of {', '.join(options)} is needed.")
     return {given[0]: _check(body, given[0], options[given[0]])}

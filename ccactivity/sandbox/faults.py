@@ -35,8 +35,8 @@ class Fault:
       the API does not have), "token", "device" or "authorize" (the endpoints of the authorization server), "activate"
       (its page for people), or "any".
     - `activity_id`: only requests for this id (in "history", of a campaign activity; in "post", the kind of job in its
-      path), and list pages that show it.
-      An `Answer` with an id never acts on a list: it is given before there is a page. None is any.
+      path), and list pages that show it. An `Answer` with an id never acts on a list: it is given before there is a
+      page. None is any.
     - `times`: act on so many requests at most; None is always. `skip`: let so many matching requests pass first.
     - `after`, `until`: act within these seconds since the sandbox started.
     - `probability`: of acting on one request.

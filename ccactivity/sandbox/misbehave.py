@@ -81,7 +81,8 @@ async def _send_share(
 
 
 async def _send_framed(request: web.BaseRequest, reply: Reply, framing: Framing) -> web.StreamResponse | None:
-    headers = _headers(reply) | ({"Content-Encoding": "gzip"} if framing.gzip else {})
+    if framing.gzip:
+        reply = reply.with_headers({"Content-Encoding": "gzip"})
 
     def pieces() -> Iterator[bytes]:
         blocks = reply.blocks() if reply.blocks else iter([reply.body])
@@ -90,16 +91,14 @@ async def _send_framed(request: web.BaseRequest, reply: Reply, framing: Framing)
     response = None
     sent = pieces() if framing.cut is None else _first(pieces(), framing.cut)
     if framing.by == "close":
-        await request.writer.write(_head(reply.status, headers | {"Connection": "close"}))
+        await request.writer.write(_head(reply.status, _headers(reply) | {"Connection": "close"}))
         for piece in sent:
             await request.writer.write(piece)
     else:
-        response = web.StreamResponse(status=reply.status, headers=headers)
-        if framing.by == "chunked":
-            response.enable_chunked_encoding()
-        else:
-            response.content_length = sum(map(len, pieces())) if framing.gzip else reply.length or len(reply.body)
-        await _stream(request, response, sent)
+        length = None
+        if framing.by == "length":
+            length = sum(map(len, pieces())) if framing.gzip else reply.length or len(reply.body)
+        response = await _stream(request, _response(reply, length=length), sent)
     if framing.cut is not None or response is None:
         _close(request, hard=False)
     return response

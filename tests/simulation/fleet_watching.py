@@ -1,8 +1,8 @@
 """A world of processes that watch activities together: all of the library but HTTP, on a real server, with faults.
 
 `fleet_world` asks what the scripts of the quota do when members err; this one asks what consumers get. After every call
-of the server the rules are checked against what the world itself knows. The same seed gives the same
-steps, with PYTHONHASHSEED=0.
+of the server the rules are checked against what the world itself knows. The same seed gives the same steps, with
+PYTHONHASHSEED=0.
 
 - **Asked for**: an activity is asked for while somebody alive watches it, and no longer than a dead process is kept.
 - **Told once**: no consumer is told an end twice, and each is told it while the server and its own process live. What
@@ -10,7 +10,8 @@ steps, with PYTHONHASHSEED=0.
 - **Snapshots**: nothing older takes the place of something newer, and nothing that of an end.
 - **Secrets**: no key and no value on the server has a token in it, though the vendor quotes it.
 - **An end to all**: no key without a time to live; after the last close no task and no connection either.
-- **Permits**: no request without one, none is used a tenth of a second after it was asked for, four within a second.
+- **Permits**: no request without one that was asked for a tenth of a second before at most; no more than four requests
+  within a second.
 """
 
 from __future__ import annotations
@@ -199,11 +200,10 @@ class WatchingFleet(VirtualFleet):
     def __init__(self, world: WatchWorld) -> None:
         super().__init__(world.server)
         self.world = world
-        self.engines: list[WatchingEngine] = []
 
     def _make_engine(self, ledger: Ledger) -> WatchingEngine:
-        self.engines.append(WatchingEngine(self.world, self._connect, self._names, ledger))
-        return self.engines[-1]
+        self.engine = engine = WatchingEngine(self.world, self._connect, self._names, ledger)
+        return engine
 
 
 class VendorTransport:
@@ -336,7 +336,8 @@ class WatchWorld:
         quota.attach(virtual_loop().utc_now)
         member = fleet.join(quota, decoder, make_poller, Emitter())
         assert isinstance(member, Member)
-        (engine,) = fleet.engines
+        engine = fleet.engine
+        assert isinstance(engine, WatchingEngine)
         transport: Any = VendorTransport(self, engine)
         auth = Authenticator(source_of(TOKEN))
         client = ApiClient(transport=transport, auth=auth, limiter=member.limiter, retry=Retry())

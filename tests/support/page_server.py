@@ -50,7 +50,7 @@ class PageServer:
         self._port = free_port()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._stopped = asyncio.Event()
+        self._stopped: asyncio.Event
         self._error: BaseException | None = None
         self.url = f"http://127.0.0.1:{self._port}/imports/"
         self.streams = 0
