@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Final, cast
 
 import attrs
 
-from .._tasks import run_in_thread
+from .._tasks import closing_iterator, run_in_thread
 from .._text import escape
 from ..errors import ImportRefusedError
 from ..jobs import ImportContacts, Job
@@ -95,10 +95,7 @@ class _RowSpool:
                 batch.clear()
 
         if isinstance(rows, AsyncIterable):
-            async with AsyncExitStack() as stack:
-                source = aiter(rows)
-                if (close := getattr(source, "aclose", None)) is not None:  # not every iterator has it
-                    stack.push_async_callback(close)
+            async with closing_iterator(rows) as source:
                 async for row in source:
                     await add(row)
         else:

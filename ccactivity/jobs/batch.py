@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from typing import Final
 
 import attrs
 
-from .._tasks import spawn
+from .._tasks import closing_iterator, spawn
 from .._validation import check_number
 from ..api.outcome import is_rejection
 from ..errors import BatchError, CCActivityError, PermissionDeniedError, QuotaExceededError, SubmissionUnknownError
@@ -114,10 +114,8 @@ def _is_of_one_job(error: CCActivityError) -> bool:
 async def _numbered(jobs: Iterable[Job] | AsyncIterable[Job]) -> AsyncGenerator[tuple[int, Job], None]:
     if isinstance(jobs, AsyncIterable):
         number = 0
-        async with AsyncExitStack() as stack:
-            if (close := getattr(jobs, "aclose", None)) is not None:  # not every iterator has it
-                stack.push_async_callback(close)
-            async for job in jobs:
+        async with closing_iterator(jobs) as source:
+            async for job in source:
                 yield number, job
                 number += 1
         return
