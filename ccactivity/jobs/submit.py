@@ -226,7 +226,7 @@ class Submitter:
         passed = max(timedelta(seconds=loop_time - case.sent_at), wall - case.sent_on)
         return (wall if self._vendor_epoch is None else self._vendor_epoch + timedelta(seconds=loop_time)) - passed
 
-    def _remember(self, activity: Activity, *others: Activity, outcome: SubmissionOutcome = "answered") -> Submission:
+    def _remember(self, activity: Activity, *others: Activity, outcome: SubmissionOutcome) -> Submission:
         now = asyncio.get_running_loop().time()
         for each in (activity, *others):
             self._submitted[each.activity_id] = now
