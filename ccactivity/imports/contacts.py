@@ -101,7 +101,7 @@ class _RowSpool:
                 await add(row)
         if not self._count:
             raise ValueError("there are no rows to import")
-        self._file.write(b"".join(batch))
+        await run_in_thread(partial(self._file.write, b"".join(batch)), self._thread)
 
     @property
     def fit_file(self) -> bool:
