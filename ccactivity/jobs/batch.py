@@ -12,11 +12,10 @@ import attrs
 
 from .._tasks import closing_iterator, spawn
 from .._validation import check_number
-from ..api.outcome import is_rejection
-from ..errors import BatchError, CCActivityError, PermissionDeniedError, QuotaExceededError, SubmissionUnknownError
+from ..errors import BatchError, CCActivityError, QuotaExceededError
 from ..models import Activity
 from .job import Job
-from .submit import Submitter
+from .submit import Submitter, is_of_one_job
 
 __all__ = ["submit_many"]
 
@@ -87,7 +86,7 @@ class _Batch:
             except QuotaExceededError as error:
                 await self.submitter.wait_until(error.resets_at)
             except CCActivityError as error:
-                if not _is_of_one_job(error):
+                if not is_of_one_job(error):
                     raise
                 self.errors[f"jobs[{number}]"] = error
                 return
@@ -102,13 +101,6 @@ class _Batch:
             raise self.stopped_by from refused
         if refused is not None:
             raise refused
-
-
-def _is_of_one_job(error: CCActivityError) -> bool:
-    """Whether the next job may fare better: this one was refused, or the vendor still tells what there is."""
-    if isinstance(error, SubmissionUnknownError):
-        return error.listed
-    return is_rejection(error) and not isinstance(error, PermissionDeniedError)
 
 
 async def _numbered(jobs: Iterable[Job] | AsyncIterable[Job]) -> AsyncGenerator[tuple[int, Job], None]:
