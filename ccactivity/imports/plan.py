@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, ParamSpec, TypeVar, get_args
 import attrs
 
 from ..errors import ImportRefusedError
-from ..jobs.uploads import MAX_LISTS
+from ..jobs.uploads import MAX_LISTS, SmsPermission
 from .columns import Columns, ImportProblem
 from .linemap import LineMap, SentRow
 from .records import RecordError, Records, drop_field, has_blank, is_blank, split_records, whole_lines
@@ -31,7 +31,6 @@ __all__ = [
     "ImportPlan",
     "PlannedPart",
     "Problems",
-    "SmsPermission",
     "warn_of_duplicates",
     "without_frames",
 ]
@@ -40,7 +39,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Duplicates = Literal["warn", "refuse", "keep-last"]
 Problems = Literal["refuse", "send"]
-SmsPermission = Literal["explicit", "not_set"]
 
 MAX_KEPT: Final = 1_000
 """Problems, and pairs of duplicates, that are told one by one; all are counted."""

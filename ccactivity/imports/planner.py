@@ -22,19 +22,10 @@ import attrs
 
 from .._text import escape
 from ..errors import ImportRefusedError
-from ..jobs.uploads import MAX_CONTENT_BYTES, MAX_FILE_LINES
+from ..jobs.uploads import MAX_CONTENT_BYTES, MAX_FILE_LINES, SmsPermission
 from .columns import Columns, ImportProblem, find_header_problems, looks_like_address, spell_names
 from .duplicates import AddressIndex
-from .plan import (
-    MAX_KEPT,
-    Duplicates,
-    ImportOptions,
-    ImportPlan,
-    PlannedPart,
-    SmsPermission,
-    warn_of_duplicates,
-    without_frames,
-)
+from .plan import MAX_KEPT, Duplicates, ImportOptions, ImportPlan, PlannedPart, warn_of_duplicates, without_frames
 from .records import RecordError, Records, drop_field, has_blank, is_blank, read_fields, split_records, whole_lines
 from .source import FileSource, Place
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Final, Self, cast
+from typing import Any, ClassVar, Final, Literal, Self, cast, get_args
 
 import attrs
 
@@ -18,7 +18,15 @@ from ..api.messages import FileForm
 from .job import Ids, Job, as_tuple, check_fields
 from .rows import find_problem
 
-__all__ = ["MAX_CONTENT_BYTES", "MAX_FILE_LINES", "MAX_LISTS", "MAX_ROWS", "ImportContacts", "ImportFile"]
+__all__ = [
+    "MAX_CONTENT_BYTES",
+    "MAX_FILE_LINES",
+    "MAX_LISTS",
+    "MAX_ROWS",
+    "ImportContacts",
+    "ImportFile",
+    "SmsPermission",
+]
 
 # "MB" is not defined, so it is the smaller one.
 _MAX_BODY_BYTES: Final = 4_000_000
@@ -32,7 +40,8 @@ MAX_ROWS: Final = 40_000
 """Of JSON."""
 MAX_LISTS: Final = 50
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,119}\.csv")
-_PERMISSIONS: Final = ("explicit", "not_set")
+SmsPermission = Literal["explicit", "not_set"]
+_PERMISSIONS: Final = get_args(SmsPermission)
 
 
 def _permission(_: object, field: attrs.Attribute[Any], value: object) -> None:
