@@ -167,7 +167,7 @@ class ImportContacts(Job):
         raise ValueError(f"import_data holds {size}, and one request takes {most}: submit what split() gives")
 
     def split(self) -> tuple[Self, ...]:
-        """Return jobs that each fit into one request; rows of one address stay together, for of these the last wins."""
+        """Return jobs that each fit into one request; rows of one address stay together, in their order."""
         groups: dict[object, list[Mapping[str, Any]]] = {}
         for row in self.import_data:
             address = row.get("email") or row.get("sms_number")
