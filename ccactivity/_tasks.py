@@ -1,15 +1,18 @@
-"""Tasks that belong to a session or a login, not to the caller who happened to need them first."""
+"""What asyncio lacks: tasks that belong to a session or a login, not to the caller who happened to need them first.
+
+Threads that are waited for, and iterators that are closed, are here too.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable
 from concurrent.futures import Executor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Generic, TypeVar
 
-__all__ = ["LoopBound", "SingleFlight", "finish", "run_in_thread", "spawn", "wait_until_set"]
+__all__ = ["LoopBound", "SingleFlight", "closing_iterator", "finish", "run_in_thread", "spawn", "wait_until_set"]
 
 T = TypeVar("T")
 
@@ -51,6 +54,17 @@ async def finish(tasks: Iterable[asyncio.Task[Any]], timeout: float) -> None:
         task.cancel()
     if pending:
         await asyncio.wait(pending, timeout=timeout)
+
+
+@asynccontextmanager
+async def closing_iterator(source: AsyncIterable[T]) -> AsyncGenerator[AsyncIterator[T], None]:
+    """Give the iterator of a user's source, and close it in the end; not every iterator can be closed."""
+    iterator = aiter(source)
+    try:
+        yield iterator
+    finally:
+        if (close := getattr(iterator, "aclose", None)) is not None:
+            await close()
 
 
 async def wait_until_set(event: asyncio.Event, timeout: float) -> None:

@@ -52,9 +52,10 @@ if TYPE_CHECKING:
     from . import jobs
     from .exports.download import Export, ExportFile
     from .imports.importer import Importer
-    from .imports.plan import Duplicates, Problems, SmsPermission
+    from .imports.plan import Duplicates, Problems
     from .imports.run import Import
     from .jobs.submit import Submitter
+    from .jobs.uploads import SmsPermission
 
 __all__ = ["ActivitySession", "RequestPermit", "Stats"]
 

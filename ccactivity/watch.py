@@ -12,12 +12,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Mapping
-from contextlib import AsyncExitStack
 from typing import Any, Final, Self
 
 import attrs
 
-from ._tasks import spawn
+from ._tasks import closing_iterator, spawn
 from .api.endpoint import check_id
 from .errors import BatchError, CCActivityError
 from .models import Activity
@@ -206,10 +205,8 @@ async def _add_ids_of(source: AsyncIterator[str | Activity], queue: SnapshotQueu
     """Add ids as a source gives them, each once, and close it. Returns its error, or that of a malformed id."""
     known: dict[str, None] = {}
     try:
-        async with AsyncExitStack() as stack:
-            if (close := getattr(source, "aclose", None)) is not None:  # not every iterator has it
-                stack.push_async_callback(close)
-            async for given in source:
+        async with closing_iterator(source) as ids:
+            async for given in ids:
                 activity_id = _id_of(given)
                 if activity_id in known or activity_id in queue.unfinished or queue.hub is None:
                     continue

@@ -14,6 +14,17 @@ from typing import Final
 import attrs
 
 from .._text import escape
+from ..jobs.rows import (
+    ADDRESS_KINDS,
+    MAX_ADDRESSES,
+    MAX_CHARACTERS,
+    MAX_CUSTOM_FIELDS,
+    MAX_PHONES,
+    PHONES,
+    PLACE_PARTS,
+    STREET_PARTS,
+    get_longest,
+)
 
 __all__ = [
     "ERROR_COLUMN",
@@ -31,22 +42,6 @@ ERROR_COLUMN: Final = "ccactivity_error"
 _MAX_NAMES_SHOWN: Final = 20
 _MAX_NAME_CHARACTERS: Final = 50
 
-_ADDRESS_KINDS: Final = ("", "home_", "work_", "other_")
-_STREET_PARTS: Final = ("street", "street2")
-_PLACE_PARTS: Final = ("city", "state", "zip", "country")
-_PHONES: Final = ("phone", "home_phone", "work_phone", "mobile_phone", "other_phone")
-_MAX_CUSTOM_FIELD_CHARACTERS: Final = 255
-_MAX_CHARACTERS: Final[Mapping[str, int]] = {
-    **dict.fromkeys(("email", "first_name", "last_name", "job_title", "company_name", *_PHONES), 50),
-    **{f"{kind}{part}": 255 for kind in _ADDRESS_KINDS for part in _STREET_PARTS},
-    **{f"{kind}{part}": 50 for kind in _ADDRESS_KINDS for part in _PLACE_PARTS},
-    "sms_number": 16,
-    "sms_consent_date": 16,
-}
-# Of one contact.
-_MAX_CUSTOM_FIELDS: Final = 25
-_MAX_ADDRESSES: Final = 3
-_MAX_PHONES: Final = 3
 # What the specification names for a file. The home_, work_ and other_ columns of a JSON import may be taken, or not.
 FILE_COLUMNS: Final = (
     *("email", "first_name", "last_name", "phone", "job_title", "anniversary", "birthday_day", "birthday_month"),
@@ -102,12 +97,12 @@ def _spell(field: str) -> str:
     name = field.strip()
     if name.casefold().startswith("cf:"):  # what follows is as the account has it
         return "cf:" + name[len("cf:") :]
-    return name.casefold() if name.casefold() in {*FILE_COLUMNS, *_MAX_CHARACTERS} else field
+    return name.casefold() if name.casefold() in {*FILE_COLUMNS, *MAX_CHARACTERS} else field
 
 
 def looks_like_address(text: str) -> bool:
     """Whether text has the shape of an email address, which is all that can be told from here."""
-    return len(text) <= _MAX_CHARACTERS["email"] and _ADDRESS.fullmatch(text) is not None
+    return len(text) <= MAX_CHARACTERS["email"] and _ADDRESS.fullmatch(text) is not None
 
 
 def find_header_problems(fields: Sequence[str], *, sms_explicit: bool) -> Found:
@@ -140,7 +135,7 @@ class Columns:
     _good_quoted: re.Pattern[bytes] | None = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "_limits", tuple((name, _get_longest(name)) for name in self.names))
+        object.__setattr__(self, "_limits", tuple((name, get_longest(name)) for name in self.names))
         object.__setattr__(self, "_can_exceed", bool(_check_counts(dict.fromkeys(self.names, "x"))))
         object.__setattr__(self, "_good", self._compile_good(quotes=False))
         object.__setattr__(self, "_good_quoted", self._compile_good(quotes=True))
@@ -157,7 +152,7 @@ class Columns:
         unknown = [name for name in self.names if name and name not in known and not name.startswith("cf:")]
         found = []
         for name in unknown[:_MAX_NAMES_SHOWN]:
-            if name in _MAX_CHARACTERS:
+            if name in MAX_CHARACTERS:
                 found.append(f"column {name} is documented for JSON imports only: the vendor may not read it in a file")
                 continue
             meant = _guess(name)
@@ -214,7 +209,7 @@ class Columns:
         if len(found) != count:
             return None
         addresses = found if pattern.groups == 1 else [groups[pattern.groupindex["email"] - 1] for groups in found]
-        return addresses if max(map(len, addresses)) <= _MAX_CHARACTERS["email"] else None
+        return addresses if max(map(len, addresses)) <= MAX_CHARACTERS["email"] else None
 
     def _compile_good(self, *, quotes: bool) -> re.Pattern[bytes] | None:
         if "email" not in self.names or self._can_exceed:
@@ -225,7 +220,7 @@ class Columns:
     def _compile_field(self, index: int, *, quotes: bool) -> str:
         # The line is known to be one record, so a quote at one end of a field is at the other too.
         name, quote = self.names[index], '"?' if quotes else ""
-        longest = _get_longest(name)
+        longest = get_longest(name)
         if name == "email":
             return f"{quote}(?P<email>{_ASCII_ADDRESS}){quote}"
         if name in _BIRTHDAY:
@@ -243,21 +238,16 @@ class Columns:
         return rf"[^,\r\n]{bound}" if index == len(self.names) - 1 else f"[^,]{bound}"
 
 
-def _get_longest(name: str) -> int | None:
-    """The most characters of a value, None where nothing is documented."""
-    return _MAX_CUSTOM_FIELD_CHARACTERS if name.startswith("cf:") else _MAX_CHARACTERS.get(name)
-
-
 def _check_counts(row: Mapping[str, str]) -> Found:
     """Check how many a contact has of what it may have some of."""
     custom = sum(1 for name, value in row.items() if value and name.startswith("cf:"))
-    phones = sum(1 for name in _PHONES if row.get(name))
-    parts = (*_STREET_PARTS, *_PLACE_PARTS)
-    addresses = sum(1 for kind in _ADDRESS_KINDS if any(row.get(f"{kind}{part}") for part in parts))
+    phones = sum(1 for name in PHONES if row.get(name))
+    parts = (*STREET_PARTS, *PLACE_PARTS)
+    addresses = sum(1 for kind in ADDRESS_KINDS if any(row.get(f"{kind}{part}") for part in parts))
     counts = (
-        (custom, _MAX_CUSTOM_FIELDS, "custom fields"),
-        (phones, _MAX_PHONES, "phones"),
-        (addresses, _MAX_ADDRESSES, "street addresses"),
+        (custom, MAX_CUSTOM_FIELDS, "custom fields"),
+        (phones, MAX_PHONES, "phones"),
+        (addresses, MAX_ADDRESSES, "street addresses"),
     )
     return [(None, f"{count} {what}, and a contact has {most} at most") for count, most, what in counts if count > most]
 

@@ -22,24 +22,22 @@ from typing import Any, BinaryIO, Final, cast
 
 import attrs
 
-from .._tasks import run_in_thread
+from .._tasks import closing_iterator, run_in_thread
 from .._text import escape
 from ..errors import ImportRefusedError
 from ..jobs import ImportContacts, Job
 from ..jobs.rows import find_problem
+from ..jobs.uploads import MAX_CONTENT_BYTES, MAX_ROWS
 from .columns import FILE_COLUMNS, ImportProblem, spell_names
 from .duplicates import AddressIndex
 from .linemap import LineMap
 from .parts import Parts, file_parts, stop_if_cancelled
-from .plan import ImportOptions, warn_of_duplicates, without_frames
+from .plan import MAX_KEPT, ImportOptions, warn_of_duplicates, without_frames
 from .source import FileSource
 
 __all__ = ["Rows", "contact_parts"]
 
 _log: Final = logging.getLogger("ccactivity")
-_MAX_PART_BYTES: Final = 3_990_000  # of the rows, in a body of 4 MB
-_MAX_PART_ROWS: Final = 40_000
-_MAX_KEPT: Final = 1_000  # problems, and pairs of duplicates
 _MEMORY_BYTES: Final = 1 << 20  # what is longer goes to the disk
 _BATCH_ROWS: Final = 1_000
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
@@ -95,10 +93,7 @@ class _RowSpool:
                 batch.clear()
 
         if isinstance(rows, AsyncIterable):
-            async with AsyncExitStack() as stack:
-                source = aiter(rows)
-                if (close := getattr(source, "aclose", None)) is not None:  # not every iterator has it
-                    stack.push_async_callback(close)
+            async with closing_iterator(rows) as source:
                 async for row in source:
                     await add(row)
         else:
@@ -106,7 +101,7 @@ class _RowSpool:
                 await add(row)
         if not self._count:
             raise ValueError("there are no rows to import")
-        self._file.write(b"".join(batch))
+        await run_in_thread(partial(self._file.write, b"".join(batch)), self._thread)
 
     @property
     def fit_file(self) -> bool:
@@ -189,7 +184,7 @@ def _json_parts(spool: _RowSpool, options: ImportOptions, progress: Callable[[in
             row = json.loads(line)
             if problem := find_problem(row, explicit=explicit):
                 count += 1
-                problems += [ImportProblem(number, None, problem)] if count <= _MAX_KEPT else []
+                problems += [ImportProblem(number, None, problem)] if count <= MAX_KEPT else []
             addresses.add([str(row.get("email") or row.get("sms_number")).strip().casefold().encode()], [number])
         duplicates = sorted(addresses.find())
     finally:
@@ -198,7 +193,7 @@ def _json_parts(spool: _RowSpool, options: ImportOptions, progress: Callable[[in
         count += len(duplicates)
         problems += [ImportProblem(last, "email", f"the same address as in line {one}") for one, last in duplicates]
     if problems:
-        raise ImportRefusedError.of(problems[:_MAX_KEPT], count)
+        raise ImportRefusedError.of(problems[:MAX_KEPT], count)
     if duplicates and options.duplicates == "warn":
         _log.warning("%s", warn_of_duplicates(len(duplicates)))
     dropped = {first for first, _ in duplicates} if options.duplicates == "keep-last" else set()
@@ -207,7 +202,7 @@ def _json_parts(spool: _RowSpool, options: ImportOptions, progress: Callable[[in
     for number, line in enumerate(spool.lines(), 1):
         part = parts[-1] if parts else None
         if number not in dropped:
-            if part is None or len(part.numbers) == _MAX_PART_ROWS or part.size + len(line) > _MAX_PART_BYTES:
+            if part is None or len(part.numbers) == MAX_ROWS or part.size + len(line) > MAX_CONTENT_BYTES:
                 parts.append(part := _JsonPart(offset))
             part.numbers.append(number)
             part.size += len(line)
@@ -223,5 +218,5 @@ def _json_parts(spool: _RowSpool, options: ImportOptions, progress: Callable[[in
         return job, LineMap(1, ((number, number, 1) for number in part.numbers), ())
 
     return Parts(
-        rows=[len(part.numbers) for part in parts], read=read, duplicates=tuple(duplicates[:_MAX_KEPT]), exact=False
+        rows=[len(part.numbers) for part in parts], read=read, duplicates=tuple(duplicates[:MAX_KEPT]), exact=False
     )

@@ -17,19 +17,20 @@ from typing import Any, Final, Literal, ParamSpec, TypeVar, get_args
 import attrs
 
 from ..errors import ImportRefusedError
+from ..jobs.uploads import MAX_LISTS, SmsPermission
 from .columns import Columns, ImportProblem
 from .linemap import LineMap, SentRow
 from .records import RecordError, Records, drop_field, has_blank, is_blank, split_records, whole_lines
 from .source import FileSource, Place
 
 __all__ = [
+    "MAX_KEPT",
     "Duplicates",
     "ImportOptions",
     "ImportPart",
     "ImportPlan",
     "PlannedPart",
     "Problems",
-    "SmsPermission",
     "warn_of_duplicates",
     "without_frames",
 ]
@@ -38,9 +39,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Duplicates = Literal["warn", "refuse", "keep-last"]
 Problems = Literal["refuse", "send"]
-SmsPermission = Literal["explicit", "not_set"]
 
-_MAX_LISTS: Final = 50
+MAX_KEPT: Final = 1_000
+"""Problems, and pairs of duplicates, that are told one by one; all are counted."""
 _WATCHING_REQUESTS: Final = 25  # that all parts together take until they have ended, about
 _UUID: Final = re.compile("[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
@@ -50,8 +51,8 @@ def _check_list_ids(list_ids: Iterable[str]) -> tuple[str, ...]:
     if isinstance(list_ids, str):
         raise TypeError("list_ids must be a list of ids, not a str")
     ids = tuple(list_ids)
-    if not 1 <= len(ids) <= _MAX_LISTS:
-        raise ValueError(f"list_ids must have 1 to {_MAX_LISTS} ids, not {len(ids)}")
+    if not 1 <= len(ids) <= MAX_LISTS:
+        raise ValueError(f"list_ids must have 1 to {MAX_LISTS} ids, not {len(ids)}")
     for one in ids:
         if not isinstance(one, str):
             raise TypeError(f"list_ids must be of str, not {type(one).__name__}")

@@ -22,18 +22,17 @@ import attrs
 
 from .._text import escape
 from ..errors import ImportRefusedError
-from ..jobs.uploads import MAX_FILE_BYTES, MAX_FILE_LINES
+from ..jobs.uploads import MAX_CONTENT_BYTES, MAX_FILE_LINES, SmsPermission
 from .columns import Columns, ImportProblem, find_header_problems, looks_like_address, spell_names
 from .duplicates import AddressIndex
-from .plan import Duplicates, ImportOptions, ImportPlan, PlannedPart, SmsPermission, warn_of_duplicates, without_frames
+from .plan import MAX_KEPT, Duplicates, ImportOptions, ImportPlan, PlannedPart, warn_of_duplicates, without_frames
 from .records import RecordError, Records, drop_field, has_blank, is_blank, read_fields, split_records, whole_lines
 from .source import FileSource, Place
 
 __all__ = ["plan_import", "plan_source"]
 
-_MAX_PART_BYTES: Final = MAX_FILE_BYTES - 2  # a last line without its end may get one
+_MAX_PART_BYTES: Final = MAX_CONTENT_BYTES - 2  # a last line without its end may get one
 _MAX_PART_LINES: Final = MAX_FILE_LINES
-_MAX_KEPT: Final = 1_000  # problems, and pairs of duplicates
 
 
 def plan_import(
@@ -298,7 +297,7 @@ class _Planner:
                     self._parts[bisect_right(firsts, earlier) - 1].dropped.append(earlier)
                 yield earlier, later
 
-        pairs = tuple(nsmallest(_MAX_KEPT, each()))
+        pairs = tuple(nsmallest(MAX_KEPT, each()))
         if self._options.duplicates == "refuse":
             for earlier, later in pairs:
                 self._add_problem(later, "email", f"the same address as in line {earlier}")
@@ -307,7 +306,7 @@ class _Planner:
 
     def _add_problem(self, line: int, column: str | None, message: str) -> None:
         self._problem_count += 1
-        if len(self._problems) < _MAX_KEPT:
+        if len(self._problems) < MAX_KEPT:
             self._problems.append(ImportProblem(line, column, message))
 
     def _warn(self, duplicates: int) -> Iterator[str]:

@@ -26,7 +26,7 @@ import attrs
 
 from .._tasks import run_in_thread, spawn
 from .._validation import check_number
-from ..api.outcome import is_ambiguous, is_rejection
+from ..api.outcome import is_ambiguous
 from ..errors import (
     AuthenticationError,
     BatchError,
@@ -42,7 +42,7 @@ from ..errors import (
     UntrustedServerError,
 )
 from ..jobs import make_file_name
-from ..jobs.submit import Submitter
+from ..jobs.submit import Submitter, is_of_one_job
 from ..models import Activity, ActivityFailedError
 from ..watch import BatchWatch
 from .journal import Journal
@@ -194,7 +194,7 @@ class ImportRun:
                     part.error = error
                     self._slots.release()
                     self._show()
-                    if is_rejection(error) or (isinstance(error, SubmissionUnknownError) and error.listed):
+                    if is_of_one_job(error):
                         continue
                     self._stopped_by = error  # an outage that outlived the retries
                     return

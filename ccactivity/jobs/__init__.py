@@ -39,18 +39,20 @@ __all__ = [
     "make_file_name",
 ]
 
-_ALL: tuple[type[Job], ...] = (
-    AddTags,
-    AddToLists,
-    DeleteContacts,
-    DeleteCustomFields,
-    DeleteLists,
-    DeleteTags,
-    ExportContacts,
-    ImportContacts,
-    ImportFile,
-    RemoveFromLists,
-    RemoveTags,
-)
-KINDS: dict[str, type[Job]] = {job.kind: job for job in _ALL}
+KINDS: dict[str, type[Job]] = {
+    job.kind: job
+    for job in (
+        AddTags,
+        AddToLists,
+        DeleteContacts,
+        DeleteCustomFields,
+        DeleteLists,
+        DeleteTags,
+        ExportContacts,
+        ImportContacts,
+        ImportFile,
+        RemoveFromLists,
+        RemoveTags,
+    )
+}
 """The class of each kind, by the vendor's word for it, such as "list_delete"."""

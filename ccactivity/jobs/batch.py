@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from typing import Final
 
 import attrs
 
-from .._tasks import spawn
+from .._tasks import closing_iterator, spawn
 from .._validation import check_number
-from ..api.outcome import is_rejection
-from ..errors import BatchError, CCActivityError, PermissionDeniedError, QuotaExceededError, SubmissionUnknownError
+from ..errors import BatchError, CCActivityError, QuotaExceededError
 from ..models import Activity
 from .job import Job
-from .submit import Submitter
+from .submit import Submitter, is_of_one_job
 
 __all__ = ["submit_many"]
 
@@ -87,7 +86,7 @@ class _Batch:
             except QuotaExceededError as error:
                 await self.submitter.wait_until(error.resets_at)
             except CCActivityError as error:
-                if not _is_of_one_job(error):
+                if not is_of_one_job(error):
                     raise
                 self.errors[f"jobs[{number}]"] = error
                 return
@@ -104,20 +103,11 @@ class _Batch:
             raise refused
 
 
-def _is_of_one_job(error: CCActivityError) -> bool:
-    """Whether the next job may fare better: this one was refused, or the vendor still tells what there is."""
-    if isinstance(error, SubmissionUnknownError):
-        return error.listed
-    return is_rejection(error) and not isinstance(error, PermissionDeniedError)
-
-
 async def _numbered(jobs: Iterable[Job] | AsyncIterable[Job]) -> AsyncGenerator[tuple[int, Job], None]:
     if isinstance(jobs, AsyncIterable):
         number = 0
-        async with AsyncExitStack() as stack:
-            if (close := getattr(jobs, "aclose", None)) is not None:  # not every iterator has it
-                stack.push_async_callback(close)
-            async for job in jobs:
+        async with closing_iterator(jobs) as source:
+            async for job in source:
                 yield number, job
                 number += 1
         return

@@ -27,14 +27,14 @@ from ..api.decoding import ActivityPage, Decoder
 from ..api.endpoint import Endpoint
 from ..api.messages import Request
 from ..api.operations import MAX_PAGE_SIZE, create_activity, list_activities
-from ..api.outcome import Outcome, is_ambiguous
-from ..errors import QueueFullError, SubmissionUnknownError
+from ..api.outcome import Outcome, is_ambiguous, is_rejection
+from ..errors import CCActivityError, PermissionDeniedError, QueueFullError, SubmissionUnknownError
 from ..events import Paused, Resumed, Submitted
 from ..listing import ActivityList
 from ..models import Activity
 from .job import Job
 
-__all__ = ["Submission", "Submitter"]
+__all__ = ["Submission", "Submitter", "is_of_one_job"]
 
 _log: Final = logging.getLogger("ccactivity")
 # Seconds after a lost answer at which the list is read, until it shows the job.
@@ -226,7 +226,7 @@ class Submitter:
         passed = max(timedelta(seconds=loop_time - case.sent_at), wall - case.sent_on)
         return (wall if self._vendor_epoch is None else self._vendor_epoch + timedelta(seconds=loop_time)) - passed
 
-    def _remember(self, activity: Activity, *others: Activity, outcome: SubmissionOutcome = "answered") -> Submission:
+    def _remember(self, activity: Activity, *others: Activity, outcome: SubmissionOutcome) -> Submission:
         now = asyncio.get_running_loop().time()
         for each in (activity, *others):
             self._submitted[each.activity_id] = now
@@ -305,3 +305,10 @@ class Submitter:
 
         first = list_activities(self._endpoint, limit=MAX_PAGE_SIZE)
         return ActivityList(first, self._endpoint, lambda request: self._client.ask(request, decode))
+
+
+def is_of_one_job(error: CCActivityError) -> bool:
+    """Whether the next job may fare better: this one was refused, or the vendor still tells what there is."""
+    if isinstance(error, SubmissionUnknownError):
+        return error.listed
+    return is_rejection(error) and not isinstance(error, PermissionDeniedError)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Final, Self, cast
+from typing import Any, ClassVar, Final, Literal, Self, cast, get_args
 
 import attrs
 
@@ -18,18 +18,30 @@ from ..api.messages import FileForm
 from .job import Ids, Job, as_tuple, check_fields
 from .rows import find_problem
 
-__all__ = ["MAX_FILE_BYTES", "MAX_FILE_LINES", "ImportContacts", "ImportFile"]
+__all__ = [
+    "MAX_CONTENT_BYTES",
+    "MAX_FILE_LINES",
+    "MAX_LISTS",
+    "MAX_ROWS",
+    "ImportContacts",
+    "ImportFile",
+    "SmsPermission",
+]
 
 # "MB" is not defined, so it is the smaller one.
 _MAX_BODY_BYTES: Final = 4_000_000
-# Of the frame of a form, with the ids of 50 lists.
+# Of what is around a file or rows: the frame of a form, the ids of 50 lists.
 _MAX_FRAME_BYTES: Final = 10_000
-MAX_FILE_BYTES: Final = _MAX_BODY_BYTES - _MAX_FRAME_BYTES
+MAX_CONTENT_BYTES: Final = _MAX_BODY_BYTES - _MAX_FRAME_BYTES
+"""Of a file, or of rows of JSON."""
 MAX_FILE_LINES: Final = 40_000
 """Of a file to import: physical lines, the header included."""
-_MAX_ROWS: Final = 40_000
+MAX_ROWS: Final = 40_000
+"""Of JSON."""
+MAX_LISTS: Final = 50
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,119}\.csv")
-_PERMISSIONS: Final = ("explicit", "not_set")
+SmsPermission = Literal["explicit", "not_set"]
+_PERMISSIONS: Final = get_args(SmsPermission)
 
 
 def _permission(_: object, field: attrs.Attribute[Any], value: object) -> None:
@@ -53,7 +65,7 @@ class ImportFile(Job):
 
     content: bytes = attrs.field()
     file_name: str = attrs.field(kw_only=True)
-    list_ids: tuple[str, ...] = attrs.field(converter=as_tuple, validator=Ids(50, least=1), kw_only=True)
+    list_ids: tuple[str, ...] = attrs.field(converter=as_tuple, validator=Ids(MAX_LISTS, least=1), kw_only=True)
     sms_permission_to_send: str | None = attrs.field(default=None, kw_only=True, validator=_permission)
 
     @content.validator
@@ -120,7 +132,7 @@ class ImportContacts(Job):
     kind: ClassVar[str] = "contacts_json_import"
 
     import_data: tuple[Mapping[str, Any], ...] = attrs.field(converter=_as_rows)
-    list_ids: tuple[str, ...] = attrs.field(converter=as_tuple, validator=Ids(50, least=1))
+    list_ids: tuple[str, ...] = attrs.field(converter=as_tuple, validator=Ids(MAX_LISTS, least=1))
     sms_permission_to_send: str | None = attrs.field(default=None, validator=_permission)
 
     def __attrs_post_init__(self) -> None:
@@ -147,26 +159,26 @@ class ImportContacts(Job):
 
     def encode(self) -> bytes:
         body = _to_json(self.body())
-        if len(self.import_data) <= _MAX_ROWS and len(body) <= _MAX_BODY_BYTES:
+        if len(self.import_data) <= MAX_ROWS and len(body) <= _MAX_BODY_BYTES:
             return body
         size = f"{len(self.import_data):,} contacts in {len(body):,} bytes"
         del body  # error trackers record the variables of a frame
-        most = f"{_MAX_ROWS:,} in {_MAX_BODY_BYTES:,}"
+        most = f"{MAX_ROWS:,} in {_MAX_BODY_BYTES:,}"
         raise ValueError(f"import_data holds {size}, and one request takes {most}: submit what split() gives")
 
     def split(self) -> tuple[Self, ...]:
-        """Return jobs that each fit into one request; rows of one address stay together, for of these the last wins."""
+        """Return jobs that each fit into one request; rows of one address stay together, in their order."""
         groups: dict[object, list[Mapping[str, Any]]] = {}
         for row in self.import_data:
             address = row.get("email") or row.get("sms_number")
             groups.setdefault(address.casefold() if isinstance(address, str) else address, []).append(row)
         parts: list[list[Mapping[str, Any]]] = [[]]
-        left, rows_left = _MAX_BODY_BYTES - _MAX_FRAME_BYTES, _MAX_ROWS
+        left, rows_left = MAX_CONTENT_BYTES, MAX_ROWS
         for group in groups.values():
             size = sum(len(_to_json(dict(row))) + 1 for row in group)
             if parts[-1] and (size > left or len(group) > rows_left):
                 parts.append([])
-                left, rows_left = _MAX_BODY_BYTES - _MAX_FRAME_BYTES, _MAX_ROWS
+                left, rows_left = MAX_CONTENT_BYTES, MAX_ROWS
             parts[-1] += group
             left, rows_left = left - size, rows_left - len(group)
         return tuple(attrs.evolve(self, import_data=part) for part in parts) if len(parts) > 1 else (self,)
@@ -175,8 +187,8 @@ class ImportContacts(Job):
 def _find_problem_of_content(content: object) -> Exception | None:
     if not isinstance(content, bytes):
         return TypeError(f"content must be bytes, not {type(content).__name__}")
-    if len(content) > MAX_FILE_BYTES:
-        return ValueError(f"content has {len(content):,} bytes, of which the vendor would read {MAX_FILE_BYTES:,}")
+    if len(content) > MAX_CONTENT_BYTES:
+        return ValueError(f"content has {len(content):,} bytes, of which the vendor would read {MAX_CONTENT_BYTES:,}")
     lines = content.splitlines()
     if len(lines) > MAX_FILE_LINES:
         return ValueError(f"content has {len(lines):,} lines, of which the vendor would read {MAX_FILE_LINES:,}")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support.tokens import shown
 
 from ccactivity.jobs import ImportContacts, ImportFile, make_file_name
-from ccactivity.jobs.uploads import MAX_FILE_BYTES, MAX_FILE_LINES
+from ccactivity.jobs.uploads import MAX_CONTENT_BYTES, MAX_FILE_LINES
 
 LIST = "04fe9a00-a579-43c5-bb1a-58ed29bf0a6a"
 CONTENT = b"email\nada@example.com\n"
@@ -58,7 +58,7 @@ def test_the_smallest_files(least: bytes) -> None:
 def test_the_largest_files() -> None:
     """Up to the limits, and not beyond."""
     assert file(b"email\n" + b"a\n" * (MAX_FILE_LINES - 1))
-    assert file(b"email\n" + b"a" * (MAX_FILE_BYTES - 6))
+    assert file(b"email\n" + b"a" * (MAX_CONTENT_BYTES - 6))
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_the_largest_files() -> None:
         (lambda: file(b""), ValueError, "content has no row below a header"),
         (lambda: file(b"email\n\n \n"), ValueError, "content has no row below a header"),
         (lambda: file(b"email\n" + b"a\n" * MAX_FILE_LINES), ValueError, "40,001 lines, of which .* 40,000"),
-        (lambda: file(b"email\nada@" + b"a" * MAX_FILE_BYTES), ValueError, "3,990,010 bytes, of which .* 3,990,000"),
+        (lambda: file(b"email\nada@" + b"a" * MAX_CONTENT_BYTES), ValueError, "3,990,010 bytes, of which .* 3,990,000"),
         (lambda: file(file_name="my contacts.csv"), ValueError, "file_name must be at most .*'my contacts.csv'"),
         (lambda: file(file_name="contacts.txt"), ValueError, "the last of them .csv"),
         (lambda: file(file_name=".csv"), ValueError, "the last of them .csv"),
