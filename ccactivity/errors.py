@@ -86,7 +86,6 @@ __all__ = [
 ]
 
 
-_IMPORTS: Final = ("contacts_file_import", "contacts_json_import")  # kinds of jobs that hold contacts
 _MAX_SHOWN_PROBLEMS: Final = 3  # in the message of an ImportRefusedError
 
 
@@ -255,7 +254,7 @@ class SubmissionUnknownError(CCActivityError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         rebuild, (cls, args, state) = super().__reduce__()
-        if self.job is not None and self.job.kind in _IMPORTS:
+        if self.job is not None and self.job.holds_contacts:
             state["job"] = None  # task queues store the errors of tasks
         return rebuild, (cls, args, state)
 

@@ -192,7 +192,8 @@ def _report(result: ImportResult, errors: Mapping[str, CCActivityError], *, as_j
         lost = f", {result.lost:,} in parts that failed" if result.lost else ""
         print(f"{result.rows:,} rows: {good:,} imported, {result.refused:,} refused{lost}")
     if result.repeated:
-        print_note(f"note: an answer was lost, so these parts were sent twice: {', '.join(map(str, result.repeated))}")
+        parts = ", ".join(map(str, result.repeated))
+        print_note(f"note: these parts were sent twice, or may have been, which has the effect of once: {parts}")
     if errors and not result.activities:  # nothing was sent at all
         return max(map(exit_code, errors.values()))
     return ExitCode.FAILED if result.refused or result.lost else ExitCode.OK

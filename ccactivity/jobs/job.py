@@ -41,6 +41,8 @@ class Job(Counted, ABC):
 
     kind: ClassVar[str]
     """The vendor's word for it, the end of the path that it is sent to."""
+    holds_contacts: ClassVar[bool] = False
+    """Whether it holds what people told of themselves, and not ids alone."""
 
     @property
     @abstractmethod

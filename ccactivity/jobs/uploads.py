@@ -62,6 +62,7 @@ class ImportFile(Job):
     """
 
     kind: ClassVar[str] = "contacts_file_import"
+    holds_contacts: ClassVar[bool] = True
 
     content: bytes = attrs.field()
     file_name: str = attrs.field(kw_only=True)
@@ -130,6 +131,7 @@ class ImportContacts(Job):
     """
 
     kind: ClassVar[str] = "contacts_json_import"
+    holds_contacts: ClassVar[bool] = True
 
     import_data: tuple[Mapping[str, Any], ...] = attrs.field(converter=_as_rows)
     list_ids: tuple[str, ...] = attrs.field(converter=as_tuple, validator=Ids(MAX_LISTS, least=1))
